@@ -1,0 +1,165 @@
+// `index.N`: what a volume consists of as of head N. A plain part says which files its directory must hold, for
+// whoever has no key; the other part, sealed where the archive is, says what they mean (design section 7).
+
+import { equalBytes } from "../bytes.ts";
+import { FormatError } from "../errors.ts";
+import { bool, type Codec, decode, encode, list, oneOf, struct, text, u64 } from "../wire/codec.ts";
+import { decodeFile, encodeFile, plainPrefix } from "./prefix.ts";
+import { sessionName, volumeName } from "./names.ts";
+import {
+  type ArchiveUuid,
+  type Digest,
+  digest,
+  type Generation,
+  generation,
+  type GroupId,
+  groupId,
+  type SessionName,
+  type SessionUid,
+  sessionUid,
+  type VolumeId,
+  volumeSize,
+} from "./types.ts";
+
+/** One session's files, by which a reader without keys can tell whether any is missing or rotten. */
+export interface Container {
+  readonly uid: SessionUid;
+  readonly name: SessionName;
+  readonly form: "dir" | "tar";
+  readonly headerDigest: Digest;
+  readonly listDigest: Digest;
+  /** `manifest.N` that counts, and its digest; generation 0 and zeros where the session was pruned and only
+   *  living chunks are left. */
+  readonly manifestGeneration: Generation;
+  readonly manifestDigest: Digest;
+  readonly chunks: number;
+  /** Bytes of the stored chunks. */
+  readonly storedBytes: number;
+}
+
+/** How the data of a session was taken: of a volume that nothing wrote to; of a running VM's volume by an atomic
+ *  snapshot; of a running VM's volume as of its last start; of a file that did not change while it was read. */
+export const consistencies = { clean: 1, crash: 2, committed: 3, file: 4 } as const;
+export type Consistency = keyof typeof consistencies;
+
+/** What a session is; its files are the container of the same uid. */
+export interface SessionRecord {
+  readonly uid: SessionUid;
+  /** Orders the sessions of the volume: larger is later, whatever the clock said. */
+  readonly sequence: number;
+  /** Milliseconds since 1970, by dom0's clock, when the snapshot was taken. */
+  readonly takenAt: number;
+  /** Bytes of the volume. */
+  readonly size: number;
+  readonly mapRoot: Digest;
+  readonly consistency: Consistency;
+  readonly protected: boolean;
+  readonly tags: readonly string[];
+}
+
+export interface VolumeIndex {
+  readonly archive: ArchiveUuid;
+  readonly volume: VolumeId;
+  readonly generation: Generation;
+  readonly containers: readonly Container[];
+  readonly name: string;
+  readonly group: GroupId;
+  /** In the order of their sequence. Each has a container; a container without a session was pruned. */
+  readonly sessions: readonly SessionRecord[];
+}
+
+export const maxSessions = 262_144;
+export const maxTags = 16;
+/** Bytes of the largest index: 64 MiB, some 180 000 sessions. */
+export const maxIndexBytes: number = 64 * 1024 * 1024;
+
+const container: Codec<Container> = struct<Container>({
+  uid: sessionUid,
+  name: sessionName,
+  form: oneOf({ dir: 1, tar: 2 }),
+  headerDigest: digest,
+  listDigest: digest,
+  manifestGeneration: generation,
+  manifestDigest: digest,
+  chunks: u64,
+  storedBytes: u64,
+});
+/** A tag: 1 to 64 letters, digits and `._+-`. */
+export const tag: Codec<string> = text(64, /^[A-Za-z0-9._+-]+$/);
+const record: Codec<SessionRecord> = struct<SessionRecord>({
+  uid: sessionUid,
+  sequence: u64,
+  takenAt: u64,
+  size: volumeSize,
+  mapRoot: digest,
+  consistency: oneOf(consistencies),
+  protected: bool,
+  tags: list(tag, maxTags),
+});
+type Body = Pick<VolumeIndex, "containers" | "name" | "group" | "sessions">;
+const body: Codec<Body> = struct<Body>({
+  containers: list(container, maxSessions),
+  name: volumeName,
+  group: groupId,
+  sessions: list(record, maxSessions),
+});
+
+/** The bytes of `index.N` in an archive that is not sealed. */
+export function encodeIndex(index: VolumeIndex): Uint8Array {
+  check(index);
+  const bytes = encodeFile(plainPrefix("index", index.archive, index.volume, index.generation), encode(body, index));
+  if (bytes.length > maxIndexBytes) throw new FormatError("too-long", `write index: more than ${maxIndexBytes} bytes`);
+  return bytes;
+}
+
+/** Reads `index.N`; throws FormatError. */
+export function decodeIndex(
+  untrusted: Uint8Array,
+  expected: { readonly archive?: ArchiveUuid; readonly volume?: VolumeId; readonly generation?: Generation } = {},
+): VolumeIndex {
+  const file = decodeFile(untrusted, { kind: "index", ...expected });
+  if (file.prefix.protection !== "plain") throw new FormatError("bad-value", "read index: sealed; a key is needed");
+  const index: VolumeIndex = { ...decode(body, file.body, "index"), ...identity(file.prefix) };
+  check(index);
+  return index;
+}
+
+function identity(prefix: { archive: ArchiveUuid; volume: VolumeId; generation: Generation }): Pick<
+  VolumeIndex,
+  "archive" | "volume" | "generation"
+> {
+  return { archive: prefix.archive, volume: prefix.volume, generation: prefix.generation };
+}
+
+function check(index: VolumeIndex): void {
+  const containers = new Map<string, Container>();
+  const names = new Set<string>();
+  for (const each of index.containers) {
+    containers.set(hexKey(each.uid), each);
+    names.add(each.name);
+    if (each.manifestGeneration > index.generation) {
+      throw new FormatError("bad-value", `read index ${index.generation}: a manifest of ${each.manifestGeneration}`);
+    }
+  }
+  if (containers.size !== index.containers.length || names.size !== index.containers.length) {
+    throw new FormatError("bad-value", `read index ${index.generation}: a session is named twice`);
+  }
+  let before = 0;
+  for (const each of index.sessions) {
+    if (each.sequence <= before) throw new FormatError("bad-order", `read index ${index.generation}: sessions out of order`);
+    before = each.sequence;
+    const files = containers.get(hexKey(each.uid));
+    if (files === undefined || files.manifestGeneration === 0) {
+      throw new FormatError("bad-value", `read index ${index.generation}: a session without a manifest`);
+    }
+  }
+}
+
+function hexKey(uid: Uint8Array): string {
+  return Buffer.from(uid.buffer, uid.byteOffset, uid.byteLength).toString("latin1");
+}
+
+/** The container of a session's uid. */
+export function containerOf(index: VolumeIndex, uid: SessionUid): Container | undefined {
+  return index.containers.find((each) => equalBytes(each.uid, uid));
+}

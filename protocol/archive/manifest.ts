@@ -1,0 +1,224 @@
+// `manifest.N`: the chunks in which a session differs from the one before it, in the order of their addresses. A
+// manifest may be hundreds of megabytes, so both directions work on a stretch of records at a time.
+//
+//   prefix | session uid 16 | volume size u64 | chunk size u32 | table count u32 | table: (volume id 16, session uid 16)…
+//   | record count u64 | records of 92 bytes | SHA-256 of all before
+//
+// Record: address u64 | run u32 | container u32 | stored address u64 | stored length u32 | chunk id 32 | checksum 32.
+// Container 0 is the manifest's own session, k is entry k−1 of the table, 2^32−1 is a hole (all behind it is zero).
+
+import { FormatError } from "../errors.ts";
+import { type Codec, encode, list, only, struct, u32, u64 } from "../wire/codec.ts";
+import { byteReader } from "../wire/reader.ts";
+import { decodePrefix, encodePrefix, expectPrefix, type FilePrefix, plainPrefix, prefixBytes } from "./prefix.ts";
+import {
+  type ArchiveUuid,
+  type ChunkAddress,
+  type ChunkId,
+  type Digest,
+  digestBytes,
+  type Generation,
+  isChunkSize,
+  maxStoredLength,
+  type SessionUid,
+  sessionUid,
+  type VolumeId,
+  volumeId,
+  volumeSize,
+} from "./types.ts";
+
+/** Where chunks lie that another session stored. */
+export interface ContainerRef {
+  readonly volume: VolumeId;
+  readonly session: SessionUid;
+}
+
+/** All that stands before the records. */
+export interface ManifestHead {
+  readonly session: SessionUid;
+  readonly size: number;
+  readonly chunkSize: number;
+  readonly containers: readonly ContainerRef[];
+}
+
+/** A stretch of the volume that holds nothing but zeros. */
+export interface HoleEntry {
+  readonly kind: "hole";
+  readonly address: ChunkAddress;
+  /** Chunks that it covers. */
+  readonly run: number;
+}
+
+/** A chunk, and where its stored form lies. */
+export interface ChunkEntry {
+  readonly kind: "chunk";
+  readonly address: ChunkAddress;
+  /** How many chunks from `address` on have this content. */
+  readonly run: number;
+  readonly id: ChunkId;
+  /** 0: this session; k: entry k−1 of the table. */
+  readonly container: number;
+  /** Address under which the container keeps it. */
+  readonly storedAddress: ChunkAddress;
+  /** Bytes of the stored form. */
+  readonly storedLength: number;
+  /** SHA-256 of the stored form: checked before anything decompresses it. */
+  readonly checksum: Digest;
+}
+
+export type ManifestEntry = HoleEntry | ChunkEntry;
+
+export const recordBytes = 92;
+export const maxContainers = 262_144;
+const holeContainer = 0xffff_ffff;
+
+const head: Codec<ManifestHead> = struct<ManifestHead>({
+  session: sessionUid,
+  size: volumeSize,
+  chunkSize: only(u32, isChunkSize, "a power of two from 64 KiB to 4 MiB"),
+  containers: list(struct<ContainerRef>({ volume: volumeId, session: sessionUid }), maxContainers),
+});
+
+/** Chunks of a volume of `size` bytes: the last may be short. */
+export function chunkCount(size: number, chunkSize: number): number {
+  return Math.ceil(size / chunkSize);
+}
+
+/** Bytes of the chunk at `address`: the chunk size, or what is left of the volume. */
+export function chunkLength(address: number, size: number, chunkSize: number): number {
+  return Math.min(chunkSize, size - address);
+}
+
+/** Everything up to the first record. */
+export function encodeManifestHead(
+  of: { readonly archive: ArchiveUuid; readonly volume: VolumeId; readonly generation: Generation },
+  fields: ManifestHead,
+  records: number,
+): Uint8Array {
+  const prefix = encodePrefix(plainPrefix("manifest", of.archive, of.volume, of.generation));
+  const rest = encode(head, fields);
+  const whole = new Uint8Array(prefix.length + rest.length + 8);
+  whole.set(prefix);
+  whole.set(rest, prefix.length);
+  whole.set(encode(u64, records), prefix.length + rest.length);
+  return whole;
+}
+
+export interface DecodedManifestHead extends ManifestHead {
+  readonly prefix: FilePrefix;
+  readonly records: number;
+  /** Offset of the first record in the file. */
+  readonly recordsAt: number;
+}
+
+/** Bytes that hold any manifest's head: what a reader has to have before it calls decodeManifestHead. */
+export const maxManifestHeadBytes: number = prefixBytes + 16 + 8 + 4 + 4 + maxContainers * 32 + 8;
+
+/**
+ * Reads the head of a manifest file of `fileLength` bytes from its first bytes (maxManifestHeadBytes of them, or the
+ * whole file). The number of records must fit the length of the file exactly.
+ */
+export function decodeManifestHead(
+  untrusted: Uint8Array,
+  fileLength: number,
+  expected: { readonly archive?: ArchiveUuid; readonly volume?: VolumeId; readonly generation?: Generation } = {},
+): DecodedManifestHead {
+  const prefix = decodePrefix(untrusted);
+  expectPrefix(prefix, { kind: "manifest", ...expected });
+  if (prefix.protection !== "plain") throw new FormatError("bad-value", "read manifest: sealed; a key is needed");
+  const reader = byteReader(untrusted.subarray(prefixBytes), "manifest");
+  const fields = head.read(reader, "manifest");
+  const records = reader.u64();
+  const recordsAt = untrusted.length - reader.left();
+  if (recordsAt + records * recordBytes + digestBytes !== fileLength) {
+    throw new FormatError("truncated", `read manifest: ${fileLength} bytes do not hold ${records} records`);
+  }
+  return { ...fields, prefix, records, recordsAt };
+}
+
+/** Writes one record of 92 bytes at `at` in `target`. */
+export function encodeRecord(target: Uint8Array, at: number, entry: ManifestEntry): void {
+  const view = new DataView(target.buffer, target.byteOffset + at, recordBytes);
+  putU64(view, 0, entry.address);
+  view.setUint32(8, entry.run);
+  if (entry.kind === "hole") {
+    view.setUint32(12, holeContainer);
+    target.fill(0, at + 16, at + recordBytes);
+    return;
+  }
+  view.setUint32(12, entry.container);
+  putU64(view, 16, entry.storedAddress);
+  view.setUint32(24, entry.storedLength);
+  target.set(entry.id, at + 28);
+  target.set(entry.checksum, at + 60);
+}
+
+function putU64(view: DataView, at: number, value: number): void {
+  view.setUint32(at, Math.floor(value / 2 ** 32));
+  view.setUint32(at + 4, value % 2 ** 32);
+}
+
+/** Checks records as they come: addresses that rise, stay inside the volume and don't overlap. */
+export interface RecordReader {
+  /** The records in `untrusted`, a whole number of them. Ids and checksums are views into it. */
+  read(untrusted: Uint8Array): ManifestEntry[];
+}
+
+/** A reader for the records of one manifest, in the order of the file. */
+export function recordReader(of: Pick<ManifestHead, "size" | "chunkSize" | "containers">): RecordReader {
+  const count = chunkCount(of.size, of.chunkSize);
+  const longest = maxStoredLength(of.chunkSize);
+  let next = 0;
+
+  const one = (untrusted: Uint8Array, at: number): ManifestEntry => {
+    const view = new DataView(untrusted.buffer, untrusted.byteOffset + at, recordBytes);
+    const address = takeAddress(view, 0, of.chunkSize);
+    const run = view.getUint32(8);
+    const container = view.getUint32(12);
+    const index = address / of.chunkSize;
+    if (index < next) throw new FormatError("bad-order", `read manifest: address ${address} is not above the one before`);
+    if (run < 1 || index + run > count) {
+      throw new FormatError("bad-value", `read manifest: ${run} chunks at ${address} in a volume of ${of.size} bytes`);
+    }
+    next = index + run;
+    if (container === holeContainer) {
+      for (let i = at + 16; i < at + recordBytes; i++) {
+        if (untrusted[i] !== 0) throw new FormatError("bad-value", "read manifest: a hole with data");
+      }
+      return { kind: "hole", address, run };
+    }
+    const storedLength = view.getUint32(24);
+    if (container > of.containers.length) {
+      throw new FormatError("bad-value", `read manifest: container ${container} of ${of.containers.length}`);
+    }
+    if (storedLength < 1 || storedLength > longest) {
+      throw new FormatError("bad-value", `read manifest: a chunk of ${storedLength} stored bytes, wanted 1 to ${longest}`);
+    }
+    if (run > 1 && index + run === count && of.size % of.chunkSize !== 0) {
+      throw new FormatError("bad-value", "read manifest: a run of equal chunks that ends in a shorter one");
+    }
+    const id = untrusted.subarray(at + 28, at + 60) as ChunkId;
+    if (id.every((byte) => byte === 0)) throw new FormatError("bad-value", "read manifest: a chunk with the id of a hole");
+    const checksum = untrusted.subarray(at + 60, at + recordBytes) as Digest;
+    const storedAddress = takeAddress(view, 16, of.chunkSize);
+    return { kind: "chunk", address, run, id, container, storedAddress, storedLength, checksum };
+  };
+
+  return {
+    read: (untrusted) => {
+      if (untrusted.length % recordBytes !== 0) throw new FormatError("truncated", "read manifest: half a record");
+      const entries: ManifestEntry[] = [];
+      for (let at = 0; at < untrusted.length; at += recordBytes) entries.push(one(untrusted, at));
+      return entries;
+    },
+  };
+}
+
+function takeAddress(view: DataView, at: number, chunkSize: number): ChunkAddress {
+  const high = view.getUint32(at);
+  const address = high * 2 ** 32 + view.getUint32(at + 4);
+  if (high > 0x1f_ffff || address % chunkSize !== 0) {
+    throw new FormatError("bad-value", "read manifest: an address that is no multiple of the chunk size");
+  }
+  return address as ChunkAddress;
+}

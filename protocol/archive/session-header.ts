@@ -1,0 +1,70 @@
+// `header` of a session: what was backed up. It never changes (design section 7).
+
+import { type Codec, decode, encode, only, oneOf, struct, u32, u64 } from "../wire/codec.ts";
+import { FormatError } from "../errors.ts";
+import { type Consistency, consistencies } from "./index-file.ts";
+import { sessionName, volumeName } from "./names.ts";
+import { decodeFile, encodeFile, plainPrefix } from "./prefix.ts";
+import {
+  type ArchiveUuid,
+  type Digest,
+  digest,
+  type Generation,
+  isChunkSize,
+  type SessionName,
+  type SessionUid,
+  sessionUid,
+  type VolumeId,
+  volumeSize,
+} from "./types.ts";
+
+export interface SessionHeader {
+  readonly archive: ArchiveUuid;
+  readonly volume: VolumeId;
+  /** The head that was to be made with it. */
+  readonly generation: Generation;
+  readonly uid: SessionUid;
+  readonly sequence: number;
+  readonly name: SessionName;
+  readonly volumeName: string;
+  /** Milliseconds since 1970, UTC. */
+  readonly takenAt: number;
+  /** Bytes of the volume, from its snapshot. */
+  readonly size: number;
+  readonly chunkSize: number;
+  readonly consistency: Consistency;
+  /** Digest of the whole address → chunk id map (map-root.ts). */
+  readonly mapRoot: Digest;
+}
+
+/** No header is larger than this. */
+export const maxSessionHeaderBytes = 4096;
+
+type Body = Omit<SessionHeader, "archive" | "volume" | "generation">;
+const body: Codec<Body> = struct<Body>({
+  uid: sessionUid,
+  sequence: only(u64, (n) => n >= 1, "1 or more"),
+  name: sessionName,
+  volumeName,
+  takenAt: u64,
+  size: volumeSize,
+  chunkSize: only(u32, isChunkSize, "a power of two from 64 KiB to 4 MiB"),
+  consistency: oneOf(consistencies),
+  mapRoot: digest,
+});
+
+/** The bytes of `header` in an archive that is not sealed. */
+export function encodeSessionHeader(header: SessionHeader): Uint8Array {
+  return encodeFile(plainPrefix("header", header.archive, header.volume, header.generation), encode(body, header));
+}
+
+/** Reads `header`; throws FormatError. */
+export function decodeSessionHeader(
+  untrusted: Uint8Array,
+  expected: { readonly archive?: ArchiveUuid; readonly volume?: VolumeId } = {},
+): SessionHeader {
+  const file = decodeFile(untrusted, { kind: "header", ...expected });
+  if (file.prefix.protection !== "plain") throw new FormatError("bad-value", "read header: sealed; a key is needed");
+  const { archive, volume, generation } = file.prefix;
+  return { ...decode(body, file.body, "session header"), archive, volume, generation };
+}

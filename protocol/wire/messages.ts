@@ -1,0 +1,477 @@
+// The dialogue between agent and receiver, whole. Someone could write the other side from this file, frame.ts and
+// states.ts; docs/protocol.md says the same in prose.
+//
+// Both sides send a preamble (frame.ts). Then:
+//
+//   agent                                   receiver
+//   hello: who, which service, where   →
+//                                      ←    hello: what it can do, the archive's head       or refused
+//
+//   readMeta: a head, index, manifest … →
+//                                      ←    part … part, done                                or refused
+//
+//   listPending                        →
+//                                      ←    pending … pending, done
+//   discard: an uncommitted session    →
+//                                      ←    done                                             or refused
+//
+//   put: an archive header, index, head →
+//   part … part                        →
+//                                      ←    done                                             or refused
+//
+//   beginSession                       →
+//                                      ←    done                                             or refused
+//   chunk … chunk (no reply for each)  →
+//                                      ←    progress (also the heartbeat), checkpoint
+//   put manifest, part …, put header … →
+//                                      ←    done
+//   endSession                         →
+//                                      ←    done: synced, under its final name               or refused
+//
+//   commit: from head N to N+1         →
+//                                      ←    committed                                        or refused
+//
+//   assemble                           →
+//                                      ←    progress …, assembled                            or refused
+//   goodbye                            →
+//
+// A killed sender looks like a clean end of its stream (facts of qrexec), so an end without goodbye is a death, and
+// nothing counts that was not answered in band. `aborted` may come from the receiver at any time after its hello and
+// is the last thing it says. Each request has an id, counted up from 1, which every answer repeats; frames that
+// belong to a request (part, chunk) carry its id as well.
+
+import {
+  type ArchiveUuid,
+  archiveUuid,
+  type ChunkAddress,
+  type Digest,
+  digest,
+  type Generation,
+  generation,
+  isChunkSize,
+  maxChunkSize,
+  maxStoredLength,
+  type SessionName,
+  type SessionUid,
+  sessionUid,
+  type VolumeId,
+  volumeId,
+  volumeSize,
+} from "../archive/types.ts";
+import { directoryName, sessionName } from "../archive/names.ts";
+import { bool, type Codec, fixedBytes, oneOf, only, rest, struct, text, u16, u32, u64 } from "./codec.ts";
+
+/** The services of the receiver, one a power (design section 6). */
+export const services = {
+  "sparsebak.Send": 1,
+  "sparsebak.Receive": 2,
+  "sparsebak.Prune": 3,
+  "sparsebak.Assemble": 4,
+} as const;
+export type Service = keyof typeof services;
+
+/** Why a request was refused or a connection given up. What dom0 makes of each is in its exit-status table. */
+export const refusals = {
+  /** The mountpoint does not exist or nothing is mounted there. */
+  "not-mounted": 1,
+  /** The file system is mounted read-only. */
+  "read-only": 2,
+  "no-space": 3,
+  "no-inodes": 4,
+  /** The receiver's settings don't allow this caller, mountpoint or directory. */
+  "not-allowed": 5,
+  /** Another run holds the archive's lock. */
+  busy: 6,
+  /** The head is not the one that the request names. */
+  stale: 7,
+  /** The thing exists, and nothing is ever replaced. */
+  exists: 8,
+  /** The thing that was asked for is not there. Not an error by itself. */
+  missing: 9,
+  /** What arrived is not what was announced, or breaks the protocol. */
+  malformed: 10,
+  /** What is stored does not fit its own digest. */
+  corrupt: 11,
+  /** The file system can't do what is needed (file size, names, links). */
+  unsupported: 12,
+  /** Reading or writing failed in another way. */
+  io: 13,
+  /** A wait was too long. */
+  stalled: 14,
+  /** The receiver was told to stop. */
+  stopped: 15,
+  /** A bug. */
+  internal: 16,
+} as const;
+export type Refusal = keyof typeof refusals;
+
+/** Bytes of one part of an upload or download, at most. */
+export const maxPartBytes: number = 1024 * 1024;
+/** Bytes of a reason, at most; dom0 escapes it before it is printed. */
+export const maxReasonBytes = 512;
+
+/** Absolute path without empty, `.` or `..` parts. */
+// eslint-disable-next-line no-control-regex -- control characters are what the pattern keeps out
+const absolutePath = text(1024, /^\/(?!.*(?:^|\/)\.{0,2}(?:\/|$))[^\u0000-\u001f\u007f]+$/u);
+/** Relative path of the same form; empty for the mountpoint itself. */
+// eslint-disable-next-line no-control-regex -- as above
+const relativePath = text(1024, /^(?!\/)(?!.*(?:^|\/)\.{0,2}(?:\/|$))[^\u0000-\u001f\u007f]*$|^$/u);
+
+export interface AgentHello {
+  readonly service: Service;
+  /** Where the destination must be mounted, and the archive's directory below it. */
+  readonly mountpoint: string;
+  readonly directory: string;
+  /** The archive that dom0 knows here; zeros when it knows none. */
+  readonly archive: ArchiveUuid;
+}
+
+/** What the receiver can do; bits of ReceiverHello.capabilities. */
+export const capabilities = { hardLinks: 1, punchHoles: 2, caseSensitive: 4 } as const;
+
+export interface ReceiverHello {
+  readonly capabilities: number;
+  /** Zeros and 0 where there is no archive. */
+  readonly archive: ArchiveUuid;
+  readonly generation: Generation;
+  readonly headDigest: Digest;
+  /** Bytes of the file system that are free for this user, and its size. */
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+  /** Inodes, free and in all; in all 0 means that the file system does not say. */
+  readonly freeInodes: number;
+  readonly totalInodes: number;
+}
+
+/** What readMeta and put can name. */
+export const metaKinds = { archive: 1, head: 2, index: 4, header: 5, manifest: 6, list: 7 } as const;
+export type MetaKind = keyof typeof metaKinds;
+
+/** A file of the archive by what it is. Fields that a kind does not need are zero. */
+export interface MetaName {
+  readonly kind: MetaKind;
+  readonly volume: VolumeId;
+  readonly session: SessionUid;
+  readonly generation: Generation;
+}
+
+export interface Put {
+  readonly name: MetaName;
+  /** Bytes that will follow in parts. */
+  readonly length: number;
+  /** The digest that the file ends with. */
+  readonly digest: Digest;
+}
+
+export interface Part {
+  readonly bytes: Uint8Array;
+}
+
+/** An uncommitted session that lies in the archive. */
+export interface Pending {
+  readonly directory: string;
+  readonly name: SessionName;
+  readonly form: "dir" | "tar";
+  /** True when it has been finished and only its head is missing. */
+  readonly finished: boolean;
+  readonly session: SessionUid;
+}
+
+export interface Discard {
+  readonly directory: string;
+  readonly session: SessionUid;
+}
+
+export interface BeginSession {
+  readonly volume: VolumeId;
+  /** The volume's directory, made if it is not there. */
+  readonly directory: string;
+  readonly session: SessionUid;
+  readonly name: SessionName;
+  readonly form: "dir" | "tar";
+  /** The head that this session is for: the receiver's current one plus 1. */
+  readonly generation: Generation;
+  readonly chunkSize: number;
+  readonly size: number;
+}
+
+export interface Chunk {
+  readonly address: ChunkAddress;
+  readonly checksum: Digest;
+  /** The stored form. */
+  readonly bytes: Uint8Array;
+}
+
+export interface EndSession {
+  readonly session: SessionUid;
+  readonly chunks: number;
+  readonly storedBytes: number;
+  /** The list that the agent made; the receiver's own must have the same digest. */
+  readonly listDigest: Digest;
+}
+
+export interface Commit {
+  /** The head that dom0 built on; refused as `stale` when it is not the receiver's. Zeros for the first. */
+  readonly base: Generation;
+  readonly baseDigest: Digest;
+  /** The head that was put before. */
+  readonly headDigest: Digest;
+}
+
+export interface Assemble {
+  readonly volume: VolumeId;
+  readonly session: SessionUid;
+  /** Where the image goes, relative to the mountpoint. */
+  readonly saveTo: string;
+  readonly replace: boolean;
+}
+
+export interface Progress {
+  /** Bytes that the receiver has dealt with in this request. Repeats when nothing moved: a heartbeat. */
+  readonly bytes: number;
+  readonly chunks: number;
+}
+
+export interface Checkpoint {
+  /** Chunks of this session, from its first, that are synced to the medium, and the address of the last of them. */
+  readonly chunks: number;
+  readonly address: ChunkAddress;
+}
+
+export interface Done {
+  /** Bytes that a read gave or a put took; 0 otherwise. */
+  readonly bytes: number;
+}
+
+export interface Committed {
+  readonly generation: Generation;
+  readonly headDigest: Digest;
+}
+
+export interface Assembled {
+  readonly imageDigest: Digest;
+  readonly size: number;
+}
+
+export interface Refused {
+  readonly code: Refusal;
+  readonly reason: string;
+}
+
+export type Empty = Record<never, never>;
+
+const chunkAddress = only(u64, (n) => n % 65_536 === 0, "a multiple of 64 KiB") as Codec<ChunkAddress>;
+const form: Codec<"dir" | "tar"> = oneOf({ dir: 1, tar: 2 });
+const reason: Codec<string> = text(maxReasonBytes);
+const metaName: Codec<MetaName> = struct<MetaName>({
+  kind: oneOf(metaKinds),
+  volume: volumeId,
+  session: sessionUid,
+  generation,
+});
+
+/** Everything that can be said, by name, with the type of what it carries. */
+export interface Messages {
+  readonly agentHello: AgentHello;
+  readonly readMeta: MetaName;
+  readonly listPending: Empty;
+  readonly discard: Discard;
+  readonly put: Put;
+  readonly part: Part;
+  readonly beginSession: BeginSession;
+  readonly chunk: Chunk;
+  readonly endSession: EndSession;
+  readonly commit: Commit;
+  readonly assemble: Assemble;
+  readonly goodbye: Empty;
+  readonly receiverHello: ReceiverHello;
+  readonly pending: Pending;
+  readonly progress: Progress;
+  readonly checkpoint: Checkpoint;
+  readonly done: Done;
+  readonly committed: Committed;
+  readonly assembled: Assembled;
+  readonly refused: Refused;
+  readonly aborted: Refused;
+  readonly data: Part;
+}
+export type MessageName = keyof Messages;
+export type Sender = "agent" | "receiver";
+
+export interface MessageRow<Name extends MessageName> {
+  readonly code: number;
+  readonly from: Sender;
+  /** Bytes of the largest body: checked against the frame's length before anything is buffered. */
+  readonly max: number;
+  /** The services that accept it; for what the receiver says, `all`. */
+  readonly services: readonly Service[] | "all";
+  readonly codec: Codec<Messages[Name]>;
+}
+
+const sendOnly: readonly Service[] = ["sparsebak.Send"];
+const writers: readonly Service[] = ["sparsebak.Send", "sparsebak.Prune"];
+const readers: readonly Service[] = ["sparsebak.Send", "sparsebak.Receive", "sparsebak.Prune", "sparsebak.Assemble"];
+
+/** The one table of messages: number, speaker, bound, powers and layout of each. */
+export const messages: { readonly [Name in MessageName]: MessageRow<Name> } = {
+  agentHello: {
+    code: 1,
+    from: "agent",
+    max: 2100,
+    services: "all",
+    codec: struct<AgentHello>({
+      service: oneOf(services),
+      mountpoint: absolutePath,
+      directory: relativePath,
+      archive: archiveUuid,
+    }),
+  },
+  readMeta: { code: 2, from: "agent", max: 64, services: readers, codec: metaName },
+  listPending: { code: 3, from: "agent", max: 0, services: sendOnly, codec: struct<Empty>({}) },
+  discard: {
+    code: 4,
+    from: "agent",
+    max: 256,
+    services: sendOnly,
+    codec: struct<Discard>({ directory: directoryName, session: sessionUid }),
+  },
+  put: {
+    code: 5,
+    from: "agent",
+    max: 128,
+    services: writers,
+    codec: struct<Put>({ name: metaName, length: u64, digest }),
+  },
+  part: { code: 6, from: "agent", max: maxPartBytes, services: writers, codec: struct<Part>({ bytes: rest(maxPartBytes) }) },
+  beginSession: {
+    code: 7,
+    from: "agent",
+    max: 512,
+    services: sendOnly,
+    codec: struct<BeginSession>({
+      volume: volumeId,
+      directory: directoryName,
+      session: sessionUid,
+      name: sessionName,
+      form,
+      generation,
+      chunkSize: only(u32, isChunkSize, "a power of two from 64 KiB to 4 MiB"),
+      size: volumeSize,
+    }),
+  },
+  chunk: {
+    code: 8,
+    from: "agent",
+    max: 40 + maxStoredLength(maxChunkSize),
+    services: sendOnly,
+    codec: struct<Chunk>({
+      address: chunkAddress,
+      checksum: fixedBytes<Digest>(32),
+      bytes: rest(maxStoredLength(maxChunkSize)),
+    }),
+  },
+  endSession: {
+    code: 9,
+    from: "agent",
+    max: 64,
+    services: sendOnly,
+    codec: struct<EndSession>({ session: sessionUid, chunks: u64, storedBytes: u64, listDigest: digest }),
+  },
+  commit: {
+    code: 10,
+    from: "agent",
+    max: 72,
+    services: writers,
+    codec: struct<Commit>({ base: generation, baseDigest: digest, headDigest: digest }),
+  },
+  assemble: {
+    code: 11,
+    from: "agent",
+    max: 1200,
+    services: ["sparsebak.Assemble"],
+    codec: struct<Assemble>({ volume: volumeId, session: sessionUid, saveTo: relativePath, replace: bool }),
+  },
+  goodbye: { code: 12, from: "agent", max: 0, services: "all", codec: struct<Empty>({}) },
+  receiverHello: {
+    code: 128,
+    from: "receiver",
+    max: 96,
+    services: "all",
+    codec: struct<ReceiverHello>({
+      capabilities: u32,
+      archive: archiveUuid,
+      generation,
+      headDigest: digest,
+      freeBytes: u64,
+      totalBytes: u64,
+      freeInodes: u64,
+      totalInodes: u64,
+    }),
+  },
+  pending: {
+    code: 129,
+    from: "receiver",
+    max: 256,
+    services: "all",
+    codec: struct<Pending>({ directory: directoryName, name: sessionName, form, finished: bool, session: sessionUid }),
+  },
+  progress: {
+    code: 130,
+    from: "receiver",
+    max: 16,
+    services: "all",
+    codec: struct<Progress>({ bytes: u64, chunks: u64 }),
+  },
+  checkpoint: {
+    code: 131,
+    from: "receiver",
+    max: 16,
+    services: "all",
+    codec: struct<Checkpoint>({ chunks: u64, address: chunkAddress }),
+  },
+  done: { code: 132, from: "receiver", max: 8, services: "all", codec: struct<Done>({ bytes: u64 }) },
+  committed: {
+    code: 133,
+    from: "receiver",
+    max: 40,
+    services: "all",
+    codec: struct<Committed>({ generation, headDigest: digest }),
+  },
+  assembled: {
+    code: 134,
+    from: "receiver",
+    max: 40,
+    services: "all",
+    codec: struct<Assembled>({ imageDigest: digest, size: volumeSize }),
+  },
+  refused: {
+    code: 135,
+    from: "receiver",
+    max: 516,
+    services: "all",
+    codec: struct<Refused>({ code: oneOf(refusals, u16), reason }),
+  },
+  aborted: {
+    code: 136,
+    from: "receiver",
+    max: 516,
+    services: "all",
+    codec: struct<Refused>({ code: oneOf(refusals, u16), reason }),
+  },
+  data: {
+    code: 137,
+    from: "receiver",
+    max: maxPartBytes,
+    services: "all",
+    codec: struct<Part>({ bytes: rest(maxPartBytes) }),
+  },
+};
+
+const byCode: ReadonlyMap<number, MessageName> = new Map(
+  (Object.keys(messages) as MessageName[]).map((name) => [messages[name].code, name]),
+);
+
+/** The message of a number, or undefined. */
+export function messageByCode(code: number): MessageName | undefined {
+  return byCode.get(code);
+}

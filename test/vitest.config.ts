@@ -1,0 +1,51 @@
+// Three projects, by what they need: `unit` nothing, `e2e` the built programs in dist/, `lab` QEMU guests.
+import { fileURLToPath } from "node:url";
+import { defineConfig, type ViteUserConfig } from "vitest/config";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const minute = 60_000;
+
+const config: ViteUserConfig = defineConfig({
+  root,
+  cacheDir: "test/.cache/vite",
+  test: {
+    pool: "forks",
+    reporters: ["default", "./test/support/summary-reporter.ts"],
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "unit",
+          include: ["test/**/*.test.ts"],
+          exclude: ["test/e2e/**", "test/lab/**", "test/.cache/**"],
+          testTimeout: minute / 2,
+          hookTimeout: minute / 2,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "e2e",
+          include: ["test/e2e/**/*.test.ts"],
+          testTimeout: 5 * minute,
+          hookTimeout: 5 * minute,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        // One guest at a time: a second one would take the first one's processor and memory.
+        extends: true,
+        test: {
+          name: "lab",
+          include: ["test/lab/**/*.test.ts"],
+          testTimeout: 30 * minute,
+          hookTimeout: 30 * minute,
+          fileParallelism: false,
+          sequence: { groupOrder: 2 },
+        },
+      },
+    ],
+  },
+});
+export default config;
