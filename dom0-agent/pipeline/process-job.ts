@@ -1,0 +1,123 @@
+// The data path of a chunk: read, zero test, id, compare, compress, frame. Everything happens in buffers that are
+// used again: one to read into, the job's own to write to.
+
+import { createHash } from "node:crypto";
+import { readSync } from "node:fs";
+import { constants, zstdCompressSync } from "node:zlib";
+import { chunkIdOf } from "../../protocol/archive/chunk-id.ts";
+import { chunkLength, encodeRecord, recordBytes } from "../../protocol/archive/manifest.ts";
+import { mapIdBytes } from "../../protocol/archive/map-root.ts";
+import { type ChunkAddress, type Digest, maxStoredLength } from "../../protocol/archive/types.ts";
+import { writeFrameHeader } from "../../protocol/wire/frame.ts";
+import { chunkFrameHead, chunksPerJob, type Job, type JobResult, recordsAt, type VolumeTask } from "./job.ts";
+
+/** Buffers that one worker uses for all jobs of a volume. */
+export interface Workspace {
+  readonly chunkSize: number;
+  readonly plain: Uint8Array;
+  readonly ids: Uint8Array;
+  readonly zeros: Buffer;
+}
+
+export function workspace(chunkSize: number): Workspace {
+  // A WebAssembly memory is aligned to pages, as direct reads of a device want it (facts of LVM thin).
+  const pages = Math.ceil((chunksPerJob(chunkSize) * chunkSize) / 65_536);
+  return {
+    chunkSize,
+    plain: new Uint8Array(new WebAssembly.Memory({ initial: pages, maximum: pages }).buffer),
+    ids: new Uint8Array(chunksPerJob(chunkSize) * mapIdBytes),
+    zeros: Buffer.alloc(chunkSize),
+  };
+}
+
+/** Does a job; the buffer is the caller's again when it returns. Throws what reading throws. */
+export function processJob(job: Job, space: Workspace): JobResult {
+  const { task, runs } = job;
+  const out = new Uint8Array(job.buffer);
+  const state = { frames: 0, records: 0, zeroChunks: 0, chunks: 0 };
+  for (let i = 0; i < runs.length; i += 2) processRun(task, runs[i] ?? 0, runs[i + 1] ?? 0, space, out, state);
+  return { buffer: job.buffer, ...state };
+}
+
+interface Written {
+  frames: number;
+  records: number;
+  chunks: number;
+  zeroChunks: number;
+}
+
+function processRun(task: VolumeTask, start: number, count: number, space: Workspace, out: Uint8Array, to: Written): void {
+  const { chunkSize, size } = task;
+  const offset = start * chunkSize;
+  const length = Math.min(count * chunkSize, size - offset);
+  readFully(task.volumeFd, space.plain.subarray(0, length), offset, "volume");
+  const known = Math.max(0, Math.min(count, task.knownChunks - start));
+  const ids = space.ids.subarray(0, count * mapIdBytes);
+  ids.fill(0);
+  readFully(task.idsFd, ids.subarray(0, known * mapIdBytes), start * mapIdBytes, "id map");
+
+  for (let i = 0; i < count; i++) {
+    const address = (start + i) * chunkSize;
+    const at = i * chunkSize;
+    const plain = space.plain.subarray(at, at + chunkLength(address, size, chunkSize));
+    const oldId = Buffer.from(ids.buffer, ids.byteOffset + i * mapIdBytes, mapIdBytes);
+    const isNew = i >= known;
+    to.chunks++;
+    if (Buffer.from(plain.buffer, plain.byteOffset, plain.length).equals(space.zeros.subarray(0, plain.length))) {
+      to.zeroChunks++;
+      if (isNew || oldId.some((byte) => byte !== 0)) {
+        encodeRecord(out, recordsAt(chunkSize) + to.records++ * recordBytes, {
+          kind: "hole",
+          address: address as ChunkAddress,
+          run: 1,
+        });
+      }
+      continue;
+    }
+    const id = chunkIdOf(task.idKey, plain);
+    if (!isNew && oldId.equals(id)) continue;
+    const stored = compress(plain, task.level);
+    const checksum = createHash("sha256").update(stored).digest() as Uint8Array as Digest;
+    const head = to.frames;
+    writeFrameHeader(out, head, "chunk", task.requestId, 40 + stored.length);
+    const view = new DataView(out.buffer, out.byteOffset + head + 12, 8);
+    view.setUint32(0, Math.floor(address / 2 ** 32));
+    view.setUint32(4, address % 2 ** 32);
+    out.set(checksum, head + 20);
+    out.set(stored, head + chunkFrameHead);
+    to.frames = head + chunkFrameHead + stored.length;
+    encodeRecord(out, recordsAt(chunkSize) + to.records++ * recordBytes, {
+      kind: "chunk",
+      address: address as ChunkAddress,
+      run: 1,
+      id,
+      container: 0,
+      storedAddress: address as ChunkAddress,
+      storedLength: stored.length,
+      checksum,
+    });
+  }
+}
+
+/** A zstd frame with its checksum and the size of its content. */
+function compress(plain: Uint8Array, level: number): Uint8Array {
+  return zstdCompressSync(plain, {
+    // One output buffer that fits: growing it would copy.
+    chunkSize: maxStoredLength(plain.length),
+    pledgedSrcSize: plain.length,
+    params: {
+      [constants.ZSTD_c_compressionLevel]: level,
+      [constants.ZSTD_c_checksumFlag]: 1,
+      [constants.ZSTD_c_contentSizeFlag]: 1,
+    },
+  } as Parameters<typeof zstdCompressSync>[1]);
+}
+
+function readFully(fd: number, target: Uint8Array, position: number, what: string): void {
+  let done = 0;
+  while (done < target.length) {
+    const got = readSync(fd, target, done, target.length - done, position + done);
+    if (got === 0) throw new Error(`read ${what}: found its end at ${position + done}, wanted ${position + target.length} bytes`);
+    done += got;
+  }
+}

@@ -1,0 +1,149 @@
+// What dom0 knows of an archive: its identity, the head that it accepts, the volumes by name. A receiver can't talk
+// dom0 out of it (design section 8, "Keys" and "Rollback").
+
+import { randomBytes } from "node:crypto";
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import {
+  type ArchiveUuid,
+  type Digest,
+  digestBytes,
+  type Generation,
+  type GroupId,
+  type SessionUid,
+  uidBytes,
+  type VolumeId,
+} from "../../protocol/archive/types.ts";
+import { toHex } from "../../protocol/bytes.ts";
+import { AgentError } from "../errors.ts";
+import { makeDirectory, replaceFile } from "./atomic-file.ts";
+import type { ArchivePaths } from "./layout.ts";
+import { DamagedStateError, field, readRecord, writeRecord } from "./record.ts";
+
+/** A head by its number and what it is. */
+export interface HeadMark {
+  readonly generation: Generation;
+  readonly digest: Digest;
+  readonly chain: Digest;
+}
+
+export interface KnownVolume {
+  readonly name: string;
+  readonly id: VolumeId;
+  readonly group: GroupId;
+  readonly directory: string;
+}
+
+export interface ArchiveRecord {
+  readonly uuid: ArchiveUuid;
+  readonly sealed: boolean;
+  readonly chunkSize: number;
+  readonly level: number;
+  readonly idSeed: Uint8Array;
+  /** The head that was accepted last; generation 0 before the first. */
+  readonly head: HeadMark;
+  readonly volumes: readonly KnownVolume[];
+}
+
+/** A commit that may or may not have happened: written down before it is asked for. */
+export interface Intent {
+  readonly head: HeadMark;
+  readonly volume: VolumeId;
+  readonly session: SessionUid;
+}
+
+export function readArchiveRecord(paths: ArchivePaths): ArchiveRecord | undefined {
+  return readRecord(paths.archive, (value) => ({
+    uuid: field.hex<ArchiveUuid>(value, "uuid", uidBytes),
+    sealed: field.flag(value, "sealed"),
+    chunkSize: field.number(value, "chunkSize"),
+    level: field.number(value, "level"),
+    idSeed: field.hex(value, "idSeed", 32),
+    head: checkMark(value),
+    volumes: checkVolumes(value["volumes"]),
+  }));
+}
+
+export function writeArchiveRecord(paths: ArchivePaths, record: ArchiveRecord): void {
+  writeRecord(paths.archive, {
+    uuid: toHex(record.uuid),
+    sealed: record.sealed,
+    chunkSize: record.chunkSize,
+    level: record.level,
+    idSeed: toHex(record.idSeed),
+    ...markFields(record.head),
+    volumes: record.volumes.map((each) => ({
+      name: each.name,
+      id: toHex(each.id),
+      group: toHex(each.group),
+      directory: each.directory,
+    })),
+  });
+}
+
+export function readIntent(paths: ArchivePaths): Intent | undefined {
+  return readRecord(paths.intent, (value) => ({
+    head: checkMark(value),
+    volume: field.hex<VolumeId>(value, "volume", uidBytes),
+    session: field.hex<SessionUid>(value, "session", uidBytes),
+  }));
+}
+
+export function writeIntent(paths: ArchivePaths, intent: Intent): void {
+  writeRecord(paths.intent, {
+    ...markFields(intent.head),
+    volume: toHex(intent.volume),
+    session: toHex(intent.session),
+  });
+}
+
+function checkVolumes(value: unknown): KnownVolume[] {
+  if (!Array.isArray(value)) throw new Error("volumes: wanted a list");
+  return value.map((each: Record<string, unknown>) => ({
+    name: field.text(each, "name"),
+    id: field.hex<VolumeId>(each, "id", uidBytes),
+    group: field.hex<GroupId>(each, "group", uidBytes),
+    directory: field.text(each, "directory"),
+  }));
+}
+
+function checkMark(value: Record<string, unknown>): HeadMark {
+  return {
+    generation: field.number(value, "generation") as Generation,
+    digest: field.hex<Digest>(value, "digest", digestBytes),
+    chain: field.hex<Digest>(value, "chain", digestBytes),
+  };
+}
+
+function markFields(mark: HeadMark): object {
+  return { generation: mark.generation, digest: toHex(mark.digest), chain: toHex(mark.chain) };
+}
+
+/** Makes a master key and writes it down, for this user alone. */
+export function createMasterKey(paths: ArchivePaths): Uint8Array {
+  makeDirectory(paths.directory);
+  const key = new Uint8Array(randomBytes(32));
+  replaceFile(paths.key, [key]);
+  return key;
+}
+
+/** The master key. Whose the file is and who may read it is checked on the open file (design section 8). */
+export function readMasterKey(paths: ArchivePaths): Uint8Array {
+  let fd: number;
+  try {
+    fd = openSync(paths.key, constants.O_RDONLY | constants.O_NOFOLLOW);
+  } catch (error) {
+    throw new AgentError("failed", `read key: ${paths.key}: ${(error as Error).message}`);
+  }
+  try {
+    const stat = fstatSync(fd);
+    if (!stat.isFile() || (stat.mode & 0o077) !== 0 || stat.uid !== process.geteuid?.()) {
+      const mode = (stat.mode & 0o7777).toString(8);
+      throw new AgentError("failed", `read key: ${paths.key}: found mode ${mode}, owner ${stat.uid}, wanted 600 and ours`);
+    }
+    const key = new Uint8Array(33);
+    if (readSync(fd, key, 0, 33, 0) !== 32) throw new DamagedStateError(paths.key, "it does not hold 32 bytes");
+    return key.subarray(0, 32);
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -1,0 +1,99 @@
+// Where dom0 keeps what: the directory tree below the state directory (design section 5).
+//
+//   owner                       this installation's mark on its snapshots
+//   lock                        held for moments: monitor, and the changes of state of a send
+//   reservation                 written while a metadata snapshot is held (storage/)
+//   archives/NAME/lock          held for the whole of a send
+//                /archive       what dom0 knows of the archive, and the head it accepts
+//                /key           the master key, 0600
+//                /intent        the head that is about to be made
+//                /volumes/ID/delta     changes since the last session
+//                           /pending   a send under way: its session, its snapshot …
+//                           /sending   … and its part of the delta map
+//                           /ids, /groups, /stamp     the map of the last session
+//                           /entries   the manifest that is being made
+
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import type { VolumeId } from "../../protocol/archive/types.ts";
+import { toHex } from "../../protocol/bytes.ts";
+import { utf8 } from "../../protocol/wire/writer.ts";
+import { AgentError } from "../errors.ts";
+import { makeDirectory, readIfThere, replaceFile } from "./atomic-file.ts";
+
+export interface VolumePaths {
+  readonly directory: string;
+  readonly delta: string;
+  readonly pending: string;
+  readonly sending: string;
+  readonly ids: string;
+  readonly groups: string;
+  readonly stamp: string;
+  readonly entries: string;
+}
+
+export interface ArchivePaths {
+  readonly directory: string;
+  readonly lock: string;
+  readonly archive: string;
+  readonly key: string;
+  readonly intent: string;
+  volume(id: VolumeId): VolumePaths;
+}
+
+export interface StateLayout {
+  readonly directory: string;
+  readonly lock: string;
+  archive(name: string): ArchivePaths;
+}
+
+/** The paths below `directory`. Nothing is made. */
+export function stateLayout(directory: string): StateLayout {
+  return {
+    directory,
+    lock: join(directory, "lock"),
+    archive: (name) => {
+      const own = join(directory, "archives", name);
+      return {
+        directory: own,
+        lock: join(own, "lock"),
+        archive: join(own, "archive"),
+        key: join(own, "key"),
+        intent: join(own, "intent"),
+        volume: (id) => volumePaths(join(own, "volumes", toHex(id))),
+      };
+    },
+  };
+}
+
+function volumePaths(directory: string): VolumePaths {
+  return {
+    directory,
+    delta: join(directory, "delta"),
+    pending: join(directory, "pending"),
+    sending: join(directory, "sending"),
+    ids: join(directory, "ids"),
+    groups: join(directory, "groups"),
+    stamp: join(directory, "stamp"),
+    entries: join(directory, "entries"),
+  };
+}
+
+/** The 8 hexadecimal digits that mark this installation's snapshots; made at the first call. Call under the lock. */
+export function ownerOf(directory: string): string {
+  const path = join(directory, "owner");
+  const found = readIfThere(path);
+  if (found !== undefined) {
+    const text = new TextDecoder().decode(found).trim();
+    if (/^[0-9a-f]{8}$/.test(text)) return text;
+    throw new AgentError(
+      "failed",
+      `read state: ${path}: found «${text.slice(0, 20)}», wanted 8 hexadecimal digits`,
+      "the digits are in the LVM tags of the snapshots: sparsebak-XXXXXXXX",
+    );
+  }
+  makeDirectory(directory);
+  const owner = randomBytes(4).toString("hex");
+  replaceFile(path, [utf8(`${owner}\n`)]);
+  return owner;
+}
