@@ -20,11 +20,9 @@ export interface Workspace {
 }
 
 export function workspace(chunkSize: number): Workspace {
-  // A WebAssembly memory is aligned to pages, as direct reads of a device want it (facts of LVM thin).
-  const pages = Math.ceil((chunksPerJob(chunkSize) * chunkSize) / 65_536);
   return {
     chunkSize,
-    plain: new Uint8Array(new WebAssembly.Memory({ initial: pages, maximum: pages }).buffer),
+    plain: new Uint8Array(chunksPerJob(chunkSize) * chunkSize),
     ids: new Uint8Array(chunksPerJob(chunkSize) * mapIdBytes),
     zeros: Buffer.alloc(chunkSize),
   };

@@ -12,6 +12,7 @@
 //                           /sending   … and its part of the delta map
 //                           /ids, /groups, /stamp     the map of the last session
 //                           /entries   the manifest that is being made
+//                           /last      its last session, for status
 
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
@@ -30,6 +31,7 @@ export interface VolumePaths {
   readonly groups: string;
   readonly stamp: string;
   readonly entries: string;
+  readonly last: string;
 }
 
 export interface ArchivePaths {
@@ -76,6 +78,7 @@ function volumePaths(directory: string): VolumePaths {
     groups: join(directory, "groups"),
     stamp: join(directory, "stamp"),
     entries: join(directory, "entries"),
+    last: join(directory, "last"),
   };
 }
 

@@ -14,6 +14,8 @@ export interface ConnectionEnd {
   /** Which of the exit statuses this failure is, where the transport can tell: the destination is not there (halted,
    *  refused, unknown) or something else broke. */
   readonly unreachable: boolean;
+  /** What the user can do about it, where the transport knows. */
+  readonly hint?: string | undefined;
 }
 
 export interface Connection extends AsyncDisposable {
@@ -26,8 +28,9 @@ export interface Connection extends AsyncDisposable {
   flushed(): Promise<void>;
   /** Ends our side of the stream; the receiver may still answer. */
   end(): Promise<void>;
-  /** Ends the connection at once: kills the child (and what it started). Idempotent. */
-  abort(): void;
+  /** Ends the connection at once: kills the child (and what it started). Reads and writes that wait, and later ones,
+   *  then throw `reason`. Idempotent. */
+  abort(reason?: Error): void;
   /** Resolves once the process is gone and its stderr is read, whatever ended it. Never rejects. */
   readonly ended: Promise<ConnectionEnd>;
 }

@@ -1,0 +1,53 @@
+// From the options to what a command works with.
+
+import { existsSync } from "node:fs";
+import { loadSettings } from "../config/settings.ts";
+import { AgentError } from "../errors.ts";
+import type { Context } from "../session/context.ts";
+import { makeDirectory } from "../state/atomic-file.ts";
+import { ownerOf, stateLayout } from "../state/layout.ts";
+import { takeLock } from "../state/lock.ts";
+import type { Storage, StorageOptions } from "../storage/storage.ts";
+import { confirm } from "./ask.ts";
+import type { Output } from "./output.ts";
+
+export interface GlobalOptions {
+  readonly config?: string | undefined;
+  readonly unattended: boolean;
+}
+
+/** Reads the settings and opens state and storage. */
+export async function openContext(options: GlobalOptions, output: Output, signal: AbortSignal): Promise<Context> {
+  const settings = loadSettings(options.config);
+  const state = stateLayout(settings.stateDirectory);
+  try {
+    makeDirectory(settings.stateDirectory);
+  } catch (error) {
+    throw new AgentError("failed", `make the state directory ${settings.stateDirectory}: ${(error as Error).message}`);
+  }
+  let owner: string;
+  if (existsSync(`${settings.stateDirectory}/owner`)) owner = ownerOf(settings.stateDirectory);
+  else {
+    using _lock = await takeLock(state.lock, "first run", 10);
+    owner = ownerOf(settings.stateDirectory);
+  }
+  const { maxDataPercent, maxMetadataPercent } = settings;
+  const storage = await openStorage(settings.source, {
+    owner,
+    stateDirectory: settings.stateDirectory,
+    maxDataPercent,
+    maxMetadataPercent,
+    signal,
+  });
+  const { unattended } = options;
+  return { settings, state, storage, report: output, signal, unattended, confirm: (question) => confirm(question, signal) };
+}
+
+async function openStorage(source: Context["settings"]["source"], options: StorageOptions): Promise<Storage> {
+  if (source.kind === "lvm") {
+    const { lvmStorage } = await import("../storage/lvm/lvm-storage.ts");
+    return lvmStorage(source, options);
+  }
+  const { fileStorage } = await import("../storage/file/file-storage.ts");
+  return fileStorage(source, options);
+}

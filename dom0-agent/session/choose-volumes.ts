@@ -1,0 +1,38 @@
+// Which volumes a command works on: those named on the command line, all (-a), or those that the settings enable.
+
+import { isVolumeName } from "../../protocol/archive/names.ts";
+import { nearest } from "../config/nearest.ts";
+import type { Settings } from "../config/settings.ts";
+import { AgentError } from "../errors.ts";
+import type { Storage } from "../storage/storage.ts";
+
+/** Names in the order of the command line or the file. Throws AgentError `usage` when there are none. */
+export async function chooseVolumes(
+  settings: Settings,
+  storage: Storage,
+  named: readonly string[],
+  all: boolean,
+): Promise<readonly string[]> {
+  for (const name of named) {
+    if (!isVolumeName(name)) throw new AgentError("usage", `«${name}» can't be the name of a volume`);
+  }
+  if (named.length > 0) return [...new Set(named)];
+  if (all) return [...(await storage.survey([], { all: true })).volumes.keys()].sort();
+  const enabled = [...settings.volumes].filter(([, on]) => on).map(([name]) => name);
+  if (enabled.length > 0) return enabled;
+  const hint = settings.volumes.size === 0 ? "add [volumes] with lines like «vm-work-private = enable»" : "set one to enable";
+  throw new AgentError("usage", `${settings.file}: no volumes are enabled`, hint);
+}
+
+/** The archive that --dest names, or the only or default one. */
+export function chooseArchive(settings: Settings, dest: string | undefined): Settings["archives"][number] {
+  const wanted = dest ?? "default";
+  const found = settings.archives.find((each) => each.name === wanted);
+  if (found !== undefined) return found;
+  const [only] = settings.archives;
+  if (dest === undefined && only !== undefined && settings.archives.length === 1) return only;
+  const names = settings.archives.map((each) => each.name);
+  if (names.length === 0) throw new AgentError("usage", `${settings.file}: no destination`, "add destvm, destmountpoint and destdir to [var]");
+  const meant = nearest(wanted, names);
+  throw new AgentError("usage", `no destination «${wanted}» in ${settings.file}`, `known: ${names.join(", ")}${meant ? `; is it ${meant}?` : ""}`);
+}

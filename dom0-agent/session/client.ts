@@ -1,0 +1,351 @@
+// The agent's end of the dialogue: one request at a time, answers checked against the table of legal order, waits
+// bounded. Everything that comes in is from the VM and is bounded, typed and checked before anything uses it.
+
+import { encodeFrame, encodePreamble, type Frame, frameDecoder, maxNoiseBytes } from "../../protocol/wire/frame.ts";
+import {
+  type AgentHello,
+  maxPartBytes,
+  type MessageName,
+  type Messages,
+  type MetaName,
+  type Pending,
+  type ReceiverHello,
+  type Refusal,
+  type Service,
+} from "../../protocol/wire/messages.ts";
+import { dialogue } from "../../protocol/wire/states.ts";
+import { type Digest, digestBytes } from "../../protocol/archive/types.ts";
+import { FormatError, InternalError } from "../../protocol/errors.ts";
+import { AgentError, type ExitReason } from "../errors.ts";
+import { utf8 } from "../../protocol/wire/writer.ts";
+import { connectionLost } from "../transport/child-connection.ts";
+import { printable } from "../transport/printable.ts";
+import type { Connection, Transport } from "../transport/transport.ts";
+import { type StallWatch, stallWatch } from "../transport/watch.ts";
+
+/** The receiver refused a request, or gave the connection up. */
+export class RefusedError extends AgentError {
+  override readonly name: string = "RefusedError";
+  readonly code: Refusal;
+
+  constructor(what: string, code: Refusal, untrustedReason: string) {
+    super(refusalReasons[code], `${what}: ${code}: ${printable(utf8(untrustedReason))}`, hints[code]);
+    this.code = code;
+  }
+}
+
+/** Which exit status a refusal is. */
+const refusalReasons: Readonly<Record<Refusal, ExitReason>> = {
+  "not-mounted": "destination",
+  "read-only": "destination",
+  "no-space": "destination",
+  "no-inodes": "destination",
+  "not-allowed": "destination",
+  busy: "locked",
+  stale: "integrity",
+  exists: "failed",
+  missing: "failed",
+  malformed: "failed",
+  corrupt: "integrity",
+  unsupported: "failed",
+  io: "failed",
+  stalled: "destination",
+  stopped: "destination",
+  internal: "failed",
+};
+
+const hints: Partial<Record<Refusal, string>> = {
+  "not-mounted": "attach and mount the backup drive in the destination, then run the command again",
+  "read-only": "mount the destination writable",
+  "no-space": "make room in the destination; nothing that was committed is lost",
+  "no-inodes": "use --tarfile, which needs one file a session, or another file system",
+  "not-allowed": "see receiver.ini in the destination",
+  busy: "wait until the other run has ended",
+};
+
+/** Where a stream of bytes that was asked for goes. Called with views that do not outlive the call. */
+export type DataSink = (bytes: Uint8Array) => void;
+
+export interface Client extends AsyncDisposable {
+  readonly hello: ReceiverHello;
+  readonly connection: Connection;
+  /** What the receiver says of the session that is being sent: bytes and chunks that it has dealt with. */
+  onProgress: ((bytes: number, chunks: number) => void) | undefined;
+  /** Reads a file of the archive into `sink`, at most `max` bytes; gives its length, undefined when it's missing. */
+  read(name: MetaName, max: number, sink: DataSink): Promise<number | undefined>;
+  /** The same for a file that fits in memory. */
+  readWhole(name: MetaName, max: number): Promise<Uint8Array | undefined>;
+  listPending(): Promise<readonly Pending[]>;
+  /** Sends a request that is answered by one frame, and gives that frame's body. */
+  ask<Name extends Opener>(type: Name, body: Messages[Name]): Promise<Messages[Answer<Name>]>;
+  /** The id that the next request will have: frames of a session carry the id of its beginSession. */
+  readonly nextId: number;
+  /** Uploads a file: `length` bytes that `parts` gives, which end with `digest`. */
+  put(name: MetaName, length: number, digest: Digest, parts: Iterable<Uint8Array>): Promise<void>;
+  /** Hands frames of the session, laid out by the pipeline, to the pipe; resolves when the buffer is free again. */
+  sendFrames(frames: Uint8Array): Promise<void>;
+  endSession(body: Messages["endSession"]): Promise<void>;
+  /** Says goodbye and waits for the other side's end. */
+  close(): Promise<void>;
+}
+
+type Opener = "discard" | "beginSession" | "commit" | "assemble";
+type Answer<Name extends Opener> = Name extends "commit" ? "committed" : Name extends "assemble" ? "assembled" : "done";
+
+export interface ConnectOptions {
+  readonly transport: Transport;
+  readonly service: Service;
+  readonly where: Omit<AgentHello, "service">;
+  readonly stallSeconds: number;
+  readonly signal: AbortSignal;
+}
+
+/** Most uncommitted sessions that a receiver may list. */
+const maxPending = 4096;
+
+interface Waiting {
+  readonly what: string;
+  readonly answer: MessageName;
+  readonly resolve: (frame: Frame) => void;
+  readonly reject: (error: Error) => void;
+  readonly onFrame?: (frame: Frame) => void;
+}
+
+/** Opens a service and greets it. Throws TransportError, RefusedError, or AgentError where the protocol is broken. */
+export async function connect(options: ConnectOptions): Promise<Client> {
+  const { transport, service, signal } = options;
+  const connection = await transport.open(service, signal);
+  const order = dialogue(service);
+  const decoder = frameDecoder("receiver", maxNoiseBytes);
+  const name = transport.name;
+  let lastId = 0;
+  let sessionId = 0;
+  let answers = 0;
+  let waiting: Waiting | undefined;
+  let failure: Error | undefined;
+  let onProgress: Client["onProgress"];
+
+  const fail = (error: Error): void => {
+    failure ??= error;
+    waiting?.reject(failure);
+    waiting = undefined;
+    connection.abort();
+  };
+  const watch: StallWatch = stallWatch({ seconds: options.stallSeconds, what: name, onStall: fail });
+
+  const handle = (frame: Frame): void => {
+    order.step(frame.type, frame.id);
+    if (frame.type === "aborted") {
+      fail(new RefusedError(name, frame.body.code, frame.body.reason));
+      return;
+    }
+    if (frame.type === "progress") {
+      watch.progress(frame.body.bytes + frame.body.chunks);
+      onProgress?.(frame.body.bytes, frame.body.chunks);
+      return;
+    }
+    if (frame.type === "checkpoint") return;
+    const request = waiting;
+    if (request === undefined) throw new FormatError("bad-order", `${frame.type} without a request`);
+    if (frame.type === "refused") {
+      waiting = undefined;
+      request.reject(new RefusedError(`${name}: ${request.what}`, frame.body.code, frame.body.reason));
+    } else if (frame.type === request.answer) {
+      waiting = undefined;
+      request.resolve(copied(frame));
+    } else if (request.onFrame) {
+      watch.progress(++answers);
+      request.onFrame(frame);
+    } else throw new FormatError("bad-order", `${frame.type} is no answer to ${request.what}`);
+  };
+
+  const pump = async (): Promise<void> => {
+    try {
+      for await (const bytes of connection.incoming) for (const frame of decoder.push(bytes)) handle(frame);
+      decoder.end();
+      if (order.state !== "closed") throw new FormatError("truncated", "it ended without an answer");
+    } catch (error) {
+      fail(await explain(error, connection, name));
+    }
+  };
+
+  const say = async <Name extends MessageName>(type: Name, id: number, body: Messages[Name]): Promise<void> => {
+    if (failure) throw failure;
+    order.step(type, id);
+    await write(encodeFrame(type, id, body));
+  };
+  const write = async (bytes: Uint8Array): Promise<void> => {
+    try {
+      await watch.waitFor(connection.write(bytes));
+    } catch (error) {
+      // What the receiver said before its end explains more than the broken pipe does.
+      await Promise.race([pumping, afterGrace()]);
+      connection.abort();
+      await pumping;
+      throw failure ?? error;
+    }
+  };
+  const answered = (what: string, answer: MessageName, onFrame?: (frame: Frame) => void): Promise<Frame> => {
+    if (waiting) throw new InternalError(`${what}: another request is open`);
+    if (failure) return Promise.reject(failure);
+    watch.restart();
+    return watch.waitFor(
+      new Promise<Frame>((resolve, reject) => {
+        waiting = { what, answer, resolve, reject, ...(onFrame === undefined ? {} : { onFrame }) };
+      }),
+    );
+  };
+  const request = async <Name extends MessageName>(
+    type: Name,
+    body: Messages[Name],
+    answer: MessageName,
+    onFrame?: (frame: Frame) => void,
+  ): Promise<Frame> => {
+    const id = ++lastId;
+    const frame = answered(type, answer, onFrame);
+    frame.catch(() => undefined);
+    try {
+      await say(type, id, body);
+    } catch (error) {
+      waiting = undefined;
+      throw error;
+    }
+    return frame;
+  };
+
+  const pumping = pump();
+  const onAbort = (): void => fail(signal.reason instanceof Error ? signal.reason : new AgentError("failed", "stopped"));
+  signal.addEventListener("abort", onAbort, { once: true });
+
+  const dispose = async (): Promise<void> => {
+    signal.removeEventListener("abort", onAbort);
+    watch[Symbol.dispose]();
+    connection.abort();
+    await connection.ended;
+    await pumping;
+  };
+
+  let hello: ReceiverHello;
+  try {
+    await write(encodePreamble());
+    const frame = await request("agentHello", { service, ...options.where }, "receiverHello");
+    if (frame.type !== "receiverHello") throw new InternalError("hello");
+    hello = frame.body;
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+
+  const client: Client = {
+    hello,
+    connection,
+    get onProgress() {
+      return onProgress;
+    },
+    set onProgress(listener) {
+      onProgress = listener;
+    },
+    get nextId() {
+      return lastId + 1;
+    },
+    read: async (metaName, max, sink) => {
+      let length = 0;
+      const onData = (frame: Frame): void => {
+        if (frame.type !== "data") throw new FormatError("bad-order", `${frame.type} in an answer to readMeta`);
+        length += frame.body.bytes.length;
+        if (length > max) throw new FormatError("too-long", `read ${metaName.kind}: more than ${max} bytes`);
+        sink(frame.body.bytes);
+      };
+      try {
+        const done = await request("readMeta", metaName, "done", onData);
+        if (done.type === "done" && done.body.bytes !== length) {
+          throw new FormatError("truncated", `read ${metaName.kind}: ${length} bytes came, ${done.body.bytes} were announced`);
+        }
+        return length;
+      } catch (error) {
+        if (error instanceof RefusedError && error.code === "missing") return undefined;
+        throw error;
+      }
+    },
+    readWhole: async (metaName, max) => {
+      const parts: Uint8Array[] = [];
+      const length = await client.read(metaName, max, (bytes) => parts.push(bytes.slice()));
+      return length === undefined ? undefined : Buffer.concat(parts);
+    },
+    listPending: async () => {
+      const found: Pending[] = [];
+      await request("listPending", {}, "done", (frame) => {
+        if (frame.type !== "pending") throw new FormatError("bad-order", `${frame.type} in an answer to listPending`);
+        if (found.length === maxPending) throw new FormatError("too-long", `more than ${maxPending} unfinished sessions`);
+        found.push(frame.body);
+      });
+      return found;
+    },
+    ask: async (type, body) => {
+      const answer = type === "commit" ? "committed" : type === "assemble" ? "assembled" : "done";
+      const frame = await request(type, body, answer);
+      if (type === "beginSession") sessionId = lastId;
+      return frame.body as Messages[Answer<typeof type>];
+    },
+    put: async (metaName, length, digest, parts) => {
+      const id = ++lastId;
+      const frame = answered(`put ${metaName.kind}`, "done");
+      frame.catch(() => undefined);
+      await say("put", id, { name: metaName, length, digest });
+      for (const part of parts) {
+        for (let at = 0; at < part.length; at += maxPartBytes) {
+          await say("part", id, { bytes: part.subarray(at, at + maxPartBytes) });
+        }
+      }
+      await frame;
+    },
+    sendFrames: async (frames) => {
+      if (failure) throw failure;
+      if (order.state !== "session") throw new InternalError(`chunks in state ${order.state}`);
+      await write(frames);
+      await watch.waitFor(connection.flushed());
+      watch.restart();
+      if (failure) throw failure;
+    },
+    endSession: async (body) => {
+      const frame = answered("endSession", "done");
+      frame.catch(() => undefined);
+      await say("endSession", sessionId, body);
+      await frame;
+    },
+    close: async () => {
+      await say("goodbye", ++lastId, {});
+      await connection.end();
+      await connection.ended;
+    },
+    [Symbol.asyncDispose]: dispose,
+  };
+  return client;
+}
+
+/** The digest at the end of a file that is held whole. */
+export function digestOf(file: Uint8Array): Digest {
+  return file.slice(file.length - digestBytes) as Digest;
+}
+
+/** Answers outlive the stream's buffer. */
+function copied(frame: Frame): Frame {
+  return structuredClone(frame);
+}
+
+async function explain(error: unknown, connection: Connection, name: string): Promise<Error> {
+  if (!(error instanceof FormatError)) return error instanceof Error ? error : new Error(String(error));
+  if (error.code !== "truncated" && error.code !== "bad-magic") {
+    return new AgentError("failed", `${name}: broke the protocol: ${error.message}`, undefined, { cause: error });
+  }
+  // It may be on its way out by itself: its own exit code explains more than our signal would.
+  const end = await Promise.race([connection.ended, afterGrace()]);
+  connection.abort();
+  return connectionLost(name, `talk to ${name}`, end ?? (await connection.ended));
+}
+
+async function afterGrace(): Promise<undefined> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, 1000, undefined).unref();
+  });
+}

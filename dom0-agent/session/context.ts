@@ -1,0 +1,37 @@
+// What every command is given: settings, state, storage, and a way to say what happens.
+
+import type { Settings } from "../config/settings.ts";
+import type { StateLayout } from "../state/layout.ts";
+import type { Storage } from "../storage/storage.ts";
+
+/** What a command tells while it runs. The command line prints it; with --json each is a line. */
+export interface Reporter {
+  /** Something that the user should know, and that is not an error. */
+  notice(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  /** One line for each volume, when it is done or has failed. */
+  volume(result: VolumeReport): void;
+  /** How far the work on one volume is: bytes looked at, of how many. */
+  progress(volume: string, done: number, total: number): void;
+}
+
+export interface VolumeReport {
+  readonly volume: string;
+  readonly command: string;
+  readonly ok: boolean;
+  readonly message: string;
+  readonly hint?: string | undefined;
+  readonly fields?: Readonly<Record<string, unknown>>;
+}
+
+export interface Context {
+  readonly settings: Settings;
+  readonly state: StateLayout;
+  readonly storage: Storage;
+  readonly report: Reporter;
+  readonly signal: AbortSignal;
+  /** Never asks anything. */
+  readonly unattended: boolean;
+  /** Asks a yes-or-no question; only called when not unattended. */
+  confirm(question: string): Promise<boolean>;
+}

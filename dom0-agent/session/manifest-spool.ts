@@ -1,0 +1,116 @@
+// The manifest of a session while it is made: records as they come from the pipeline, in the order of their addresses,
+// in a file, since a terabyte's take half a gigabyte. Holes next to each other become one record.
+
+import { createHash } from "node:crypto";
+import { closeSync, constants, openSync, readSync, rmSync } from "node:fs";
+import {
+  encodeManifestHead,
+  encodeRecord,
+  type HoleEntry,
+  type ManifestEntry,
+  type ManifestHead,
+  recordBytes,
+  recordReader,
+} from "../../protocol/archive/manifest.ts";
+import type { ArchiveUuid, Digest, Generation, VolumeId } from "../../protocol/archive/types.ts";
+import { writeAll } from "../state/atomic-file.ts";
+
+export interface ManifestSpool extends Disposable {
+  /** Records that it holds. */
+  readonly records: number;
+  /** Takes the pipeline's records: a whole number of them, all behind what came before. */
+  add(entries: readonly ManifestEntry[]): void;
+  /** A hole that was found without reading. */
+  addHole(entry: HoleEntry): void;
+  /** Nothing more comes. */
+  finish(): void;
+  /** All entries again, from the first. Only after finish. */
+  entries(): Generator<ManifestEntry>;
+  /** The manifest's length and digest, and its bytes in parts. Only after finish. */
+  manifest(of: ManifestIdentity): { readonly length: number; readonly digest: Digest; parts(): Generator<Uint8Array> };
+}
+
+export interface ManifestIdentity extends ManifestHead {
+  readonly archive: ArchiveUuid;
+  readonly volume: VolumeId;
+  readonly generation: Generation;
+}
+
+const flushRecords = 4096;
+
+/** A spool at `path`, which is removed at the end. `of` is the volume that it describes. */
+export function manifestSpool(path: string, of: Pick<ManifestHead, "size" | "chunkSize">): ManifestSpool {
+  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC, 0o600);
+  const buffer = new Uint8Array(flushRecords * recordBytes);
+  let buffered = 0;
+  let records = 0;
+  let hole: HoleEntry | undefined;
+
+  const flush = (): void => {
+    writeAll(fd, buffer.subarray(0, buffered * recordBytes), (records - buffered) * recordBytes);
+    buffered = 0;
+  };
+  const put = (entry: ManifestEntry): void => {
+    if (buffered === flushRecords) flush();
+    encodeRecord(buffer, buffered++ * recordBytes, entry);
+    records++;
+  };
+  const add = (entry: ManifestEntry): void => {
+    if (entry.kind === "hole") {
+      const follows = hole !== undefined && hole.address + hole.run * of.chunkSize === entry.address;
+      if (hole !== undefined && !follows) put(hole);
+      hole = follows && hole !== undefined ? { ...hole, run: hole.run + entry.run } : entry;
+      return;
+    }
+    if (hole !== undefined) put(hole);
+    hole = undefined;
+    put(entry);
+  };
+  function* parts(): Generator<Uint8Array> {
+    const part = new Uint8Array(flushRecords * recordBytes);
+    for (let at = 0; at < records; at += flushRecords) {
+      const wanted = Math.min(flushRecords, records - at) * recordBytes;
+      const got = readSync(fd, part, 0, wanted, at * recordBytes);
+      if (got !== wanted) throw new RangeError(`read manifest: found ${got} bytes, wanted ${wanted}`);
+      yield part.subarray(0, wanted);
+    }
+  }
+
+  return {
+    get records() {
+      return records;
+    },
+    add: (entries) => {
+      for (const entry of entries) add(entry);
+    },
+    addHole: add,
+    finish: () => {
+      if (hole !== undefined) put(hole);
+      hole = undefined;
+      flush();
+    },
+    entries: function* () {
+      const reader = recordReader({ ...of, containers: [] });
+      for (const part of parts()) yield* reader.read(part);
+    },
+    manifest: (identity) => {
+      const head = encodeManifestHead(identity, identity, records);
+      const hash = createHash("sha256").update(head);
+      for (const part of parts()) hash.update(part);
+      const digest = new Uint8Array(hash.digest()) as Digest;
+      return {
+        length: head.length + records * recordBytes + digest.length,
+        digest,
+        parts: function* () {
+          yield head;
+          yield* parts();
+          yield digest;
+        },
+      };
+    },
+    [Symbol.dispose]: () => {
+      closeSync(fd);
+      rmSync(path, { force: true });
+    },
+  };
+}

@@ -1,0 +1,46 @@
+// The random re-read: a few chunks that should not have changed are read and compared by id at each send, so that a
+// delta that misses something does not go on unnoticed (design section 5).
+
+import { readSync } from "node:fs";
+import { chunkIdOf } from "../../protocol/archive/chunk-id.ts";
+import { chunkLength } from "../../protocol/archive/manifest.ts";
+import { mapIdBytes } from "../../protocol/archive/map-root.ts";
+import { bitmap, isSet } from "../delta/bitmap.ts";
+import type { Bitmap } from "../delta/bitmap.ts";
+import type { VolumeTask } from "../pipeline/job.ts";
+
+/** `count` chunks drawn at random from those that `changed` leaves out. */
+export function drawUnchanged(changed: Bitmap, count: number, random: () => number): readonly number[] {
+  const drawn = bitmap(changed.length);
+  const indices: number[] = [];
+  for (let tries = 0; tries < count * 8 && indices.length < count; tries++) {
+    const index = Math.floor(random() * changed.length);
+    if (isSet(changed, index) || isSet(drawn, index)) continue;
+    drawn.bytes[index >> 3] = (drawn.bytes[index >> 3] ?? 0) | (1 << (index & 7));
+    indices.push(index);
+  }
+  return indices;
+}
+
+/** True when any of the chunks has another id than the map says. */
+export function sampleDiffers(task: Omit<VolumeTask, "requestId">, indices: readonly number[]): boolean {
+  return indices.some((index) => index < task.knownChunks && !sameAsKnown(task, index));
+}
+
+function sameAsKnown(task: Omit<VolumeTask, "requestId">, index: number): boolean {
+  const { chunkSize, size } = task;
+  const plain = new Uint8Array(chunkLength(index * chunkSize, size, chunkSize));
+  fill(task.volumeFd, plain, index * chunkSize);
+  const known = new Uint8Array(mapIdBytes);
+  fill(task.idsFd, known, index * mapIdBytes);
+  const id = plain.every((byte) => byte === 0) ? new Uint8Array(mapIdBytes) : chunkIdOf(task.idKey, plain);
+  return Buffer.compare(id, known) === 0;
+}
+
+function fill(fd: number, target: Uint8Array, position: number): void {
+  for (let done = 0; done < target.length; ) {
+    const got = readSync(fd, target, done, target.length - done, position + done);
+    if (got === 0) throw new Error(`read sample: found the end at ${position + done}`);
+    done += got;
+  }
+}

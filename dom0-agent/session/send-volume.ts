@@ -1,0 +1,199 @@
+// One volume's session, from the choice of its chunks to the state that remembers it (design section 5). The data
+// goes one way: candidates, workers, frames and records, manifest, index, head.
+
+import { randomBytes } from "node:crypto";
+import { publicIdKey } from "../../protocol/archive/chunk-id.ts";
+import type { Consistency, VolumeIndex } from "../../protocol/archive/index-file.ts";
+import { listBuilder } from "../../protocol/archive/list-file.ts";
+import { sessionNameAt } from "../../protocol/archive/names.ts";
+import type { Generation, SessionName, SessionUid } from "../../protocol/archive/types.ts";
+import { type Bitmap, countSet } from "../delta/bitmap.ts";
+import type { VolumeTask } from "../pipeline/job.ts";
+import type { Pool } from "../pipeline/pool.ts";
+import type { KnownVolume } from "../state/archive-record.ts";
+import type { IdMap } from "../state/id-map.ts";
+import { noteCurrent, writeLastSession } from "../state/last-session.ts";
+import { takeLock } from "../state/lock.ts";
+import type { OpenVolume } from "../storage/storage.ts";
+import type { OpenArchive } from "./archive.ts";
+import { beginVolume, type Monitored, type Source } from "./begin-volume.ts";
+import { changeOf, idMapFor } from "./catch-up.ts";
+import { allChunks, askMappedFrom, type Choice, choose, holeEntries } from "./choose-chunks.ts";
+import type { Context } from "./context.ts";
+import { finishSession } from "./finish-session.ts";
+import { manifestSpool } from "./manifest-spool.ts";
+import { stateLockSeconds } from "./monitor.ts";
+import { reconcile, settleUnchanged } from "./reconcile.ts";
+import { drawUnchanged, sampleDiffers } from "./sample.ts";
+import { streamChunks } from "./stream-chunks.ts";
+
+export interface SendOptions {
+  readonly form: "dir" | "tar";
+  /** Take what each VM's last start left, not what it writes now. */
+  readonly committed: boolean;
+  readonly tags: readonly string[];
+  /** Milliseconds since 1970: the run's start, from which all its sessions get their name. */
+  readonly startedAt: number;
+}
+
+/** What a send of a volume came to. */
+export interface SentVolume {
+  readonly kind: "full" | "incremental" | "compared" | "unchanged";
+  readonly session: SessionName | undefined;
+  /** Bytes of the volume, bytes of it that were read, chunks and bytes that were stored. */
+  readonly size: number;
+  readonly readBytes: number;
+  readonly chunks: number;
+  readonly storedBytes: number;
+  /** Chunks that should not have changed did, so the delta map was dropped and everything compared. */
+  readonly sampleFailed: boolean;
+}
+
+/** Chunks of the random sample. */
+const sampleChunks = 16;
+
+/** Sends a volume and commits its session. Throws what storage, transport and receiver throw; what was begun is then
+ *  pending, and settled by the next send. */
+export async function sendVolume(
+  context: Context,
+  open: OpenArchive,
+  pool: Pool,
+  known: KnownVolume,
+  index: VolumeIndex | undefined,
+  monitored: Monitored,
+  options: SendOptions,
+): Promise<SentVolume> {
+  const uid = new Uint8Array(randomBytes(16)) as SessionUid;
+  const last = index?.sessions.at(-1);
+  const skipUnchanged = options.tags.length === 0;
+  const source = await beginVolume(context, open, known, index, uid, monitored, { ...options, skipUnchanged });
+  const nothing = { session: undefined, size: source.size, readBytes: 0, chunks: 0, storedBytes: 0, sampleFailed: false };
+  const paths = open.paths.volume(known.id);
+  if (source.unchanged && skipUnchanged) {
+    noteCurrent(paths, source.takenAt);
+    return { kind: "unchanged", ...nothing };
+  }
+  const { chunkSize } = open.record;
+  using map = await idMapFor(open, index, paths, (message) => context.report.notice(`${known.name}: ${message}`));
+  await using volume = await openSource(context, source);
+  const task = taskFor(open, known, source, volume, map);
+  const { candidates, sampleFailed } = candidatesFor(context, known, source, task);
+  const choice = await chooseChunks(context, source, candidates, chunkSize);
+  const name = freeName(index, options.startedAt);
+  const generation = (open.head.generation + 1) as Generation;
+  using spool = manifestSpool(paths.entries, { size: source.size, chunkSize });
+  const list = listBuilder({ archive: open.record.uuid, volume: known.id, generation, session: uid });
+  const total = Math.min(source.size, countSet(choice.read) * chunkSize);
+  const { directory, id: volumeId } = known;
+  const { form } = options;
+  const begin = async (): Promise<void> => {
+    const body = { volume: volumeId, directory, session: uid, name, form, generation, chunkSize, size: source.size };
+    await open.client.ask("beginSession", body);
+  };
+  const { readBytes, begun } = await streamChunks({
+    client: open.client,
+    pool,
+    task,
+    choice,
+    holes: holeEntries(choice.holes, map, chunkSize, last === undefined),
+    full: last === undefined,
+    spool,
+    list,
+    begin,
+    onProgress: (bytes) => context.report.progress(known.name, bytes, total),
+    signal: context.signal,
+  });
+  await volume.checkUnchanged();
+  if (last !== undefined && skipUnchanged && spool.records === 0 && last.size === source.size) {
+    using _lock = await takeLock(context.state.lock, "send", stateLockSeconds);
+    settleUnchanged(paths, last);
+    noteCurrent(paths, source.takenAt);
+    return { kind: "unchanged", ...nothing, readBytes, sampleFailed };
+  }
+  if (!begun) await begin();
+
+  const changes = (): Iterable<ReturnType<typeof changeOf>> => mapIterable(spool.entries(), (entry) => changeOf(entry, chunkSize));
+  const { groups, mapRoot } = map.after(changes(), source.size, chunkSize);
+  const sequence = (last?.sequence ?? 0) + 1;
+  const fields = {
+    sequence,
+    takenAt: source.takenAt,
+    size: source.size,
+    mapRoot,
+    consistency: consistencyOf(source, options.committed),
+    tags: options.tags,
+  };
+  const done = await finishSession({ open, known, index, uid, name, form, spool, list, fields });
+  map.apply(changes(), groups, { session: uid, sequence, size: source.size, chunkSize, mapRoot });
+  writeLastSession(paths, { name, takenAt: source.takenAt, currentAt: source.takenAt, size: source.size });
+  using _lock = await takeLock(context.state.lock, "send", stateLockSeconds);
+  reconcile(paths, done.index);
+  const kind = last === undefined ? "full" : source.map === undefined || sampleFailed ? "compared" : "incremental";
+  const { chunks, storedBytes } = done;
+  return { kind, session: name, size: source.size, readBytes, chunks, storedBytes, sampleFailed };
+}
+
+function taskFor(open: OpenArchive, known: KnownVolume, source: Source, volume: OpenVolume, map: IdMap): VolumeTask {
+  return {
+    volumeFd: volume.fd,
+    idsFd: map.fd,
+    knownChunks: map.chunks,
+    size: source.size,
+    chunkSize: open.record.chunkSize,
+    idKey: publicIdKey(open.record.idSeed, open.record.uuid, known.group),
+    level: open.record.level,
+    requestId: open.client.nextId,
+  };
+}
+
+/** What has to be looked at: what the delta map says, once a sample of the rest has held; everything otherwise. */
+function candidatesFor(
+  context: Context,
+  known: KnownVolume,
+  source: Source,
+  task: VolumeTask,
+): { readonly candidates: Bitmap; readonly sampleFailed: boolean } {
+  const everything = (): Bitmap => allChunks(source.size, task.chunkSize);
+  if (source.map === undefined) return { candidates: everything(), sampleFailed: false };
+  if (!sampleDiffers(task, drawUnchanged(source.map.bits, sampleChunks, Math.random))) {
+    return { candidates: source.map.bits, sampleFailed: false };
+  }
+  context.report.warn(`${known.name}: data changed that the storage calls unchanged; the whole volume is compared`);
+  return { candidates: everything(), sampleFailed: true };
+}
+
+async function chooseChunks(context: Context, source: Source, candidates: Bitmap, chunkSize: number): Promise<Choice> {
+  const { storage } = context;
+  const { snapshot } = source;
+  if (countSet(candidates) < askMappedFrom) return choose(candidates, undefined, chunkSize);
+  if (snapshot === undefined) return choose(candidates, storage.mappedOf(source.state), chunkSize);
+  // The metadata can be held by one process at a time; a monitor takes the same lock.
+  using _lock = await takeLock(context.state.lock, "send", stateLockSeconds);
+  return storage.withMetadata(async (deltas) => choose(candidates, deltas.mapped(snapshot), chunkSize), context.signal);
+}
+
+async function openSource(context: Context, source: Source): Promise<OpenVolume> {
+  return source.snapshot === undefined
+    ? context.storage.openVolume(source.state)
+    : context.storage.openSnapshot(source.snapshot);
+}
+
+function consistencyOf(source: Source, committed: boolean): Consistency {
+  if (source.snapshot === undefined) return "file";
+  if (!source.state.running) return "clean";
+  return committed ? "committed" : "crash";
+}
+
+/** The run's session name, or the next second whose name the volume has not had: two in one second, or a clock that
+ *  was set back (design section 7). */
+function freeName(index: VolumeIndex | undefined, startedAt: number): SessionName {
+  const taken = new Set(index?.containers.map((each) => each.name));
+  for (let at = startedAt; ; at += 1000) {
+    const name = sessionNameAt(at);
+    if (!taken.has(name)) return name;
+  }
+}
+
+function* mapIterable<From, To>(items: Iterable<From>, change: (item: From) => To): Generator<To> {
+  for (const item of items) yield change(item);
+}

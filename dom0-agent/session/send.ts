@@ -1,0 +1,134 @@
+// send: monitor, check the destination, then a session for each volume that has changed (design section 3). One bad
+// volume does not stop the others; a destination that is gone stops all.
+
+import { randomBytes } from "node:crypto";
+import { directoryFor } from "../../protocol/archive/names.ts";
+import type { GroupId, VolumeId } from "../../protocol/archive/types.ts";
+import type { ArchiveSettings } from "../config/settings.ts";
+import { AgentError, type ExitReason } from "../errors.ts";
+import { createPool } from "../pipeline/pool.ts";
+import { type KnownVolume, writeArchiveRecord } from "../state/archive-record.ts";
+import { makeDirectory } from "../state/atomic-file.ts";
+import { takeLock } from "../state/lock.ts";
+import { StorageError, type VolumeState } from "../storage/storage.ts";
+import { TransportError } from "../transport/transport.ts";
+import { type OpenArchive, readIndex, where } from "./archive.ts";
+import type { Context } from "./context.ts";
+import { openDestination } from "./destination.ts";
+import { monitor } from "./monitor.ts";
+import { type SendOptions, type SentVolume, sendVolume } from "./send-volume.ts";
+import { tidyAfterSend } from "./tidy-after-send.ts";
+
+/** Sends `volumes` to one archive, and reports each. Gives what the run came to. */
+export async function send(
+  context: Context,
+  settings: ArchiveSettings,
+  volumes: readonly string[],
+  options: SendOptions,
+): Promise<ExitReason> {
+  refuseSealing(settings);
+  const paths = context.state.archive(settings.name);
+  makeDirectory(paths.directory);
+  using _lock = await takeLock(paths.lock, `send to ${settings.name}`, 0);
+  const failed = new Map<string, Error>();
+  const monitored = new Map<string, { readonly source: VolumeState; readonly takenAt: number }>();
+  if (context.storage.capabilities.snapshots) {
+    for (const result of await monitor(context, { volumes, committed: options.committed, forSend: true })) {
+      if (result.ok) monitored.set(result.volume, result);
+      else failed.set(result.volume, result.error);
+    }
+  }
+  await using pool = createPool();
+  let open: OpenArchive | undefined;
+  try {
+    for (const volume of volumes) {
+      const failure = failed.get(volume);
+      if (failure !== undefined) {
+        reportFailure(context, volume, failure);
+        continue;
+      }
+      try {
+        open ??= await openForSend(context, settings);
+        const known = register(open, volume);
+        const index = await readIndex(open, known.id);
+        const sent = await sendVolume(context, open, pool, known, index, monitored, options);
+        context.report.volume(reportOf(volume, settings, sent));
+        if (sent.sampleFailed) failed.set(volume, new AgentError("integrity", "the delta map had missed changes"));
+      } catch (error) {
+        // The connection may be in the middle of something: the next volume gets a new one.
+        await open?.client[Symbol.asyncDispose]();
+        open = undefined;
+        if (stopsAll(error, context.signal)) throw error;
+        failed.set(volume, error as Error);
+        reportFailure(context, volume, error as Error);
+      }
+    }
+    await open?.client.close();
+  } finally {
+    await open?.client[Symbol.asyncDispose]();
+    await tidyAfterSend(context, volumes);
+  }
+  return outcome(failed, volumes.length);
+}
+
+/** Sealing is not built yet, and nothing is stored unsealed without having been asked for. */
+function refuseSealing(settings: ArchiveSettings): void {
+  if (settings.encryption !== "on") return;
+  throw new AgentError(
+    "usage",
+    `archive ${settings.name}: encryption = on: this version can't seal archives`,
+    "with encryption = off it stores data that the destination can read",
+  );
+}
+
+async function openForSend(context: Context, settings: ArchiveSettings): Promise<OpenArchive> {
+  const create = async (): Promise<boolean> => {
+    if (settings.encryption === "off") return true;
+    const what = `make a new archive at ${where(settings)}`;
+    const unsealed = "this version stores data unencrypted: the destination can read everything";
+    if (!context.unattended && (await context.confirm(`${what}? ${unsealed}`))) return true;
+    throw new AgentError("usage", `${what}: ${unsealed}`, "to agree once and for all, add «encryption = off» to the settings");
+  };
+  const open = await openDestination(context, settings, "sparsebak.Send", create);
+  if (open === undefined) throw new AgentError("failed", `archive ${settings.name}: not made`);
+  for (const left of await open.client.listPending()) {
+    context.report.notice(`${left.directory}/${left.name}: an unfinished session of an earlier run is removed`);
+    await open.client.ask("discard", { directory: left.directory, session: left.session });
+  }
+  return open;
+}
+
+/** The volume's identity in the archive, written down before anything is sent under it. */
+function register(open: OpenArchive, name: string): KnownVolume {
+  const known = open.record.volumes.find((each) => each.name === name);
+  if (known !== undefined) return known;
+  const id = new Uint8Array(randomBytes(16)) as VolumeId;
+  const taken = [...open.head.volumes, ...open.record.volumes].map((each) => each.directory);
+  const added: KnownVolume = { name, id, group: id as Uint8Array as GroupId, directory: directoryFor(name, taken) };
+  open.record = { ...open.record, volumes: [...open.record.volumes, added] };
+  writeArchiveRecord(open.paths, open.record);
+  return added;
+}
+
+/** What no other volume of the run can get past: a destination that is not there, a foreign archive, a signal. */
+function stopsAll(error: unknown, signal: AbortSignal): boolean {
+  if (signal.aborted || error instanceof TransportError) return true;
+  return error instanceof AgentError && error.reason !== "failed";
+}
+
+function outcome(failed: ReadonlyMap<string, Error>, volumes: number): ExitReason {
+  if (failed.size === 0) return "done";
+  if ([...failed.values()].some((error) => error instanceof AgentError && error.reason === "integrity")) return "integrity";
+  return failed.size < volumes ? "partly" : "failed";
+}
+
+function reportFailure(context: Context, volume: string, error: Error): void {
+  const hint = error instanceof StorageError || error instanceof AgentError ? error.hint : undefined;
+  context.report.volume({ volume, command: "send", ok: false, message: error.message, hint });
+}
+
+function reportOf(volume: string, settings: ArchiveSettings, sent: SentVolume): Parameters<Context["report"]["volume"]>[0] {
+  const { session, ...fields } = sent;
+  const message = session === undefined ? "unchanged since its last session" : `${sent.kind}, ${session}`;
+  return { volume, command: "send", ok: true, message, fields: { archive: settings.name, session, ...fields } };
+}

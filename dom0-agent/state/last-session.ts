@@ -1,0 +1,32 @@
+// When a volume was last backed up, for status. Only for show: nothing is decided by it.
+
+import type { VolumePaths } from "./layout.ts";
+import { field, readRecord, writeRecord } from "./record.ts";
+
+export interface LastSession {
+  readonly name: string;
+  /** Milliseconds since 1970: when its data was taken, and when the volume was last found to be the same. */
+  readonly takenAt: number;
+  readonly currentAt: number;
+  /** Bytes of the volume. */
+  readonly size: number;
+}
+
+export function readLastSession(paths: VolumePaths): LastSession | undefined {
+  return readRecord(paths.last, (value) => ({
+    name: field.text(value, "name"),
+    takenAt: field.number(value, "takenAt"),
+    currentAt: field.number(value, "currentAt"),
+    size: field.number(value, "size"),
+  }));
+}
+
+export function writeLastSession(paths: VolumePaths, last: LastSession): void {
+  writeRecord(paths.last, last);
+}
+
+/** The volume was found unchanged at that time. */
+export function noteCurrent(paths: VolumePaths, at: number): void {
+  const last = readLastSession(paths);
+  if (last !== undefined) writeLastSession(paths, { ...last, currentAt: Math.max(at, last.currentAt) });
+}

@@ -1,0 +1,70 @@
+// Opening one stored chunk, in the only order that is safe (design section 8): its checksum, then zstd with a bounded
+// window and output, then its length, then its id.
+
+import { createHash } from "node:crypto";
+import { constants, zstdDecompressSync } from "node:zlib";
+import { equalBytes } from "../../protocol/bytes.ts";
+import { chunkIdOf } from "../../protocol/archive/chunk-id.ts";
+import { FormatError } from "../../protocol/errors.ts";
+
+/** What the manifest says of a chunk. */
+export interface ExpectedChunk {
+  readonly id: Uint8Array;
+  /** SHA-256 of the stored form. */
+  readonly checksum: Uint8Array;
+  /** Bytes of the plaintext. */
+  readonly length: number;
+}
+
+/** log2 of the largest zstd window: 8 MiB, what zstd's highest level takes when it was not told a size. */
+const windowLog = 23;
+/** Room behind the plaintext in zstd's output buffer, so that it sees the end of the frame without a second one. */
+const slack = 1024;
+
+/**
+ * The plaintext of a chunk that is not sealed. Throws FormatError: `bad-digest` where checksum or id does not fit,
+ * `bad-value` where the stored form is no zstd frame of the right length.
+ */
+export function openChunk(untrusted: Uint8Array, expected: ExpectedChunk, idKey: Uint8Array): Uint8Array {
+  if (!equalBytes(createHash("sha256").update(untrusted).digest(), expected.checksum)) {
+    throw new FormatError("bad-digest", "its bytes do not have the checksum that the manifest names");
+  }
+  const plaintext = decompress(untrusted, expected.length);
+  if (plaintext.length !== expected.length) {
+    throw new FormatError(
+      "bad-value",
+      `it decompresses to ${plaintext.length} bytes, wanted ${expected.length}`,
+    );
+  }
+  if (!equalBytes(chunkIdOf(idKey, plaintext), expected.id)) {
+    throw new FormatError("bad-digest", "its plaintext does not have the id that the manifest names");
+  }
+  return plaintext;
+}
+
+interface WithInfo {
+  readonly buffer: Uint8Array;
+  readonly engine: { readonly bytesWritten: number };
+}
+
+function decompress(stored: Uint8Array, length: number): Uint8Array {
+  let result: WithInfo;
+  try {
+    result = zstdDecompressSync(stored, {
+      info: true,
+      maxOutputLength: length,
+      chunkSize: length + slack,
+      params: { [constants.ZSTD_d_windowLogMax]: windowLog },
+    }) as unknown as WithInfo;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new FormatError("bad-value", `zstd can't decompress it to ${length} bytes: ${reason}`);
+  }
+  if (result.engine.bytesWritten !== stored.length) {
+    throw new FormatError(
+      "trailing",
+      `zstd used ${result.engine.bytesWritten} of its ${stored.length} bytes`,
+    );
+  }
+  return result.buffer;
+}

@@ -1,0 +1,200 @@
+// spbk-assemble: builds a disk image out of an archive, with nothing but the archive (docs/man/spbk-assemble.1). This
+// file turns arguments into calls and results into text and an exit status; what it does not need at once, it loads
+// when it does.
+
+import { constants } from "node:os";
+import { resolve } from "node:path";
+import yargs from "yargs";
+import { programVersion } from "../../protocol/version.ts";
+import { AssembleError, exitStatuses } from "./errors.ts";
+import { printable } from "./printable.ts";
+
+const name = "spbk-assemble";
+
+interface Arguments {
+  readonly path: string;
+  readonly session: string | undefined;
+  readonly output: string | undefined;
+  readonly force: boolean;
+  readonly list: boolean;
+  readonly verify: boolean;
+  readonly allowOlderHead: boolean;
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly progress: boolean;
+}
+
+function usageError(message: string): AssembleError {
+  return new AssembleError("usage", message, `${name} --help says how it is used`);
+}
+
+/** The arguments, or undefined where help or the version was asked for and printed. */
+async function parse(argv: readonly string[]): Promise<Arguments | undefined> {
+  let wanted: Arguments | undefined;
+  const text = { type: "string", requiresArg: true, nargs: 1 } as const;
+  await yargs()
+    .scriptName(name)
+    .command(
+      "$0 <path>",
+      "Build the disk image of a volume out of a sparsebak archive, checking every byte.",
+      (command) =>
+        command
+          .positional("path", {
+            type: "string",
+            demandOption: true,
+            describe: "the volume's directory in the archive",
+          })
+          .option("session", {
+            ...text,
+            describe: "label, beginning of a label, uid or tag; default: the newest",
+          })
+          .option("output", { ...text, alias: "o", describe: "file to make, or - for standard output" })
+          .option("force", { type: "boolean", default: false, describe: "replace an existing file" })
+          .option("list", { type: "boolean", default: false, describe: "list the volume's sessions" })
+          .option("verify", { type: "boolean", default: false, describe: "check everything, write nothing" })
+          .option("allow-older-head", {
+            type: "boolean",
+            default: false,
+            describe: "where the newest head is damaged, use the one before it",
+          })
+          .option("json", { type: "boolean", default: false, describe: "one JSON object a line" })
+          .option("quiet", {
+            type: "boolean",
+            default: false,
+            alias: "q",
+            describe: "say nothing but errors",
+          })
+          .option("progress", { type: "boolean", default: true, describe: "progress bar on a terminal" }),
+      (found) => {
+        wanted = found;
+      },
+    )
+    .version(programVersion)
+    .alias("help", "h")
+    .strict()
+    .parserConfiguration({ "duplicate-arguments-array": false, "parse-positional-numbers": false })
+    .detectLocale(false)
+    .wrap(Math.min(100, process.stdout.columns ?? 80))
+    .exitProcess(false)
+    .fail((message: string | null, error: Error | undefined) => {
+      throw error ?? usageError(message ?? "wrong arguments");
+    })
+    .parseAsync(argv);
+  if (wanted !== undefined) checkCombination(wanted);
+  return wanted;
+}
+
+function checkCombination(found: Arguments): void {
+  if (found.list && found.verify) throw usageError("--list and --verify exclude each other");
+  if (found.list && found.session !== undefined)
+    throw usageError("--list shows all sessions, --session does not go with it");
+  if ((found.list || found.verify) && found.output !== undefined) {
+    throw usageError("--list and --verify write no image, --output does not go with them");
+  }
+  if (found.output === "") throw usageError("--output is empty, wanted a file or -");
+}
+
+function warn(message: string): void {
+  process.stderr.write(`${name}: warning: ${printable(message)}\n`);
+}
+
+async function run(found: Arguments, signal: AbortSignal): Promise<void> {
+  const { resolveVolumePath } = await import("./volume-path.ts");
+  const options = {
+    ...resolveVolumePath(found.path),
+    allowOlderHead: found.allowOlderHead,
+    ...(found.quiet ? {} : { warn }),
+  };
+  const { assembleVolume, openVolume } = await import("./assemble.ts");
+  const report = await import("./report.ts");
+  const { index } = openVolume(options);
+  if (found.list) {
+    const lines = found.json
+      ? report.sessionObjects(index).map((each) => JSON.stringify(each))
+      : report.sessionLines(index);
+    for (const line of lines) process.stdout.write(`${line}\n`);
+    return;
+  }
+  const { findSession } = await import("./sessions.ts");
+  const session = findSession(index, found.session);
+  const path = found.verify ? undefined : (found.output ?? defaultOutput(index.name));
+  const bar = await startBar(found, index.name);
+  const started = performance.now();
+  try {
+    const assembled = await assembleVolume({
+      ...options,
+      warn: () => undefined, // said when the volume was opened above
+      session: session.record.uid,
+      output: asOutput(path, found.force),
+      signal,
+      onProgress: (progress) => bar?.update(progress),
+    });
+    bar?.clear();
+    const seconds = (performance.now() - started) / 1000;
+    const outcome = {
+      assembled,
+      volume: index.name,
+      path: path === "-" || path === undefined ? path : resolve(path),
+      seconds,
+    };
+    const lines = found.json ? [JSON.stringify(report.outcomeObject(outcome))] : report.outcomeLines(outcome);
+    const to = path === "-" ? process.stderr : process.stdout;
+    if (!found.quiet || found.json) for (const line of lines) to.write(`${line}\n`);
+  } finally {
+    bar?.clear();
+  }
+}
+
+function asOutput(path: string | undefined, replace: boolean): import("./assemble.ts").AssembleOutput {
+  if (path === undefined) return { kind: "none" };
+  return path === "-" ? { kind: "stream", fd: 1 } : { kind: "file", path: resolve(path), replace };
+}
+
+/** `./NAME.img`, NAME being the last part of the volume's name. */
+function defaultOutput(volume: string): string {
+  const last = volume.split("/").at(-1) ?? volume;
+  return `./${last.endsWith(".img") ? last : `${last}.img`}`;
+}
+
+async function startBar(
+  found: Arguments,
+  volume: string,
+): Promise<import("./progress-bar.ts").ProgressBar | undefined> {
+  if (found.quiet || !found.progress || !process.stderr.isTTY) return undefined;
+  const { progressBar } = await import("./progress-bar.ts");
+  return progressBar(process.stderr, printable(volume));
+}
+
+/** Prints what went wrong; gives the exit status. */
+function fail(error: unknown): number {
+  const known = error instanceof AssembleError;
+  const message = error instanceof Error ? error.message : String(error);
+  // An error that is none of ours is a bug: its stack says where, for a report.
+  process.stderr.write(`${name}: error: ${known ? "" : "internal: "}${printable(message)}\n`);
+  if (!known && error instanceof Error)
+    process.stderr.write(`${(error.stack ?? "").split("\n").map(printable).join("\n")}\n`);
+  if (known && error.hint !== undefined) process.stderr.write(`${name}: hint: ${printable(error.hint)}\n`);
+  return known ? error.exitStatus : exitStatuses.failed;
+}
+
+async function main(): Promise<number> {
+  const controller = new AbortController();
+  let signalled: NodeJS.Signals | undefined;
+  for (const each of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.once(each, () => {
+      signalled = each;
+      controller.abort(each);
+    });
+  }
+  try {
+    const found = await parse(process.argv.slice(2));
+    if (found !== undefined) await run(found, controller.signal);
+    return exitStatuses.done;
+  } catch (error) {
+    if (signalled === undefined) return fail(error);
+    process.stderr.write(`${name}: error: stopped by ${signalled}, nothing was left behind\n`);
+    return 128 + constants.signals[signalled];
+  }
+}
+
+process.exitCode = await main();

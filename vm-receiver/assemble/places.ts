@@ -1,0 +1,122 @@
+// Where the chunks of a session lie: manifests name containers by volume id and session uid only, never by path
+// (design section 7), so the way from there to a directory or tar leads through the head and that volume's index.
+
+import { join } from "node:path";
+import { toHex } from "../../protocol/bytes.ts";
+import type { Container, VolumeIndex } from "../../protocol/archive/index-file.ts";
+import type { ContainerRef } from "../../protocol/archive/manifest.ts";
+import { fileNames } from "../../protocol/archive/names.ts";
+import type { SessionName, VolumeId } from "../../protocol/archive/types.ts";
+import { type ArchiveState, readNamedIndex } from "./archive-state.ts";
+import { AssembleError } from "./errors.ts";
+import { printable } from "./printable.ts";
+
+/** A container's place in the file system. Plain data: it goes to the workers as it is. */
+export interface Place {
+  readonly form: "dir" | "tar";
+  /** The session's directory, or its tar. */
+  readonly path: string;
+  readonly session: SessionName;
+}
+
+/** The place of a session called `name` of the volume in `directory`. */
+export function sessionPlace(
+  state: ArchiveState,
+  directory: string,
+  container: { readonly form: "dir" | "tar"; readonly name: SessionName },
+): Place {
+  const suffix = container.form === "tar" ? fileNames.tarSuffix : "";
+  return {
+    form: container.form,
+    path: join(state.path, directory, container.name + suffix),
+    session: container.name,
+  };
+}
+
+/** Containers by small numbers, from 1 on: one numbering for all manifests of a map. */
+export interface ContainerTable {
+  /** Container `k` is `refs[k - 1]`. */
+  readonly refs: readonly ContainerRef[];
+  /** The number of a container, a new one for a new container. */
+  numberOf(ref: ContainerRef): number;
+  /** Where container `number` lies. Throws AssembleError `missing-container`. */
+  place(number: number): Place;
+}
+
+/** Indexes of other volumes that are kept decoded. */
+const keptIndexes = 4;
+
+interface OpenedVolume {
+  readonly directory: string;
+  readonly containers: ReadonlyMap<string, Container>;
+}
+
+/** An empty table for the volume of `index`, which lies in `directory`. */
+export function containerTable(state: ArchiveState, directory: string, index: VolumeIndex): ContainerTable {
+  const refs: ContainerRef[] = [];
+  const numbers = new Map<string, number>();
+  const places = new Map<number, Place>();
+  const volumes = new Map<string, OpenedVolume>();
+  const own = toHex(index.volume);
+
+  const opened = (of: VolumeIndex, at: string): OpenedVolume => ({
+    directory: at,
+    containers: new Map(of.containers.map((each) => [toHex(each.uid), each])),
+  });
+  const ownVolume = opened(index, directory);
+
+  const volumeOf = (volume: VolumeId): OpenedVolume => {
+    const key = toHex(volume);
+    if (key === own) return ownVolume;
+    const kept = volumes.get(key);
+    if (kept !== undefined) return kept;
+    if (state.head === undefined) {
+      throw new AssembleError(
+        "missing-container",
+        `chunks lie in another volume of the archive, ${key}, and only this volume's directory is here, ${printable(join(state.path, directory))}`,
+        "use the whole archive, or copy that volume's directory and `heads` as well",
+      );
+    }
+    const named = state.head.volumes.find((each) => toHex(each.volume) === key);
+    if (named === undefined) {
+      throw new AssembleError(
+        "missing-container",
+        `chunks lie in a volume that head ${state.head.generation} does not name, ${key}, ${printable(state.path)}`,
+      );
+    }
+    const volumeNow = opened(readNamedIndex(state, named), named.directory);
+    const [oldest] = volumes.keys();
+    if (volumes.size >= keptIndexes && oldest !== undefined) volumes.delete(oldest);
+    volumes.set(key, volumeNow);
+    return volumeNow;
+  };
+
+  return {
+    refs,
+    numberOf: (ref) => {
+      const key = toHex(ref.volume) + toHex(ref.session);
+      const known = numbers.get(key);
+      if (known !== undefined) return known;
+      refs.push({ volume: ref.volume, session: ref.session });
+      numbers.set(key, refs.length);
+      return refs.length;
+    },
+    place: (number) => {
+      const known = places.get(number);
+      if (known !== undefined) return known;
+      const ref = refs[number - 1];
+      if (ref === undefined) throw new RangeError(`container ${number} of ${refs.length}`);
+      const volume = volumeOf(ref.volume);
+      const container = volume.containers.get(toHex(ref.session));
+      if (container === undefined) {
+        throw new AssembleError(
+          "missing-container",
+          `chunks lie in a session that the index does not name, ${toHex(ref.session)}, ${printable(join(state.path, volume.directory))}`,
+        );
+      }
+      const place = sessionPlace(state, volume.directory, container);
+      places.set(number, place);
+      return place;
+    },
+  };
+}

@@ -1,0 +1,95 @@
+// What spbk-assemble prints when things went well: the list of a volume's sessions, and the result of an assembly, for
+// people or as one JSON object a line.
+
+import { toHex } from "../../protocol/bytes.ts";
+import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
+import type { Assembled } from "./assemble.ts";
+import { formatBytes, formatDuration, formatTime, printable } from "./printable.ts";
+import { allSessions, type FoundSession } from "./sessions.ts";
+
+/** A line for each session, oldest first. */
+export function sessionLines(index: VolumeIndex): readonly string[] {
+  const sessions = allSessions(index);
+  const heading = ["SESSION", "TIME", "SIZE", "STORED", "FORM", "STATE", "TAGS"];
+  const rows = sessions.map(({ record, container }) => [
+    container.name,
+    formatTime(record.takenAt),
+    formatBytes(record.size),
+    formatBytes(container.storedBytes),
+    container.form,
+    record.protected ? `${record.consistency}, protected` : record.consistency,
+    record.tags.join(" "),
+  ]);
+  const table = [heading, ...rows];
+  const widths = heading.map((_, column) => Math.max(...table.map((row) => (row[column] ?? "").length)));
+  return [
+    `${printable(index.name)}: ${sessions.length} sessions`,
+    ...table.map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join("  ")
+        .trimEnd(),
+    ),
+  ];
+}
+
+/** The same for a program. */
+export function sessionObjects(index: VolumeIndex): readonly object[] {
+  return allSessions(index).map((each) => ({ type: "session", volume: index.name, ...sessionFields(each) }));
+}
+
+function sessionFields({ record, container }: FoundSession): object {
+  return {
+    session: container.name,
+    uid: toHex(record.uid),
+    sequence: record.sequence,
+    takenAt: record.takenAt,
+    size: record.size,
+    chunks: container.chunks,
+    storedBytes: container.storedBytes,
+    form: container.form,
+    consistency: record.consistency,
+    protected: record.protected,
+    tags: record.tags,
+  };
+}
+
+/** What came of an assembly. */
+export interface Outcome {
+  readonly assembled: Assembled;
+  readonly volume: string;
+  /** The file that was made, `-` for a stream, undefined where everything was only checked. */
+  readonly path: string | undefined;
+  readonly seconds: number;
+}
+
+export function outcomeLines({ assembled, volume, path, seconds }: Outcome): readonly string[] {
+  const { size, session, imageDigest } = assembled;
+  const rate = formatBytes(size / Math.max(seconds, 0.001));
+  const where =
+    path === undefined
+      ? "nothing, all of it was checked"
+      : path === "-"
+        ? "standard output"
+        : printable(path);
+  return [
+    `volume:  ${printable(volume)}`,
+    `session: ${session}`,
+    `size:    ${size} bytes (${formatBytes(size)})`,
+    `written: ${where}`,
+    `time:    ${formatDuration(seconds)}, ${rate}/s`,
+    `SHA-256 of the image: ${toHex(imageDigest)}`,
+  ];
+}
+
+export function outcomeObject({ assembled, volume, path, seconds }: Outcome): object {
+  return {
+    type: path === undefined ? "verified" : "assembled",
+    volume,
+    session: assembled.session,
+    size: assembled.size,
+    sha256: toHex(assembled.imageDigest),
+    path: path ?? null,
+    seconds: Math.round(seconds * 1000) / 1000,
+  };
+}

@@ -1,0 +1,64 @@
+// From PATH-TO-VOLUME, as it was typed, to the archive and the volume's directory in it.
+
+import { realpathSync, statSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { isSessionName } from "../../protocol/archive/names.ts";
+import { holdsHeads, openArchiveState, volumeDirectories, volumesHint } from "./archive-state.ts";
+import { AssembleError, systemCode } from "./errors.ts";
+import { printable } from "./printable.ts";
+
+export interface VolumePath {
+  readonly archivePath: string;
+  readonly volumeDirectory: string;
+}
+
+/**
+ * The archive is the parent of the volume's directory, wherever relative paths and links lead. Throws AssembleError
+ * `no-volume` with the names of the volumes where there is an archive but no such volume.
+ */
+export function resolveVolumePath(typed: string): VolumePath {
+  const shown = printable(typed);
+  let path: string;
+  try {
+    path = realpathSync(typed);
+  } catch (error) {
+    const code = systemCode(error);
+    const what =
+      code === "ENOENT" ? "no such directory" : `directory can't be reached (${code ?? String(error)})`;
+    throw new AssembleError("no-volume", `${what}: ${shown}`, nearbyHint(dirname(typed)));
+  }
+  if (!statSync(path).isDirectory()) {
+    throw new AssembleError(
+      "no-volume",
+      `not a directory, wanted a volume's directory: ${shown}`,
+      sessionHint(path),
+    );
+  }
+  if (holdsHeads(path)) {
+    throw new AssembleError(
+      "no-volume",
+      `this is the archive, wanted the directory of one of its volumes: ${shown}`,
+      nearbyHint(path) ?? "name the directory of a volume in it",
+    );
+  }
+  const hint = sessionHint(path);
+  if (hint !== undefined) {
+    throw new AssembleError("no-volume", `this is a session, wanted its volume's directory: ${shown}`, hint);
+  }
+  return { archivePath: dirname(path), volumeDirectory: basename(path) };
+}
+
+function nearbyHint(archive: string): string | undefined {
+  if (!holdsHeads(archive)) return undefined;
+  try {
+    return volumesHint(volumeDirectories(openArchiveState(archive, ".")));
+  } catch {
+    return undefined; // a damaged archive is the next run's error, not this one's
+  }
+}
+
+function sessionHint(path: string): string | undefined {
+  const name = basename(path).replace(/\.tar$/, "");
+  if (!isSessionName(name)) return undefined;
+  return `give ${printable(join(dirname(path), ""))} and --session ${name}`;
+}

@@ -1,0 +1,45 @@
+// A session as a directory of chunk files, in groups by address: nothing but a file system is needed to read it.
+
+import { fileNames, manifestFile } from "../../../protocol/archive/names.ts";
+import type { SessionName } from "../../../protocol/archive/types.ts";
+import { FormatError } from "../../../protocol/errors.ts";
+import { openIfThere } from "../../directory.ts";
+import { openFile, statOf } from "../../files.ts";
+import { createPart, listIdentity } from "../part.ts";
+import { renameNew } from "../publish.ts";
+import { removeTree } from "../remove.ts";
+import type { Store } from "../store.ts";
+import { directoryWriter } from "./directory-writer.ts";
+
+const partName = (name: SessionName): string => name + fileNames.partSuffix;
+
+export const directoryStore: Store = {
+  form: "dir",
+  finishedName: (name) => name,
+  partName,
+  begin: async (volume, session) => {
+    const part = await createPart(volume, partName(session.name), { ...session, form: "dir" });
+    return directoryWriter(volume, part, partName(session.name), session.name);
+  },
+  open: (volume, name, file, manifest) => {
+    using directory = openIfThere(volume, name);
+    if (directory === undefined) return undefined;
+    return openFile(directory, file === "manifest" ? manifestFile(manifest) : fileNames[file]);
+  },
+  identityOf: (volume, name) => {
+    using directory = openIfThere(volume, name);
+    if (directory === undefined) return undefined;
+    try {
+      return listIdentity(directory);
+    } catch (error) {
+      if (error instanceof FormatError) return undefined;
+      throw error;
+    }
+  },
+  remove: async (volume, name) => {
+    if (statOf(volume, name) === undefined) return;
+    // First back to the name of something unfinished, so that a crash does not leave half of a finished session.
+    if (statOf(volume, partName(name)) === undefined) renameNew(volume, name, volume, partName(name));
+    await removeTree(volume, partName(name));
+  },
+};

@@ -1,0 +1,113 @@
+// The directory in which a session is written, in either form: it carries `.part`, so that no head can name it, and from
+// its first moment a record that says whose it is.
+
+import { closeSync, fsyncSync, mkdirSync } from "node:fs";
+import { type ListBuilder, listBuilder, type ListIdentity } from "../../protocol/archive/list-file.ts";
+import { fileNames, manifestFile } from "../../protocol/archive/names.ts";
+import type { ChunkAddress, Digest } from "../../protocol/archive/types.ts";
+import { type Directory, openDirectory, syncDirectory } from "../directory.ts";
+import { createFile, openFile, readStretch, readWhole, removeFile, writeAll } from "../files.ts";
+import { FormatError } from "../../protocol/errors.ts";
+import { listHeadBytes } from "../../protocol/archive/list-file.ts";
+import { decodePrefix, expectPrefix, prefixBytes } from "../../protocol/archive/prefix.ts";
+import type { SessionUid } from "../../protocol/archive/types.ts";
+import { decodePending, encodePending, maxPendingBytes, pendingFile, type PendingRecord } from "./pending-record.ts";
+import { renameNew } from "./publish.ts";
+import { removeTree } from "./remove.ts";
+import { createSpool, type Spool } from "./spool.ts";
+import type { Written } from "./store.ts";
+
+/** What both forms have while they are written. */
+export interface Part extends Disposable {
+  readonly directory: Directory;
+  readonly written: Written;
+  readonly list: Spool;
+  /** Notes a chunk that has been stored. */
+  add(address: ChunkAddress, stored: Uint8Array, checksum: Digest): void;
+  createMeta(file: "header" | "manifest"): number;
+  /** Writes count and digest behind the list's records. */
+  endList(): Digest;
+}
+
+/** A new part is made under this name, with its record, before it gets its own. */
+const unborn = ".tmp-part";
+
+/** Makes `name` in the volume's directory and opens it. RefusalError `exists` when there is one. */
+export async function createPart(volume: Directory, name: string, record: PendingRecord): Promise<Part> {
+  await removeTree(volume, unborn);
+  mkdirSync(volume.at(unborn), 0o700);
+  const directory = openDirectory(volume, unborn);
+  try {
+    const fd = createFile(directory, pendingFile);
+    try {
+      writeAll(fd, encodePending(record));
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    syncDirectory(directory);
+    renameNew(volume, unborn, volume, name);
+    syncDirectory(volume);
+    return partOf(directory, record);
+  } catch (error) {
+    directory[Symbol.dispose]();
+    throw error;
+  }
+}
+
+function partOf(directory: Directory, record: PendingRecord): Part {
+  const builder: ListBuilder = listBuilder(record);
+  const list = createSpool(directory, fileNames.list);
+  list.append(builder.head);
+  let written: Written = { chunks: 0, bytes: 0, address: 0 as ChunkAddress };
+  return {
+    directory,
+    list,
+    get written() {
+      return written;
+    },
+    add: (address, stored, checksum) => {
+      list.append(builder.add({ address, storedLength: stored.length, checksum }));
+      written = { chunks: written.chunks + 1, bytes: written.bytes + stored.length, address };
+    },
+    createMeta: (file) => createFile(directory, file === "header" ? fileNames.header : manifestFile(record.generation)),
+    endList: () => {
+      const { tail, digest } = builder.finish();
+      list.append(tail);
+      list.flush();
+      return digest;
+    },
+    [Symbol.dispose]: () => {
+      list[Symbol.dispose]();
+      directory[Symbol.dispose]();
+    },
+  };
+}
+
+/** Removes the record: the session is complete, and its list says from now on whose it is. */
+export function dropRecord(directory: Directory): void {
+  removeFile(directory, pendingFile);
+}
+
+/** Whose session a part is: by its record, or by its list once the record is gone; undefined when neither can tell. */
+export function partIdentity(directory: Directory): ListIdentity | undefined {
+  try {
+    const bytes = readWhole(directory, pendingFile, maxPendingBytes);
+    if (bytes !== undefined) return decodePending(bytes);
+    return listIdentity(directory);
+  } catch (error) {
+    if (error instanceof FormatError) return undefined;
+    throw error;
+  }
+}
+
+/** Whose session it is that has its list in `directory`. Throws FormatError; undefined without a list. */
+export function listIdentity(directory: Directory): ListIdentity | undefined {
+  using file = openFile(directory, fileNames.list);
+  if (file === undefined) return undefined;
+  const head = readStretch(file, 0, listHeadBytes);
+  const prefix = decodePrefix(head);
+  expectPrefix(prefix, { kind: "list" });
+  const { archive, volume, generation } = prefix;
+  return { archive, volume, generation, session: head.slice(prefixBytes) as SessionUid };
+}

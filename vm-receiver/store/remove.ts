@@ -1,0 +1,82 @@
+// Removing a session that no head names: only files that a session can consist of, and nothing at all when anything else
+// is found among them. Goes on in small steps, because there may be millions of files and the heartbeat must not stop.
+
+import { rmdirSync, unlinkSync } from "node:fs";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { fileNames, parseChunkFile, parseGeneration } from "../../protocol/archive/names.ts";
+import { type Directory, namesIn, openDirectory, openIfThere } from "../directory.ts";
+import { RefusalError } from "../errors.ts";
+import { statOf } from "../files.ts";
+import { pendingFile } from "./pending-record.ts";
+import { spoolNames } from "./spool-names.ts";
+
+const stepFiles = 512;
+const groupPattern = /^00[01][0-9a-f]{6}$/;
+/** These say whose session it is, so they go last: a removal that was cut short can then be found and finished. */
+const lastFiles = [fileNames.list, pendingFile] as const;
+const plainFiles: ReadonlySet<string> = new Set([fileNames.header, ...lastFiles, ...spoolNames]);
+
+/** Removes the session directory `name` with everything in it; one that is not there is fine. RefusalError `not-allowed`
+ *  before anything is removed when it holds something that is not of a session. */
+export async function removeTree(parent: Directory, name: string): Promise<void> {
+  using directory = openIfThere(parent, name);
+  if (directory === undefined) return;
+  await forEachName(directory, (each) => checkEntry(directory, each));
+  for (const group of await groupsOf(directory)) await checkGroup(directory, group);
+
+  for (const group of await groupsOf(directory)) {
+    using chunks = openDirectory(directory, group);
+    await emptyDirectory(chunks, () => false);
+    rmdirSync(directory.at(group));
+  }
+  await emptyDirectory(directory, (each) => (lastFiles as readonly string[]).includes(each));
+  await emptyDirectory(directory, (each) => each === pendingFile);
+  await emptyDirectory(directory, () => false);
+  rmdirSync(parent.at(name));
+}
+
+async function groupsOf(directory: Directory): Promise<readonly string[]> {
+  const groups: string[] = [];
+  await forEachName(directory, (each) => {
+    if (groupPattern.test(each)) groups.push(each);
+  });
+  return groups;
+}
+
+function checkEntry(directory: Directory, name: string): void {
+  const known = plainFiles.has(name) || isManifest(name);
+  const stat = statOf(directory, name);
+  if (known ? stat?.isFile() === false : !(groupPattern.test(name) && stat?.isDirectory() !== false)) throw foreign();
+}
+
+async function checkGroup(directory: Directory, group: string): Promise<void> {
+  using chunks = openDirectory(directory, group);
+  await forEachName(chunks, (each) => {
+    if (parseChunkFile(each) === undefined) throw foreign();
+  });
+}
+
+function isManifest(name: string): boolean {
+  return name.startsWith("manifest.") && parseGeneration(name.slice("manifest.".length)) !== undefined;
+}
+
+/** Unlinks the files of a directory, `kept` ones apart. Names are gathered first: unlinking while listing may skip some. */
+async function emptyDirectory(directory: Directory, kept: (name: string) => boolean): Promise<void> {
+  const names = [...namesIn(directory)].filter((name) => !kept(name));
+  for (const [i, name] of names.entries()) {
+    unlinkSync(directory.at(name));
+    if (i % stepFiles === stepFiles - 1) await nextTurn();
+  }
+}
+
+async function forEachName(directory: Directory, visit: (name: string) => void): Promise<void> {
+  let count = 0;
+  for (const name of namesIn(directory)) {
+    visit(name);
+    if (++count % stepFiles === 0) await nextTurn();
+  }
+}
+
+function foreign(): RefusalError {
+  return new RefusalError("not-allowed", "the session's directory holds something that is not of a session: look at it by hand");
+}

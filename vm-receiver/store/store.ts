@@ -1,0 +1,57 @@
+// What a session is written to and read from. Two implementations: a directory of chunk files and one tar; whichever is
+// used, the service does not know more of it than this. test/suites/store.ts is the suite that both pass.
+
+import type { ListIdentity } from "../../protocol/archive/list-file.ts";
+import type { ChunkAddress, Digest, Generation, SessionName } from "../../protocol/archive/types.ts";
+import type { Directory } from "../directory.ts";
+import type { StoredFile } from "../files.ts";
+
+export type Form = "dir" | "tar";
+
+/** A session that is to be written. */
+export interface NewSession extends ListIdentity {
+  readonly name: SessionName;
+  /** Bytes, of the archive's chunks and of the volume. */
+  readonly chunkSize: number;
+  readonly size: number;
+}
+
+/** How far a session has come: chunks, their stored bytes, and the address of the last one. */
+export interface Written {
+  readonly chunks: number;
+  readonly bytes: number;
+  readonly address: ChunkAddress;
+}
+
+/** A session being written, all of it under a name that no head can name. Disposing closes it and leaves it there. */
+export interface SessionWriter extends Disposable {
+  readonly written: Written;
+  /** Stores the next chunk under its address; addresses rise. `stored` may be overwritten afterwards. Throws what the
+   *  system throws; then the session is good for nothing but to be discarded. */
+  writeChunk(address: ChunkAddress, stored: Uint8Array, checksum: Digest): void;
+  /** Creates the session's header or manifest, empty; the caller writes and closes it. EEXIST when it has been made. */
+  createMeta(file: "header" | "manifest"): number;
+  /** Makes everything written so far last; false where the file system can't promise that. */
+  checkpoint(): Promise<boolean>;
+  /** Ends the list of chunks and gives its digest. Nothing but `publish` may follow. */
+  endList(): Digest;
+  /** Makes the session last and gives it its final name, which nothing may have: RefusalError `exists`. */
+  publish(): Promise<void>;
+}
+
+export type SessionFile = "header" | "manifest" | "list";
+
+export interface Store {
+  readonly form: Form;
+  /** The names of a session below its volume's directory: finished, and while it is written. */
+  finishedName(name: SessionName): string;
+  partName(name: SessionName): string;
+  /** Begins a session in a volume's directory. Nothing of that name may be there. */
+  begin(volume: Directory, session: NewSession): Promise<SessionWriter>;
+  /** Opens a file of a finished session; undefined where the session or the file is not there. */
+  open(volume: Directory, name: SessionName, file: SessionFile, manifest: Generation): StoredFile | undefined;
+  /** Whose session it is that lies, finished, under this name; undefined where that can't be told. */
+  identityOf(volume: Directory, name: SessionName): ListIdentity | undefined;
+  /** Removes a finished session. RefusalError `not-allowed` when anything in it is not of a session; then it is whole. */
+  remove(volume: Directory, name: SessionName): Promise<void>;
+}

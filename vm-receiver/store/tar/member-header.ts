@@ -1,0 +1,57 @@
+// Headers of tar members. tar-stream lays them out; for chunks, of which there are hundreds of thousands, one of its
+// headers is kept, and name, size and checksum are changed in place.
+
+import { pack } from "tar-stream";
+import { tarBlockBytes } from "../../../protocol/archive/tar-layout.ts";
+import { InternalError } from "../../../protocol/errors.ts";
+
+/** Owner, mode and time of every member: root's, for its owner alone, and the time that the session is named after. */
+export interface MemberLook {
+  /** Milliseconds since 1970. */
+  readonly time: number;
+}
+
+/** The header of one member, a multiple of 512 bytes. */
+export async function memberHeader(name: string, size: number, look: MemberLook): Promise<Uint8Array> {
+  const tar = pack();
+  const entry = tar.entry({ name, size, type: "file", mode: 0o600, uid: 0, gid: 0, mtime: new Date(look.time) });
+  entry.on("error", () => {}); // It is never filled; destroying it below says so.
+  const [header] = await new Promise<Uint8Array[]>((resolve, reject) => {
+    tar.once("data", (bytes: Uint8Array) => resolve([bytes.slice()]));
+    tar.once("error", reject);
+  });
+  tar.destroy();
+  if (header === undefined || header.length !== tarBlockBytes) throw new InternalError("a tar header of another length");
+  return header;
+}
+
+// Places in a ustar header: name 0–99, size 124–135, checksum 148–155.
+const sizeAt = 124;
+const checksumAt = 148;
+
+export interface HeaderTemplate {
+  /** The header for a member whose name is as long as the template's. The array is used again. */
+  fill(name: string, size: number): Uint8Array;
+}
+
+/** A template from the header of a member that is called `name`. */
+export function headerTemplate(header: Uint8Array, name: string): HeaderTemplate {
+  const buffer = Buffer.from(header);
+  let fixed = 8 * 0x20;
+  for (let i = 0; i < buffer.length; i++) {
+    const changes = i < name.length || (i >= sizeAt && i < sizeAt + 12) || (i >= checksumAt && i < checksumAt + 8);
+    if (!changes) fixed += buffer[i] ?? 0;
+  }
+  return {
+    fill: (memberName, size) => {
+      if (memberName.length !== name.length) throw new InternalError("a tar member's name of another length");
+      buffer.latin1Write(memberName, 0);
+      buffer.latin1Write(`${size.toString(8).padStart(11, "0")} `, sizeAt);
+      let sum = fixed;
+      for (let i = 0; i < name.length; i++) sum += buffer[i] ?? 0;
+      for (let i = sizeAt; i < sizeAt + 12; i++) sum += buffer[i] ?? 0;
+      buffer.latin1Write(`${sum.toString(8).padStart(6, "0")}\0 `, checksumAt);
+      return buffer;
+    },
+  };
+}

@@ -1,0 +1,48 @@
+// A session as one tar: for file systems that are slow with many files, or have too few inodes for them.
+
+import { chunkPath, fileNames } from "../../../protocol/archive/names.ts";
+import type { ChunkAddress, SessionName } from "../../../protocol/archive/types.ts";
+import { removeFile } from "../../files.ts";
+import { createPart } from "../part.ts";
+import type { Store } from "../store.ts";
+import { headerTemplate, memberHeader } from "./member-header.ts";
+import { readTarFooter, tarIdentity } from "./tar-reader.ts";
+import { tarWriter } from "./tar-writer.ts";
+
+const finishedName = (name: SessionName): string => name + fileNames.tarSuffix;
+const partName = (name: SessionName): string => finishedName(name) + fileNames.partSuffix;
+
+export const tarStore: Store = {
+  form: "tar",
+  finishedName,
+  partName,
+  begin: async (volume, session) => {
+    const look = { time: timeOf(session.name) };
+    const first = chunkPath(0 as ChunkAddress);
+    const firstName = `${session.name}/${first.group}/${first.file}`;
+    const template = headerTemplate(await memberHeader(firstName, 1, look), firstName);
+    const part = await createPart(volume, partName(session.name), { ...session, form: "tar" });
+    const names = { partName: partName(session.name), finishedName: finishedName(session.name) };
+    return tarWriter({ volume, part, ...names, session, look, template });
+  },
+  open: (volume, name, file, manifest) => {
+    const tar = readTarFooter(volume, finishedName(name));
+    if (tar === undefined) return undefined;
+    if (file === "manifest" && tar.footer.manifestGeneration !== manifest) {
+      tar.file[Symbol.dispose]();
+      return undefined;
+    }
+    return { ...tar.file, ...tar.footer[file] };
+  },
+  identityOf: (volume, name) => tarIdentity(volume, finishedName(name)),
+  remove: async (volume, name) => {
+    removeFile(volume, finishedName(name));
+  },
+};
+
+/** The time that a session's name spells, in UTC; 0 for one that is no time. */
+function timeOf(name: SessionName): number {
+  const [, y, mo, d, h, mi, s] = /^S_(\d{4})(\d{2})(\d{2})-(\d{2})(\d{2})(\d{2})$/.exec(name) ?? [];
+  const time = Date.parse(`${y}-${mo}-${d}T${h}:${mi}:${s}Z`);
+  return Number.isNaN(time) || time < 0 ? 0 : time;
+}
