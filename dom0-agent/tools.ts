@@ -62,7 +62,11 @@ export interface ToolOptions {
 }
 
 /** Runs a tool to its end and gives what it printed. Never throws for a tool that failed: look at exitCode. */
-export async function runTool(tool: Tool, args: readonly string[], options: ToolOptions = {}): Promise<ToolResult> {
+export async function runTool(
+  tool: Tool,
+  args: readonly string[],
+  options: ToolOptions = {},
+): Promise<ToolResult> {
   const stdin = options.input === undefined ? { stdin: shared(options.stdinFd) } : { input: options.input };
   const result = await execa(tool, args, {
     ...stdin,
@@ -78,12 +82,21 @@ export async function runTool(tool: Tool, args: readonly string[], options: Tool
     exitCode: result.exitCode,
     stdout: String(result.stdout ?? ""),
     stderr: String(result.stderr ?? ""),
-    failure: result.failed && result.exitCode === undefined ? (result.originalMessage ?? result.shortMessage) : undefined,
+    failure:
+      result.failed && result.exitCode === undefined
+        ? (result.originalMessage ?? result.shortMessage)
+        : undefined,
   };
 }
 
 /** A child with pipes of its own on stdin, stdout and stderr. It resolves, whatever became of it. */
-export type PipedChild = ResultPromise<{ buffer: false; reject: false; stdin: "pipe"; stdout: "pipe"; stderr: "pipe" }>;
+export type PipedChild = ResultPromise<{
+  buffer: false;
+  reject: false;
+  stdin: "pipe";
+  stdout: "pipe";
+  stderr: "pipe";
+}>;
 
 /** Starts a tool, or a program by its path, with three pipes of its own. The caller reads them and awaits the end. */
 export function startPiped(

@@ -19,10 +19,13 @@ interface Options {
   readonly json: boolean;
   readonly quiet: boolean;
   readonly progress: boolean;
-  readonly volumes: readonly string[];
 }
 
-type Run = (context: Context, output: Output, options: Options & Record<string, unknown>) => Promise<ExitReason>;
+type Run = (
+  context: Context,
+  output: Output,
+  options: Options & Record<string, unknown>,
+) => Promise<ExitReason>;
 
 const stop = new AbortController();
 let stopSignal: NodeJS.Signals | undefined;
@@ -38,11 +41,11 @@ for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 }
 
 /** Runs a command and settles the exit status. */
-async function perform(options: Options & Record<string, unknown>, run: Run): Promise<void> {
+async function perform(options: Options, run: Run): Promise<void> {
   const output = createOutput(options);
   try {
     const context = await openContext(options, output, stop.signal);
-    status = exitStatuses[await run(context, output, options)];
+    status = exitStatuses[await run(context, output)];
   } catch (error) {
     output.clear();
     output.error(error);
@@ -60,8 +63,16 @@ function reasonOf(error: unknown): ExitReason {
   return "failed";
 }
 
-function volumesOf<T>(command: Argv<T>): Argv<T> {
-  return command.positional("volumes", { type: "string", array: true, default: [] as string[], describe: "volumes; without, those that the settings enable" }) as Argv<T>;
+const committed = {
+  type: "boolean",
+  default: false,
+  describe: "what each VM's last start left, not what it writes now",
+} as const;
+const noNames: readonly string[] = [];
+
+function volumesOf<T>(command: Argv<T>): Argv<T & { volumes: readonly string[] }> {
+  const describe = "volumes; without, those that the settings enable";
+  return command.positional("volumes", { type: "string", array: true, default: noNames, describe });
 }
 
 async function parse(): Promise<void> {
@@ -70,53 +81,83 @@ async function parse(): Promise<void> {
     .usage("$0 [options] COMMAND [volume…]")
     .parserConfiguration({ "duplicate-arguments-array": false, "camel-case-expansion": true })
     .option("config", { alias: "c", type: "string", requiresArg: true, describe: "settings file" })
-    .option("unattended", { alias: "u", type: "boolean", default: false, describe: "never ask; what would need an answer is an error" })
-    .option("all", { alias: "a", type: "boolean", default: false, describe: "every volume that could be backed up" })
-    .option("dest", { type: "string", requiresArg: true, describe: "destination, by its name in the settings" })
+    .option("unattended", {
+      alias: "u",
+      type: "boolean",
+      default: false,
+      describe: "never ask; what would need an answer is an error",
+    })
+    .option("all", {
+      alias: "a",
+      type: "boolean",
+      default: false,
+      describe: "every volume that could be backed up",
+    })
+    .option("dest", {
+      type: "string",
+      requiresArg: true,
+      describe: "destination, by its name in the settings",
+    })
     .option("json", { type: "boolean", default: false, describe: "one JSON object a line on stdout" })
     .option("quiet", { alias: "q", type: "boolean", default: false, describe: "only warnings and errors" })
     .option("progress", { type: "boolean", default: true, describe: "progress bar on a terminal" })
     .command(
       "monitor [volumes..]",
       "fold what changed into the delta maps and move the snapshots on",
-      (command) => volumesOf(command).option("committed", { type: "boolean", default: false, describe: "what each VM's last start left" }),
-      async (options) => perform(options as never, (context, output, given) => runMonitor(context, output, given as never)),
+      (command) => volumesOf(command).option("committed", committed),
+      async (options) => perform(options, async (context, output) => runMonitor(context, output, options)),
     )
     .command(
       "send [volumes..]",
       "monitor, then back up: new volumes whole, known ones by what changed",
       (command) =>
         volumesOf(command)
-          .option("tarfile", { type: "boolean", default: false, describe: "one tar file instead of a directory of chunks" })
-          .option("tag", { type: "string", array: true, default: [] as string[], requiresArg: true, describe: "tag the sessions" })
-          .option("committed", { type: "boolean", default: false, describe: "what each VM's last start left, not what it writes now" }),
+          .option("tarfile", {
+            type: "boolean",
+            default: false,
+            describe: "one tar file instead of a directory of chunks",
+          })
+          .option("tag", {
+            type: "string",
+            array: true,
+            default: noNames,
+            requiresArg: true,
+            describe: "tag the sessions",
+          })
+          .option("committed", committed),
       async (options) =>
-        perform(options as never, (context, _output, given) => runSend(context, { ...given, tags: options.tag, tarfile: options.tarfile, committed: options.committed })),
+        perform(options, async (context) => runSend(context, { ...options, tags: options.tag })),
     )
     .command(
       "list [volumes..]",
       "what the archive holds",
       (command) => volumesOf(command),
-      async (options) => perform(options as never, runList),
+      async (options) => perform(options, async (context, output) => runList(context, output, options)),
     )
     .command(
       "status",
       "what is tracked, how old each backup is, what a send would cost",
       (command) => command,
-      async (options) => perform({ ...options, volumes: [] } as never, runStatus),
+      async (options) => perform(options, runStatus),
     )
     .command(
       "assemble <volumes..>",
       "have the backup VM build a volume's image there",
       (command) =>
         volumesOf(command)
-          .option("session", { type: "string", requiresArg: true, describe: "S_… or a tag; without, the last" })
-          .option("save-to", { type: "string", default: "", requiresArg: true, describe: "path below the destination's mountpoint" })
+          .option("session", {
+            type: "string",
+            requiresArg: true,
+            describe: "S_… or a tag; without, the last",
+          })
+          .option("save-to", {
+            type: "string",
+            default: "",
+            requiresArg: true,
+            describe: "path below the destination's mountpoint",
+          })
           .option("force", { type: "boolean", default: false, describe: "replace an image that is there" }),
-      async (options) =>
-        perform(options as never, (context, output, given) =>
-          runAssemble(context, output, { ...given, session: options.session, saveTo: options.saveTo, force: options.force }),
-        ),
+      async (options) => perform(options, async (context, output) => runAssemble(context, output, options)),
     )
     .demandCommand(1, 1, "which command? see --help")
     .strict()

@@ -16,7 +16,7 @@ export interface Output extends Reporter {
   line(text: string, fields: Readonly<Record<string, unknown>>): void;
   error(error: unknown): void;
   /** Removes the progress bar. */
-  clear(): void;
+  readonly clear: () => void;
 }
 
 const barMilliseconds = 200;
@@ -57,7 +57,8 @@ export function createOutput(options: OutputOptions): Output {
     error: (error) => {
       const message = error instanceof Error ? error.message : String(error);
       const hint = (error as { readonly hint?: string }).hint;
-      if (options.json) json({ type: "error", message, hint, reason: error instanceof AgentError ? error.reason : "failed" });
+      if (options.json)
+        json({ type: "error", message, hint, reason: error instanceof AgentError ? error.reason : "failed" });
       toStderr(`sparsebak: error: ${message}`);
       if (hint !== undefined) toStderr(`sparsebak: hint: ${hint}`);
     },
@@ -70,11 +71,13 @@ function volumeLine(result: VolumeReport): string {
   const stored = result.fields?.["storedBytes"];
   const read = result.fields?.["readBytes"];
   const figures =
-    typeof stored === "number" && typeof read === "number" ? ` (read ${bytesText(read)}, stored ${bytesText(stored)})` : "";
+    typeof stored === "number" && typeof read === "number"
+      ? ` (read ${bytesText(read)}, stored ${bytesText(stored)})`
+      : "";
   return `${result.volume}: ${result.message}${figures}`;
 }
 
-function progressBar(enabled: boolean): { show: Reporter["progress"]; clear(): void } {
+function progressBar(enabled: boolean): { show: Reporter["progress"]; clear: () => void } {
   let shownAt = 0;
   let shown = false;
   let current = "";

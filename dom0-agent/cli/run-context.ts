@@ -17,13 +17,20 @@ export interface GlobalOptions {
 }
 
 /** Reads the settings and opens state and storage. */
-export async function openContext(options: GlobalOptions, output: Output, signal: AbortSignal): Promise<Context> {
+export async function openContext(
+  options: GlobalOptions,
+  output: Output,
+  signal: AbortSignal,
+): Promise<Context> {
   const settings = loadSettings(options.config);
   const state = stateLayout(settings.stateDirectory);
   try {
     makeDirectory(settings.stateDirectory);
   } catch (error) {
-    throw new AgentError("failed", `make the state directory ${settings.stateDirectory}: ${(error as Error).message}`);
+    throw new AgentError(
+      "failed",
+      `make the state directory ${settings.stateDirectory}: ${(error as Error).message}`,
+    );
   }
   let owner: string;
   if (existsSync(`${settings.stateDirectory}/owner`)) owner = ownerOf(settings.stateDirectory);
@@ -40,7 +47,15 @@ export async function openContext(options: GlobalOptions, output: Output, signal
     signal,
   });
   const { unattended } = options;
-  return { settings, state, storage, report: output, signal, unattended, confirm: (question) => confirm(question, signal) };
+  return {
+    settings,
+    state,
+    storage,
+    report: output,
+    signal,
+    unattended,
+    confirm: (question) => confirm(question, signal),
+  };
 }
 
 async function openStorage(source: Context["settings"]["source"], options: StorageOptions): Promise<Storage> {

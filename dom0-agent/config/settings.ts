@@ -46,7 +46,14 @@ export interface Settings {
   readonly receiverSettings: string | undefined;
 }
 
-const archiveKeys = ["destvm", "destmountpoint", "destdir", "encryption", "chunk-size", "compression-level"] as const;
+const archiveKeys = [
+  "destvm",
+  "destmountpoint",
+  "destdir",
+  "encryption",
+  "chunk-size",
+  "compression-level",
+] as const;
 const varKeys = [
   "vgname",
   "poolname",
@@ -89,12 +96,15 @@ export function parseSettings(content: string, file: string, stateDirectory: str
   const sections = sectionsOf(content, file);
   const main = keysOf(sections.get("var"), "var", varKeys, file);
   const archives: ArchiveSettings[] = [];
-  if (main.has("destvm") || main.has("destmountpoint")) archives.push(archiveFrom("default", "var", main, main, file));
+  if (main.has("destvm") || main.has("destmountpoint"))
+    archives.push(archiveFrom("default", "var", main, main, file));
   for (const [section, values] of sections) {
     if (!section.startsWith("archive ")) continue;
     const name = section.slice("archive ".length).trim();
     if (!/^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$/.test(name) || archives.some((each) => each.name === name)) {
-      throw usage(`${file}: [${section}]: found the name «${name}», wanted letters, digits, _ and -, once each`);
+      throw usage(
+        `${file}: [${section}]: found the name «${name}», wanted letters, digits, _ and -, once each`,
+      );
     }
     archives.push(archiveFrom(name, section, keysOf(values, section, archiveKeys, file), main, file));
   }
@@ -122,7 +132,10 @@ function sectionsOf(content: string, file: string): Map<string, Readonly<Record<
     }
     if (section !== "var" && section !== "volumes" && !section.startsWith("archive ")) {
       const meant = nearest(section, ["var", "volumes", "archive NAME"]);
-      throw usage(`${file}: unknown section [${section}]`, meant === undefined ? undefined : `is it [${meant}]?`);
+      throw usage(
+        `${file}: unknown section [${section}]`,
+        meant === undefined ? undefined : `is it [${meant}]?`,
+      );
     }
     sections.set(section, values as Readonly<Record<string, unknown>>);
   }
@@ -144,7 +157,9 @@ function keysOf<K extends Key>(
         meant === undefined ? `known keys: ${known.join(", ")}` : `is it «${meant}»?`,
       );
     }
-    if (typeof value === "object") throw usage(`${file}: ${key}: found a list, wanted one value`);
+    if (typeof value !== "string" && typeof value !== "boolean") {
+      throw usage(`${file}: ${key}: found a list, wanted one value`);
+    }
     keys.set(key as K, String(value).trim());
   }
   return keys;
@@ -158,7 +173,8 @@ function sourceFrom(main: ReadonlyMap<Key, string>, file: string): SourceSetting
     throw usage(`${file}: localpath and vgname/poolname exclude each other`);
   }
   if (localPath !== undefined) {
-    if (!localPath.startsWith("/")) throw usage(`${file}: localpath: found «${localPath}», wanted an absolute path`);
+    if (!localPath.startsWith("/"))
+      throw usage(`${file}: localpath: found «${localPath}», wanted an absolute path`);
     return { kind: "files", localPath };
   }
   for (const [key, value] of [
@@ -166,7 +182,10 @@ function sourceFrom(main: ReadonlyMap<Key, string>, file: string): SourceSetting
     ["poolname", pool],
   ] as const) {
     if (value === undefined || !/^[A-Za-z0-9_+.][A-Za-z0-9_+.-]*$/.test(value)) {
-      throw usage(`${file}: ${key}: found «${value ?? ""}», wanted a name of LVM`, "or give localpath for image files");
+      throw usage(
+        `${file}: ${key}: found «${value ?? ""}», wanted a name of LVM`,
+        "or give localpath for image files",
+      );
     }
   }
   return { kind: "lvm", vg: vg ?? "", pool: pool ?? "" };
@@ -184,7 +203,8 @@ function archiveFrom(
     if (value === undefined || value === "") throw usage(`${file}: [${section}] has no ${key}`);
     return value;
   };
-  const path = (value: string): boolean => value.split("/").every((part) => part !== "" && part !== "." && part !== "..");
+  const path = (value: string): boolean =>
+    value.split("/").every((part) => part !== "" && part !== "." && part !== "..");
   const mountpoint = need("destmountpoint");
   if (!mountpoint.startsWith("/") || !path(mountpoint.slice(1))) {
     throw usage(`${file}: destmountpoint: found «${mountpoint}», wanted an absolute path without . and ..`);
@@ -203,7 +223,10 @@ function archiveFrom(
   return { name, destvm: need("destvm"), mountpoint, directory, encryption, chunkSize, level };
 }
 
-function volumesFrom(values: Readonly<Record<string, unknown>> | undefined, file: string): ReadonlyMap<string, boolean> {
+function volumesFrom(
+  values: Readonly<Record<string, unknown>> | undefined,
+  file: string,
+): ReadonlyMap<string, boolean> {
   const volumes = new Map<string, boolean>();
   for (const [name, value] of Object.entries(values ?? {})) {
     if (!isVolumeName(name)) throw usage(`${file}: [volumes]: «${name}» can't be the name of a volume`);
@@ -224,7 +247,8 @@ function number({ file, main }: Wanted, key: Key, fallback: number, min: number,
   const text = main.get(key);
   if (text === undefined) return fallback;
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
-  if (!(value >= min && value <= max)) throw usage(`${file}: ${key}: found «${text}», wanted ${min} to ${max}`);
+  if (!(value >= min && value <= max))
+    throw usage(`${file}: ${key}: found «${text}», wanted ${min} to ${max}`);
   return value;
 }
 
@@ -247,7 +271,8 @@ function size({ file, main }: Wanted, key: Key, fallback: number): number {
   const match = /^(\d+)\s*(K|KiB|M|MiB)?$/.exec(text);
   const unit = match?.[2]?.startsWith("K") === true ? 1024 : match?.[2] === undefined ? 1 : 1024 * 1024;
   const bytes = match === null ? Number.NaN : Number(match[1]) * unit;
-  if (!isChunkSize(bytes)) throw usage(`${file}: ${key}: found «${text}», wanted a power of two from 64K to 4M`);
+  if (!isChunkSize(bytes))
+    throw usage(`${file}: ${key}: found «${text}», wanted a power of two from 64K to 4M`);
   return bytes;
 }
 

@@ -43,13 +43,18 @@ function setOne(map: Bitmap, index: number): void {
 
 /** Sets every chunk that `extent` touches. */
 export function setExtent(map: Bitmap, extent: Extent, chunkSize: number): void {
-  setRange(map, Math.floor(extent.offset / chunkSize), Math.ceil((extent.offset + extent.length) / chunkSize));
+  setRange(
+    map,
+    Math.floor(extent.offset / chunkSize),
+    Math.ceil((extent.offset + extent.length) / chunkSize),
+  );
 }
 
 /** The union of both, as long as the first. */
 export function union(a: Bitmap, b: Bitmap): Bitmap {
   const bytes = a.bytes.slice();
-  for (let i = 0; i < Math.min(bytes.length, b.bytes.length); i++) bytes[i] = (bytes[i] ?? 0) | (b.bytes[i] ?? 0);
+  for (let i = 0; i < Math.min(bytes.length, b.bytes.length); i++)
+    bytes[i] = (bytes[i] ?? 0) | (b.bytes[i] ?? 0);
   const whole = { length: a.length, bytes };
   clearPadding(whole);
   return whole;
@@ -96,7 +101,8 @@ export function* runsOf(map: Bitmap): Generator<{ readonly start: number; readon
       continue;
     }
     const start = at;
-    while (at < map.length && isSet(map, at)) at = (at & 7) === 0 && map.bytes[at >> 3] === 0xff ? at + 8 : at + 1;
+    while (at < map.length && isSet(map, at))
+      at = (at & 7) === 0 && map.bytes[at >> 3] === 0xff ? at + 8 : at + 1;
     at = Math.min(at, map.length);
     yield { start, count: at - start };
   }

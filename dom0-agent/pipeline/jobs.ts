@@ -9,7 +9,7 @@ export function* jobsOf(chosen: Bitmap, chunkSize: number): Generator<Float64Arr
   let pairs: number[] = [];
   let chunks = 0;
   for (const { start, count } of runsOf(chosen)) {
-    for (let at = start; at < start + count; ) {
+    for (let at = start; at < start + count;) {
       const take = Math.min(most - chunks, start + count - at);
       pairs.push(at, take);
       chunks += take;

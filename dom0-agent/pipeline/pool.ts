@@ -12,7 +12,12 @@ export interface Pool extends AsyncDisposable {
    * after another, in order. A result's buffer is used again as soon as the promise of `use` resolves. Rejects with
    * the first error of a worker or of `use`, after all buffers have come home.
    */
-  run(task: VolumeTask, runs: Iterable<Float64Array>, use: (result: JobResult) => Promise<void>, signal: AbortSignal): Promise<void>;
+  run(
+    task: VolumeTask,
+    runs: Iterable<Float64Array>,
+    use: (result: JobResult) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<void>;
 }
 
 /** Buffers in flight per worker: one worked on, one waiting for it, one waiting for the pipe. */
@@ -54,7 +59,10 @@ async function runJobs(
   use: (result: JobResult) => Promise<void>,
   signal: AbortSignal,
 ): Promise<void> {
-  const waiting = new Map<Worker, { resolve: (answer: WorkerAnswer) => void; reject: (error: Error) => void }[]>();
+  const waiting = new Map<
+    Worker,
+    { resolve: (answer: WorkerAnswer) => void; reject: (error: Error) => void }[]
+  >();
   const listeners = threads.map((thread) => listen(thread, waiting));
   const inOrder: Promise<WorkerAnswer>[] = [];
   let next = 0;
@@ -68,7 +76,9 @@ async function runJobs(
       free.push(buffer);
       return false;
     }
-    const answer = new Promise<WorkerAnswer>((resolve, reject) => waiting.get(thread)?.push({ resolve, reject }));
+    const answer = new Promise<WorkerAnswer>((resolve, reject) =>
+      waiting.get(thread)?.push({ resolve, reject }),
+    );
     // Awaited in order further down; a failure before its turn must not count as unhandled.
     answer.catch(() => undefined);
     inOrder.push(answer);
@@ -95,7 +105,8 @@ async function runJobs(
     }
   } finally {
     for (const answer of await Promise.allSettled(inOrder)) {
-      if (answer.status === "fulfilled") free.push(answer.value.ok ? answer.value.result.buffer : answer.value.buffer);
+      if (answer.status === "fulfilled")
+        free.push(answer.value.ok ? answer.value.result.buffer : answer.value.buffer);
     }
     for (const stop of listeners) stop();
   }

@@ -33,7 +33,8 @@ export function processJob(job: Job, space: Workspace): JobResult {
   const { task, runs } = job;
   const out = new Uint8Array(job.buffer);
   const state = { frames: 0, records: 0, zeroChunks: 0, chunks: 0 };
-  for (let i = 0; i < runs.length; i += 2) processRun(task, runs[i] ?? 0, runs[i + 1] ?? 0, space, out, state);
+  for (let i = 0; i < runs.length; i += 2)
+    processRun(task, runs[i] ?? 0, runs[i + 1] ?? 0, space, out, state);
   return { buffer: job.buffer, ...state };
 }
 
@@ -44,7 +45,14 @@ interface Written {
   zeroChunks: number;
 }
 
-function processRun(task: VolumeTask, start: number, count: number, space: Workspace, out: Uint8Array, to: Written): void {
+function processRun(
+  task: VolumeTask,
+  start: number,
+  count: number,
+  space: Workspace,
+  out: Uint8Array,
+  to: Written,
+): void {
   const { chunkSize, size } = task;
   const offset = start * chunkSize;
   const length = Math.min(count * chunkSize, size - offset);
@@ -61,7 +69,9 @@ function processRun(task: VolumeTask, start: number, count: number, space: Works
     const oldId = Buffer.from(ids.buffer, ids.byteOffset + i * mapIdBytes, mapIdBytes);
     const isNew = i >= known;
     to.chunks++;
-    if (Buffer.from(plain.buffer, plain.byteOffset, plain.length).equals(space.zeros.subarray(0, plain.length))) {
+    if (
+      Buffer.from(plain.buffer, plain.byteOffset, plain.length).equals(space.zeros.subarray(0, plain.length))
+    ) {
       to.zeroChunks++;
       if (isNew || oldId.some((byte) => byte !== 0)) {
         encodeRecord(out, recordsAt(chunkSize) + to.records++ * recordBytes, {
@@ -108,14 +118,17 @@ function compress(plain: Uint8Array, level: number): Uint8Array {
       [constants.ZSTD_c_checksumFlag]: 1,
       [constants.ZSTD_c_contentSizeFlag]: 1,
     },
-  } as Parameters<typeof zstdCompressSync>[1]);
+  });
 }
 
 function readFully(fd: number, target: Uint8Array, position: number, what: string): void {
   let done = 0;
   while (done < target.length) {
     const got = readSync(fd, target, done, target.length - done, position + done);
-    if (got === 0) throw new Error(`read ${what}: found its end at ${position + done}, wanted ${position + target.length} bytes`);
+    if (got === 0)
+      throw new Error(
+        `read ${what}: found its end at ${position + done}, wanted ${position + target.length} bytes`,
+      );
     done += got;
   }
 }

@@ -17,7 +17,11 @@ parentPort?.on("message", (job: Job) => {
     if (space?.chunkSize !== job.task.chunkSize) space = workspace(job.task.chunkSize);
     answer = { ok: true, result: processJob(job, space) };
   } catch (error) {
-    answer = { ok: false, message: error instanceof Error ? error.message : String(error), buffer: job.buffer };
+    answer = {
+      ok: false,
+      message: error instanceof Error ? error.message : String(error),
+      buffer: job.buffer,
+    };
   }
   parentPort?.postMessage(answer, [job.buffer]);
 });

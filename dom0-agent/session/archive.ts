@@ -121,23 +121,39 @@ async function readHead(
   keys: ArchiveKeys,
 ): Promise<{ readonly head: Head; readonly digest: Digest }> {
   const raw = await client.readWhole(metaOf("head", generation), maxHeadBytes);
-  if (raw === undefined) throw integrity(`head ${generation}: the receiver announced it and does not have it`);
+  if (raw === undefined)
+    throw integrity(`head ${generation}: the receiver announced it and does not have it`);
   const head = verified(`head ${generation}`, () => decodeHead(raw, { archive: uuid, generation }));
-  if (!equalBytes(fileDigest(raw), digest)) throw integrity(`head ${generation}: it is not the one that was announced`);
+  if (!equalBytes(fileDigest(raw), digest))
+    throw integrity(`head ${generation}: it is not the one that was announced`);
   if (!macFits(keys.head, headMacInput(head), head.mac)) {
-    throw integrity(`head ${generation}: its authentication code does not fit: altered, or made with another key`);
+    throw integrity(
+      `head ${generation}: its authentication code does not fit: altered, or made with another key`,
+    );
   }
   return { head, digest: fileDigest(raw) };
 }
 
-async function readHeader(client: Client, record: ArchiveRecord, head: Head, keys: ArchiveKeys): Promise<Uint8Array> {
+async function readHeader(
+  client: Client,
+  record: ArchiveRecord,
+  head: Head,
+  keys: ArchiveKeys,
+): Promise<Uint8Array> {
   const raw = await client.readWhole(metaOf("archive", head.archiveGeneration), maxArchiveHeaderBytes);
   if (raw === undefined) throw integrity("archive header: the receiver does not have it");
   const header = verified("archive header", () => decodeArchiveHeader(raw));
-  if (!macFits(keys.header, archiveHeaderMacInput(header), header.mac) || !equalBytes(fileDigest(raw), head.archiveDigest)) {
+  if (
+    !macFits(keys.header, archiveHeaderMacInput(header), header.mac) ||
+    !equalBytes(fileDigest(raw), head.archiveDigest)
+  ) {
     throw integrity("archive header: it is not the one that dom0 made");
   }
-  if (header.sealed !== record.sealed || header.chunkSize !== record.chunkSize || !equalBytes(header.idSeed, record.idSeed)) {
+  if (
+    header.sealed !== record.sealed ||
+    header.chunkSize !== record.chunkSize ||
+    !equalBytes(header.idSeed, record.idSeed)
+  ) {
     throw integrity("archive header: it does not say what dom0 remembers");
   }
   return raw;
@@ -150,10 +166,15 @@ async function readHeader(client: Client, record: ArchiveRecord, head: Head, key
 function acceptHead(open: OpenArchive): void {
   const { head, record, paths, keys } = open;
   const intent = readIntent(paths);
-  const isAt = (mark: HeadMark): boolean => head.generation === mark.generation && equalBytes(head.chain, mark.chain);
+  const isAt = (mark: HeadMark): boolean =>
+    head.generation === mark.generation && equalBytes(head.chain, mark.chain);
   const descendsFrom = (mark: HeadMark): boolean => {
     const entry = head.log[mark.generation - 1];
-    return head.generation > mark.generation && entry !== undefined && equalBytes(entry, logEntry(keys, mark.generation, mark.chain));
+    return (
+      head.generation > mark.generation &&
+      entry !== undefined &&
+      equalBytes(entry, logEntry(keys, mark.generation, mark.chain))
+    );
   };
   const accepted =
     isAt(record.head) || descendsFrom(record.head) || (record.head.generation === 0 && head.generation === 1);
@@ -182,7 +203,8 @@ export async function readIndex(open: OpenArchive, volume: VolumeId): Promise<Vo
   const raw = await open.client.readWhole(metaOf("index", entry.indexGeneration, volume), maxIndexBytes);
   const what = `index.${entry.indexGeneration} of ${entry.directory}`;
   if (raw === undefined) throw integrity(`${what}: the receiver does not have it`);
-  if (!equalBytes(fileDigest(raw), entry.indexDigest)) throw integrity(`${what}: it is not the one that the head names`);
+  if (!equalBytes(fileDigest(raw), entry.indexDigest))
+    throw integrity(`${what}: it is not the one that the head names`);
   return verified(what, () =>
     decodeIndex(raw, { archive: open.record.uuid, volume, generation: entry.indexGeneration }),
   );
@@ -225,7 +247,16 @@ async function createArchive(
     archiveDigest: fileDigest(header),
     volumes: [],
   });
-  const open: OpenArchive = { settings, paths, keys, client, head: made.head, headDigest: made.digest, record, header };
+  const open: OpenArchive = {
+    settings,
+    paths,
+    keys,
+    client,
+    head: made.head,
+    headDigest: made.digest,
+    record,
+    header,
+  };
   await client.put(metaOf("head", 1), made.bytes.length, made.digest, [made.bytes]);
   await commitHead(open, { generation: 0 as Generation, digest: noDigest }, made);
   return open;
@@ -243,7 +274,9 @@ export async function commitHead(
     headDigest: made.digest,
   });
   if (done.generation !== made.head.generation || !equalBytes(done.headDigest, made.digest)) {
-    throw integrity(`commit: the receiver says that it made generation ${done.generation}, wanted ${made.head.generation}`);
+    throw integrity(
+      `commit: the receiver says that it made generation ${done.generation}, wanted ${made.head.generation}`,
+    );
   }
   open.head = made.head;
   open.headDigest = made.digest;
@@ -253,7 +286,8 @@ export async function commitHead(
 
 /** Where an archive is, for messages. */
 export function where(settings: ArchiveSettings): string {
-  const path = settings.directory === "" ? settings.mountpoint : `${settings.mountpoint}/${settings.directory}`;
+  const path =
+    settings.directory === "" ? settings.mountpoint : `${settings.mountpoint}/${settings.directory}`;
   return settings.destvm === "none" ? path : `${settings.destvm}:${path}`;
 }
 
@@ -266,7 +300,8 @@ export function verified<T>(what: string, decode: () => T): T {
   try {
     return decode();
   } catch (error) {
-    if (error instanceof FormatError) throw new AgentError("integrity", `${what}: ${error.message}`, undefined, { cause: error });
+    if (error instanceof FormatError)
+      throw new AgentError("integrity", `${what}: ${error.message}`, undefined, { cause: error });
     throw error;
   }
 }

@@ -24,18 +24,25 @@ export async function assemble(
   request: AssembleRequest,
 ): Promise<{ readonly session: string; readonly size: number; readonly imageDigest: string }> {
   const open = await openDestination(context, settings, "sparsebak.Assemble", async () => false);
-  if (open === undefined) throw new AgentError("failed", `assemble: there is no archive at ${where(settings)}`);
+  if (open === undefined)
+    throw new AgentError("failed", `assemble: there is no archive at ${where(settings)}`);
   await using client = open.client;
   const known = open.record.volumes.find((each) => each.name === request.volume);
   const index = known && (await readIndex(open, known.id));
-  if (index === undefined) throw new AgentError("failed", `assemble: the archive has no volume ${request.volume}`);
+  if (index === undefined)
+    throw new AgentError("failed", `assemble: the archive has no volume ${request.volume}`);
   const wanted = request.session;
   const session = index.sessions.findLast(
-    (each) => wanted === undefined || containerOf(index, each.uid)?.name === wanted || each.tags.includes(wanted),
+    (each) =>
+      wanted === undefined || containerOf(index, each.uid)?.name === wanted || each.tags.includes(wanted),
   );
   const name = session && containerOf(index, session.uid)?.name;
   if (session === undefined || name === undefined) {
-    throw new AgentError("failed", `assemble: ${request.volume} has no session ${wanted ?? ""}`, "see sparsebak list");
+    throw new AgentError(
+      "failed",
+      `assemble: ${request.volume} has no session ${wanted ?? ""}`,
+      "see sparsebak list",
+    );
   }
   client.onProgress = (bytes) => context.report.progress(request.volume, bytes, session.size);
   const { saveTo, replace } = request;

@@ -47,7 +47,8 @@ export async function beginVolume(
 ): Promise<Source & { readonly unchanged: boolean }> {
   const paths = open.paths.volume(known.id);
   makeDirectory(paths.directory);
-  if (!context.storage.capabilities.snapshots) return { ...(await liveSource(context, known.name)), unchanged: false };
+  if (!context.storage.capabilities.snapshots)
+    return { ...(await liveSource(context, known.name)), unchanged: false };
   using _lock = await takeLock(context.state.lock, "send", stateLockSeconds);
   reconcile(paths, index);
   const notice = (message: string): void => context.report.notice(`${known.name}: ${message}`);
@@ -56,11 +57,17 @@ export async function beginVolume(
   let snapshot = map && snapshotOf(map, survey);
   if (snapshot === undefined) {
     map = undefined;
-    snapshot = survey.snapshots.find((each) => each.volume === known.name && each.label === "tick" && each.readOnly);
+    snapshot = survey.snapshots.find(
+      (each) => each.volume === known.name && each.label === "tick" && each.readOnly,
+    );
   }
   let seen = monitored.get(known.name);
   if (snapshot === undefined || seen === undefined) {
-    const [result] = await monitorLocked(context, { volumes: [known.name], committed: options.committed, forSend: true });
+    const [result] = await monitorLocked(context, {
+      volumes: [known.name],
+      committed: options.committed,
+      forSend: true,
+    });
     if (result === undefined) throw new StorageError("gone", `${known.name}: there is no such volume`);
     if (!result.ok) throw result.error;
     map = vouchedBase(paths, index, notice);
@@ -71,7 +78,8 @@ export async function beginVolume(
   }
   const source: Source = { snapshot, state: seen.source, size: snapshot.size, takenAt: seen.takenAt, map };
   const last = index?.sessions.at(-1);
-  const unchanged = map !== undefined && last?.size === snapshot.size && map.bits.bytes.every((byte) => byte === 0);
+  const unchanged =
+    map !== undefined && last?.size === snapshot.size && map.bits.bytes.every((byte) => byte === 0);
   if (unchanged && options.skipUnchanged) return { ...source, unchanged: true };
   writePending(paths, { session, snapshotUuid: snapshot.uuid, sending: map });
   const { chunkSize } = open.record;
@@ -95,7 +103,10 @@ async function liveSource(context: Context, name: string): Promise<Source> {
   const survey = await context.storage.survey([name]);
   const state = survey.volumes.get(name);
   if (state === undefined) {
-    throw new StorageError(survey.unusable.has(name) ? "unusable" : "gone", `${name}: ${survey.unusable.get(name) ?? "there is no such volume"}`);
+    throw new StorageError(
+      survey.unusable.has(name) ? "unusable" : "gone",
+      `${name}: ${survey.unusable.get(name) ?? "there is no such volume"}`,
+    );
   }
   return { snapshot: undefined, state, size: state.size, takenAt: Date.now(), map: undefined };
 }

@@ -20,7 +20,12 @@ export interface BuiltHead {
 }
 
 /** The head that follows `previous` (undefined: the first) with this body. */
-export function buildHead(keys: ArchiveKeys, archive: ArchiveUuid, previous: Head | undefined, body: HeadBody): BuiltHead {
+export function buildHead(
+  keys: ArchiveKeys,
+  archive: ArchiveUuid,
+  previous: Head | undefined,
+  body: HeadBody,
+): BuiltHead {
   const generation = ((previous?.generation ?? 0) + 1) as Generation;
   const previousChain = previous?.chain ?? noChain;
   const chain = chainOf(archive, generation, previousChain, body);

@@ -88,11 +88,21 @@ async function applySession(
     const changes = (): Iterable<MapChange> => verifiedChanges(fd, length, what);
     const { groups, mapRoot } = map.after(changes(), session.size, open.record.chunkSize);
     if (!equalBytes(mapRoot, session.mapRoot)) {
-      if (map.stamp !== undefined) throw new DamagedStateError(paths.ids, `${what} does not lead to the map root`);
-      throw new AgentError("integrity", `${what}: the archive's manifests do not make the session's map root`);
+      if (map.stamp !== undefined)
+        throw new DamagedStateError(paths.ids, `${what} does not lead to the map root`);
+      throw new AgentError(
+        "integrity",
+        `${what}: the archive's manifests do not make the session's map root`,
+      );
     }
     const { chunkSize } = open.record;
-    map.apply(changes(), groups, { session: session.uid, sequence: session.sequence, size: session.size, chunkSize, mapRoot });
+    map.apply(changes(), groups, {
+      session: session.uid,
+      sequence: session.sequence,
+      size: session.size,
+      chunkSize,
+      mapRoot,
+    });
   } finally {
     closeSync(fd);
     rmSync(spool, { force: true });

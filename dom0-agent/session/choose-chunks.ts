@@ -25,7 +25,11 @@ export function allChunks(size: number, chunkSize: number): Bitmap {
 }
 
 /** Of the `candidates`, those in a mapped stretch are read; the others are holes. Without `mapped`, all are read. */
-export async function choose(candidates: Bitmap, mapped: AsyncIterable<Extent> | undefined, chunkSize: number): Promise<Choice> {
+export async function choose(
+  candidates: Bitmap,
+  mapped: AsyncIterable<Extent> | undefined,
+  chunkSize: number,
+): Promise<Choice> {
   if (mapped === undefined) return { read: candidates, holes: bitmap(candidates.length) };
   const present = bitmap(candidates.length);
   for await (const extent of mapped) setExtent(present, extent, chunkSize);
@@ -43,7 +47,12 @@ export async function choose(candidates: Bitmap, mapped: AsyncIterable<Extent> |
  * The holes that the manifest has to name, in rising order: those where the last session had a chunk, or had nothing
  * because the volume was smaller. `full` sends name none: what a first manifest does not mention is a hole.
  */
-export function* holeEntries(holes: Bitmap, map: IdMap, chunkSize: number, full: boolean): Generator<HoleEntry> {
+export function* holeEntries(
+  holes: Bitmap,
+  map: IdMap,
+  chunkSize: number,
+  full: boolean,
+): Generator<HoleEntry> {
   if (full) return;
   const step = 4096;
   for (const { start, count } of runsOf(holes)) {
@@ -70,7 +79,10 @@ function hasId(ids: Uint8Array, index: number): boolean {
 }
 
 /** Hands out the entries of a rising sequence up to a given chunk: how two rising sequences become one. */
-export function upTo<Entry extends ManifestEntry>(entries: Iterator<Entry>, chunkSize: number): (chunk: number) => Entry[] {
+export function upTo<Entry extends ManifestEntry>(
+  entries: Iterator<Entry>,
+  chunkSize: number,
+): (chunk: number) => Entry[] {
   let next = entries.next();
   return (chunk) => {
     const found: Entry[] = [];

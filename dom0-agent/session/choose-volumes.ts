@@ -20,7 +20,10 @@ export async function chooseVolumes(
   if (all) return [...(await storage.survey([], { all: true })).volumes.keys()].sort();
   const enabled = [...settings.volumes].filter(([, on]) => on).map(([name]) => name);
   if (enabled.length > 0) return enabled;
-  const hint = settings.volumes.size === 0 ? "add [volumes] with lines like «vm-work-private = enable»" : "set one to enable";
+  const hint =
+    settings.volumes.size === 0
+      ? "add [volumes] with lines like «vm-work-private = enable»"
+      : "set one to enable";
   throw new AgentError("usage", `${settings.file}: no volumes are enabled`, hint);
 }
 
@@ -32,7 +35,16 @@ export function chooseArchive(settings: Settings, dest: string | undefined): Set
   const [only] = settings.archives;
   if (dest === undefined && only !== undefined && settings.archives.length === 1) return only;
   const names = settings.archives.map((each) => each.name);
-  if (names.length === 0) throw new AgentError("usage", `${settings.file}: no destination`, "add destvm, destmountpoint and destdir to [var]");
+  if (names.length === 0)
+    throw new AgentError(
+      "usage",
+      `${settings.file}: no destination`,
+      "add destvm, destmountpoint and destdir to [var]",
+    );
   const meant = nearest(wanted, names);
-  throw new AgentError("usage", `no destination «${wanted}» in ${settings.file}`, `known: ${names.join(", ")}${meant ? `; is it ${meant}?` : ""}`);
+  throw new AgentError(
+    "usage",
+    `no destination «${wanted}» in ${settings.file}`,
+    `known: ${names.join(", ")}${meant ? `; is it ${meant}?` : ""}`,
+  );
 }

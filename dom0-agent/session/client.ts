@@ -1,7 +1,13 @@
 // The agent's end of the dialogue: one request at a time, answers checked against the table of legal order, waits
 // bounded. Everything that comes in is from the VM and is bounded, typed and checked before anything uses it.
 
-import { encodeFrame, encodePreamble, type Frame, frameDecoder, maxNoiseBytes } from "../../protocol/wire/frame.ts";
+import {
+  encodeFrame,
+  encodePreamble,
+  type Frame,
+  frameDecoder,
+  maxNoiseBytes,
+} from "../../protocol/wire/frame.ts";
 import {
   type AgentHello,
   maxPartBytes,
@@ -14,7 +20,8 @@ import {
   type Service,
 } from "../../protocol/wire/messages.ts";
 import { dialogue } from "../../protocol/wire/states.ts";
-import { type Digest, digestBytes } from "../../protocol/archive/types.ts";
+import type { Digest } from "../../protocol/archive/types.ts";
+import { concatBytes } from "../../protocol/bytes.ts";
 import { FormatError, InternalError } from "../../protocol/errors.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
 import { utf8 } from "../../protocol/wire/writer.ts";
@@ -90,7 +97,11 @@ export interface Client extends AsyncDisposable {
 }
 
 type Opener = "discard" | "beginSession" | "commit" | "assemble";
-type Answer<Name extends Opener> = Name extends "commit" ? "committed" : Name extends "assemble" ? "assembled" : "done";
+type Answer<Name extends Opener> = Name extends "commit"
+  ? "committed"
+  : Name extends "assemble"
+    ? "assembled"
+    : "done";
 
 export interface ConnectOptions {
   readonly transport: Transport;
@@ -169,7 +180,11 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     }
   };
 
-  const say = async <Name extends MessageName>(type: Name, id: number, body: Messages[Name]): Promise<void> => {
+  const say = async <Name extends MessageName>(
+    type: Name,
+    id: number,
+    body: Messages[Name],
+  ): Promise<void> => {
     if (failure) throw failure;
     order.step(type, id);
     await write(encodeFrame(type, id, body));
@@ -214,7 +229,8 @@ export async function connect(options: ConnectOptions): Promise<Client> {
   };
 
   const pumping = pump();
-  const onAbort = (): void => fail(signal.reason instanceof Error ? signal.reason : new AgentError("failed", "stopped"));
+  const onAbort = (): void =>
+    fail(signal.reason instanceof Error ? signal.reason : new AgentError("failed", "stopped"));
   signal.addEventListener("abort", onAbort, { once: true });
 
   const dispose = async (): Promise<void> => {
@@ -251,7 +267,8 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     read: async (metaName, max, sink) => {
       let length = 0;
       const onData = (frame: Frame): void => {
-        if (frame.type !== "data") throw new FormatError("bad-order", `${frame.type} in an answer to readMeta`);
+        if (frame.type !== "data")
+          throw new FormatError("bad-order", `${frame.type} in an answer to readMeta`);
         length += frame.body.bytes.length;
         if (length > max) throw new FormatError("too-long", `read ${metaName.kind}: more than ${max} bytes`);
         sink(frame.body.bytes);
@@ -259,7 +276,10 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       try {
         const done = await request("readMeta", metaName, "done", onData);
         if (done.type === "done" && done.body.bytes !== length) {
-          throw new FormatError("truncated", `read ${metaName.kind}: ${length} bytes came, ${done.body.bytes} were announced`);
+          throw new FormatError(
+            "truncated",
+            `read ${metaName.kind}: ${length} bytes came, ${done.body.bytes} were announced`,
+          );
         }
         return length;
       } catch (error) {
@@ -270,13 +290,15 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     readWhole: async (metaName, max) => {
       const parts: Uint8Array[] = [];
       const length = await client.read(metaName, max, (bytes) => parts.push(bytes.slice()));
-      return length === undefined ? undefined : Buffer.concat(parts);
+      return length === undefined ? undefined : concatBytes(parts);
     },
     listPending: async () => {
       const found: Pending[] = [];
       await request("listPending", {}, "done", (frame) => {
-        if (frame.type !== "pending") throw new FormatError("bad-order", `${frame.type} in an answer to listPending`);
-        if (found.length === maxPending) throw new FormatError("too-long", `more than ${maxPending} unfinished sessions`);
+        if (frame.type !== "pending")
+          throw new FormatError("bad-order", `${frame.type} in an answer to listPending`);
+        if (found.length === maxPending)
+          throw new FormatError("too-long", `more than ${maxPending} unfinished sessions`);
         found.push(frame.body);
       });
       return found;
@@ -323,11 +345,6 @@ export async function connect(options: ConnectOptions): Promise<Client> {
   return client;
 }
 
-/** The digest at the end of a file that is held whole. */
-export function digestOf(file: Uint8Array): Digest {
-  return file.slice(file.length - digestBytes) as Digest;
-}
-
 /** Answers outlive the stream's buffer. */
 function copied(frame: Frame): Frame {
   return structuredClone(frame);
@@ -336,7 +353,9 @@ function copied(frame: Frame): Frame {
 async function explain(error: unknown, connection: Connection, name: string): Promise<Error> {
   if (!(error instanceof FormatError)) return error instanceof Error ? error : new Error(String(error));
   if (error.code !== "truncated" && error.code !== "bad-magic") {
-    return new AgentError("failed", `${name}: broke the protocol: ${error.message}`, undefined, { cause: error });
+    return new AgentError("failed", `${name}: broke the protocol: ${error.message}`, undefined, {
+      cause: error,
+    });
   }
   // It may be on its way out by itself: its own exit code explains more than our signal would.
   const end = await Promise.race([connection.ended, afterGrace()]);

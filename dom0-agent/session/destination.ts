@@ -15,7 +15,11 @@ function receiverProgram(): `/${string}` {
 }
 
 /** Connects to the service of an archive's destination. */
-export async function connectTo(context: Context, settings: ArchiveSettings, service: Service): Promise<Client> {
+export async function connectTo(
+  context: Context,
+  settings: ArchiveSettings,
+  service: Service,
+): Promise<Client> {
   const transport = transportFor(settings.destvm, {
     startVm: context.settings.startVm,
     local: { receiver: receiverProgram(), settings: context.settings.receiverSettings },

@@ -42,11 +42,28 @@ export async function finishSession(on: FinishOptions): Promise<FinishedSession>
   const of = { archive, volume: known.id, generation };
 
   const manifest = on.spool.manifest({ ...of, session: uid, size: fields.size, chunkSize, containers: [] });
-  await client.put(metaOf("manifest", generation, known.id, uid), manifest.length, manifest.digest, manifest.parts());
-  const header = encodeSessionHeader({ ...of, ...fields, uid, name: on.name, volumeName: known.name, chunkSize });
+  await client.put(
+    metaOf("manifest", generation, known.id, uid),
+    manifest.length,
+    manifest.digest,
+    manifest.parts(),
+  );
+  const header = encodeSessionHeader({
+    ...of,
+    ...fields,
+    uid,
+    name: on.name,
+    volumeName: known.name,
+    chunkSize,
+  });
   await client.put(metaOf("header", generation, known.id, uid), header.length, fileDigest(header), [header]);
   const list = on.list.finish();
-  await client.endSession({ session: uid, chunks: list.chunks, storedBytes: list.bytes, listDigest: list.digest });
+  await client.endSession({
+    session: uid,
+    chunks: list.chunks,
+    storedBytes: list.bytes,
+    listDigest: list.digest,
+  });
 
   const record: SessionRecord = { ...fields, uid, protected: false };
   const container = {
@@ -68,7 +85,9 @@ export async function finishSession(on: FinishOptions): Promise<FinishedSession>
     sessions: [...(on.index?.sessions ?? []), record],
   };
   const indexBytes = encodeIndex(index);
-  await client.put(metaOf("index", generation, known.id), indexBytes.length, fileDigest(indexBytes), [indexBytes]);
+  await client.put(metaOf("index", generation, known.id), indexBytes.length, fileDigest(indexBytes), [
+    indexBytes,
+  ]);
   await commitIndex(open, known, uid, fileDigest(indexBytes), generation);
   return { index, record, chunks: list.chunks, storedBytes: list.bytes };
 }
@@ -81,7 +100,12 @@ async function commitIndex(
   indexDigest: Digest,
   generation: Generation,
 ): Promise<void> {
-  const entry: HeadVolume = { volume: known.id, directory: known.directory, indexGeneration: generation, indexDigest };
+  const entry: HeadVolume = {
+    volume: known.id,
+    directory: known.directory,
+    indexGeneration: generation,
+    indexDigest,
+  };
   const others = open.head.volumes.filter((each) => !equalBytes(each.volume, known.id));
   const made = buildHead(open.keys, open.record.uuid, open.head, {
     createdAt: Date.now(),

@@ -32,16 +32,22 @@ export async function list(
   named: readonly string[],
 ): Promise<readonly ListedVolume[]> {
   const open = await openDestination(context, settings, "sparsebak.Receive", async () => false);
-  if (open === undefined) throw new AgentError("failed", `list: there is no archive at ${where(settings)}`, "send makes one");
+  if (open === undefined)
+    throw new AgentError("failed", `list: there is no archive at ${where(settings)}`, "send makes one");
   await using _client = open.client;
   const found: ListedVolume[] = [];
   for (const entry of open.head.volumes) {
     const index = await readIndex(open, entry.volume);
     if (index === undefined || (named.length > 0 && !named.includes(index.name))) continue;
-    found.push({ volume: index.name, directory: entry.directory, sessions: index.sessions.map((each) => listed(index, each)) });
+    found.push({
+      volume: index.name,
+      directory: entry.directory,
+      sessions: index.sessions.map((each) => listed(index, each)),
+    });
   }
   const missing = named.filter((name) => !found.some((each) => each.volume === name));
-  if (missing.length > 0) throw new AgentError("failed", `list: the archive has no volume ${missing.join(", ")}`);
+  if (missing.length > 0)
+    throw new AgentError("failed", `list: the archive has no volume ${missing.join(", ")}`);
   await open.client.close();
   return found.sort((a, b) => (a.volume < b.volume ? -1 : 1));
 }

@@ -27,7 +27,11 @@ export interface ManifestSpool extends Disposable {
   /** All entries again, from the first. Only after finish. */
   entries(): Generator<ManifestEntry>;
   /** The manifest's length and digest, and its bytes in parts. Only after finish. */
-  manifest(of: ManifestIdentity): { readonly length: number; readonly digest: Digest; parts(): Generator<Uint8Array> };
+  manifest(of: ManifestIdentity): {
+    readonly length: number;
+    readonly digest: Digest;
+    parts(): Generator<Uint8Array>;
+  };
 }
 
 export interface ManifestIdentity extends ManifestHead {

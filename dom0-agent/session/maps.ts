@@ -27,7 +27,11 @@ export function trackedVolumes(state: StateLayout, report: Reporter): readonly T
     record.volumes.map((known) => {
       const paths = state.archive(name).volume(known.id);
       const map = orDropped(() => readDeltaMap(paths.delta), report, [paths.delta]);
-      const pending = orDropped(() => readPending(paths), report, [paths.pending, paths.sending, paths.delta]);
+      const pending = orDropped(() => readPending(paths), report, [
+        paths.pending,
+        paths.sending,
+        paths.delta,
+      ]);
       return { archiveName: name, archive: record, known, paths, map, pending };
     }),
   );

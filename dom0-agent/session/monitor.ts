@@ -59,7 +59,10 @@ export async function monitor(context: Context, options: MonitorOptions): Promis
 }
 
 /** The same for a caller that holds the state's lock. */
-export async function monitorLocked(context: Context, options: MonitorOptions): Promise<readonly MonitorResult[]> {
+export async function monitorLocked(
+  context: Context,
+  options: MonitorOptions,
+): Promise<readonly MonitorResult[]> {
   const { storage, state, report } = context;
   await storage.recover();
   const found = await storage.survey(options.volumes);
@@ -82,7 +85,9 @@ export async function monitorLocked(context: Context, options: MonitorOptions): 
   const results = outcomes.some((each) => each.ok && mapsOf(each.snapshot.volume).length > 0)
     ? await storage.withMetadata(foldAll, context.signal)
     : await foldAll(noDeltas);
-  const keep = new Set(results.flatMap((each) => (each.ok && each.changedBytes === undefined ? [each.tick.uuid] : [])));
+  const keep = new Set(
+    results.flatMap((each) => (each.ok && each.changedBytes === undefined ? [each.tick.uuid] : [])),
+  );
   await tidySnapshots(storage, await storage.survey(options.volumes), trackedVolumes(state, report), keep);
   const after = await storage.survey(options.volumes);
   return results.map((each) => (each.ok ? { ...each, tick: currentTick(after, each.tick) } : each));
@@ -95,7 +100,11 @@ interface VouchedMap {
   readonly from: Snapshot;
 }
 
-function vouchedMaps(tracked: readonly TrackedVolume[], volume: string, survey: Survey): readonly VouchedMap[] {
+function vouchedMaps(
+  tracked: readonly TrackedVolume[],
+  volume: string,
+  survey: Survey,
+): readonly VouchedMap[] {
   return tracked.flatMap((each) => {
     const from = each.known.name === volume && each.map ? snapshotOf(each.map, survey) : undefined;
     return each.map && from ? [{ tracked: each, map: each.map, from }] : [];
@@ -103,7 +112,11 @@ function vouchedMaps(tracked: readonly TrackedVolume[], volume: string, survey: 
 }
 
 /** Maps whose snapshot is gone say nothing any more; without them the next send compares the whole volume. */
-function dropUnvouched(tracked: readonly TrackedVolume[], survey: Survey, report: Reporter): readonly TrackedVolume[] {
+function dropUnvouched(
+  tracked: readonly TrackedVolume[],
+  survey: Survey,
+  report: Reporter,
+): readonly TrackedVolume[] {
   return tracked.map((each) => {
     if (each.map === undefined || snapshotOf(each.map, survey)) return each;
     report.warn(
@@ -126,7 +139,10 @@ async function fold(
   for (const from of new Map(maps.map((each) => [each.from.uuid, each.from])).values()) {
     const folding = maps
       .filter((each) => each.from.uuid === from.uuid)
-      .map((each) => ({ ...each, bits: resized(each.map.bits, each.map.size, tock.size, each.map.chunkSize) }));
+      .map((each) => ({
+        ...each,
+        bits: resized(each.map.bits, each.map.size, tock.size, each.map.chunkSize),
+      }));
     let bytes = 0;
     for await (const extent of deltas.between(from, tock)) {
       bytes += extent.length;
@@ -158,6 +174,7 @@ function currentTick(survey: Survey, tock: Snapshot): Snapshot {
   const same = survey.snapshots.find((each) => each.uuid === tock.uuid);
   const tick = survey.snapshots.find((each) => each.volume === tock.volume && each.label === "tick");
   const found = same ?? tick;
-  if (found === undefined) throw new StorageError("gone", `${tock.volume}: its snapshot ${tock.name} is gone`);
+  if (found === undefined)
+    throw new StorageError("gone", `${tock.volume}: its snapshot ${tock.name} is gone`);
   return found;
 }

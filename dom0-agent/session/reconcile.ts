@@ -11,7 +11,10 @@ import { readPending, removePending } from "../state/pending.ts";
 import { DamagedStateError } from "../state/record.ts";
 
 /** Settles a pending send of a volume. Call under the state's lock. Idempotent: a kill in between is settled again. */
-export function reconcile(paths: VolumePaths, index: VolumeIndex | undefined): "none" | "committed" | "merged" {
+export function reconcile(
+  paths: VolumePaths,
+  index: VolumeIndex | undefined,
+): "none" | "committed" | "merged" {
   const pending = readPending(paths);
   if (pending === undefined) return "none";
   const since = readDeltaMap(paths.delta);
@@ -33,7 +36,8 @@ export function reconcile(paths: VolumePaths, index: VolumeIndex | undefined): "
  *  need not be looked at again. Call under the state's lock. */
 export function settleUnchanged(paths: VolumePaths, last: Pick<SessionRecord, "uid" | "mapRoot">): void {
   const since = readDeltaMap(paths.delta);
-  if (since !== undefined) writeDeltaMap(paths.delta, { ...since, base: last.uid, baseMapRoot: last.mapRoot });
+  if (since !== undefined)
+    writeDeltaMap(paths.delta, { ...since, base: last.uid, baseMapRoot: last.mapRoot });
   removePending(paths);
 }
 
@@ -59,7 +63,12 @@ export function vouchedBase(
     notice(error.message);
   }
   const last = index?.sessions.at(-1);
-  if (map !== undefined && last !== undefined && equalBytes(map.base, last.uid) && equalBytes(map.baseMapRoot, last.mapRoot)) {
+  if (
+    map !== undefined &&
+    last !== undefined &&
+    equalBytes(map.base, last.uid) &&
+    equalBytes(map.baseMapRoot, last.mapRoot)
+  ) {
     return map;
   }
   if (map !== undefined) {

@@ -38,7 +38,7 @@ function sameAsKnown(task: Omit<VolumeTask, "requestId">, index: number): boolea
 }
 
 function fill(fd: number, target: Uint8Array, position: number): void {
-  for (let done = 0; done < target.length; ) {
+  for (let done = 0; done < target.length;) {
     const got = readSync(fd, target, done, target.length - done, position + done);
     if (got === 0) throw new Error(`read sample: found the end at ${position + done}`);
     done += got;

@@ -66,15 +66,27 @@ export async function sendVolume(
   const uid = new Uint8Array(randomBytes(16)) as SessionUid;
   const last = index?.sessions.at(-1);
   const skipUnchanged = options.tags.length === 0;
-  const source = await beginVolume(context, open, known, index, uid, monitored, { ...options, skipUnchanged });
-  const nothing = { session: undefined, size: source.size, readBytes: 0, chunks: 0, storedBytes: 0, sampleFailed: false };
+  const source = await beginVolume(context, open, known, index, uid, monitored, {
+    ...options,
+    skipUnchanged,
+  });
+  const nothing = {
+    session: undefined,
+    size: source.size,
+    readBytes: 0,
+    chunks: 0,
+    storedBytes: 0,
+    sampleFailed: false,
+  };
   const paths = open.paths.volume(known.id);
   if (source.unchanged && skipUnchanged) {
     noteCurrent(paths, source.takenAt);
     return { kind: "unchanged", ...nothing };
   }
   const { chunkSize } = open.record;
-  using map = await idMapFor(open, index, paths, (message) => context.report.notice(`${known.name}: ${message}`));
+  using map = await idMapFor(open, index, paths, (message) =>
+    context.report.notice(`${known.name}: ${message}`),
+  );
   await using volume = await openSource(context, source);
   const task = taskFor(open, known, source, volume, map);
   const { candidates, sampleFailed } = candidatesFor(context, known, source, task);
@@ -87,7 +99,16 @@ export async function sendVolume(
   const { directory, id: volumeId } = known;
   const { form } = options;
   const begin = async (): Promise<void> => {
-    const body = { volume: volumeId, directory, session: uid, name, form, generation, chunkSize, size: source.size };
+    const body = {
+      volume: volumeId,
+      directory,
+      session: uid,
+      name,
+      form,
+      generation,
+      chunkSize,
+      size: source.size,
+    };
     await open.client.ask("beginSession", body);
   };
   const { readBytes, begun } = await streamChunks({
@@ -112,7 +133,8 @@ export async function sendVolume(
   }
   if (!begun) await begin();
 
-  const changes = (): Iterable<ReturnType<typeof changeOf>> => mapIterable(spool.entries(), (entry) => changeOf(entry, chunkSize));
+  const changes = (): Iterable<ReturnType<typeof changeOf>> =>
+    mapIterable(spool.entries(), (entry) => changeOf(entry, chunkSize));
   const { groups, mapRoot } = map.after(changes(), source.size, chunkSize);
   const sequence = (last?.sequence ?? 0) + 1;
   const fields = {
@@ -128,12 +150,19 @@ export async function sendVolume(
   writeLastSession(paths, { name, takenAt: source.takenAt, currentAt: source.takenAt, size: source.size });
   using _lock = await takeLock(context.state.lock, "send", stateLockSeconds);
   reconcile(paths, done.index);
-  const kind = last === undefined ? "full" : source.map === undefined || sampleFailed ? "compared" : "incremental";
+  const kind =
+    last === undefined ? "full" : source.map === undefined || sampleFailed ? "compared" : "incremental";
   const { chunks, storedBytes } = done;
   return { kind, session: name, size: source.size, readBytes, chunks, storedBytes, sampleFailed };
 }
 
-function taskFor(open: OpenArchive, known: KnownVolume, source: Source, volume: OpenVolume, map: IdMap): VolumeTask {
+function taskFor(
+  open: OpenArchive,
+  known: KnownVolume,
+  source: Source,
+  volume: OpenVolume,
+  map: IdMap,
+): VolumeTask {
   return {
     volumeFd: volume.fd,
     idsFd: map.fd,
@@ -158,18 +187,28 @@ function candidatesFor(
   if (!sampleDiffers(task, drawUnchanged(source.map.bits, sampleChunks, Math.random))) {
     return { candidates: source.map.bits, sampleFailed: false };
   }
-  context.report.warn(`${known.name}: data changed that the storage calls unchanged; the whole volume is compared`);
+  context.report.warn(
+    `${known.name}: data changed that the storage calls unchanged; the whole volume is compared`,
+  );
   return { candidates: everything(), sampleFailed: true };
 }
 
-async function chooseChunks(context: Context, source: Source, candidates: Bitmap, chunkSize: number): Promise<Choice> {
+async function chooseChunks(
+  context: Context,
+  source: Source,
+  candidates: Bitmap,
+  chunkSize: number,
+): Promise<Choice> {
   const { storage } = context;
   const { snapshot } = source;
   if (countSet(candidates) < askMappedFrom) return choose(candidates, undefined, chunkSize);
   if (snapshot === undefined) return choose(candidates, storage.mappedOf(source.state), chunkSize);
   // The metadata can be held by one process at a time; a monitor takes the same lock.
   using _lock = await takeLock(context.state.lock, "send", stateLockSeconds);
-  return storage.withMetadata(async (deltas) => choose(candidates, deltas.mapped(snapshot), chunkSize), context.signal);
+  return storage.withMetadata(
+    async (deltas) => choose(candidates, deltas.mapped(snapshot), chunkSize),
+    context.signal,
+  );
 }
 
 async function openSource(context: Context, source: Source): Promise<OpenVolume> {

@@ -53,7 +53,8 @@ export async function send(
         const index = await readIndex(open, known.id);
         const sent = await sendVolume(context, open, pool, known, index, monitored, options);
         context.report.volume(reportOf(volume, settings, sent));
-        if (sent.sampleFailed) failed.set(volume, new AgentError("integrity", "the delta map had missed changes"));
+        if (sent.sampleFailed)
+          failed.set(volume, new AgentError("integrity", "the delta map had missed changes"));
       } catch (error) {
         // The connection may be in the middle of something: the next volume gets a new one.
         await open?.client[Symbol.asyncDispose]();
@@ -87,12 +88,18 @@ async function openForSend(context: Context, settings: ArchiveSettings): Promise
     const what = `make a new archive at ${where(settings)}`;
     const unsealed = "this version stores data unencrypted: the destination can read everything";
     if (!context.unattended && (await context.confirm(`${what}? ${unsealed}`))) return true;
-    throw new AgentError("usage", `${what}: ${unsealed}`, "to agree once and for all, add «encryption = off» to the settings");
+    throw new AgentError(
+      "usage",
+      `${what}: ${unsealed}`,
+      "to agree once and for all, add «encryption = off» to the settings",
+    );
   };
   const open = await openDestination(context, settings, "sparsebak.Send", create);
   if (open === undefined) throw new AgentError("failed", `archive ${settings.name}: not made`);
   for (const left of await open.client.listPending()) {
-    context.report.notice(`${left.directory}/${left.name}: an unfinished session of an earlier run is removed`);
+    context.report.notice(
+      `${left.directory}/${left.name}: an unfinished session of an earlier run is removed`,
+    );
     await open.client.ask("discard", { directory: left.directory, session: left.session });
   }
   return open;
@@ -104,7 +111,12 @@ function register(open: OpenArchive, name: string): KnownVolume {
   if (known !== undefined) return known;
   const id = new Uint8Array(randomBytes(16)) as VolumeId;
   const taken = [...open.head.volumes, ...open.record.volumes].map((each) => each.directory);
-  const added: KnownVolume = { name, id, group: id as Uint8Array as GroupId, directory: directoryFor(name, taken) };
+  const added: KnownVolume = {
+    name,
+    id,
+    group: id as Uint8Array as GroupId,
+    directory: directoryFor(name, taken),
+  };
   open.record = { ...open.record, volumes: [...open.record.volumes, added] };
   writeArchiveRecord(open.paths, open.record);
   return added;
@@ -118,7 +130,8 @@ function stopsAll(error: unknown, signal: AbortSignal): boolean {
 
 function outcome(failed: ReadonlyMap<string, Error>, volumes: number): ExitReason {
   if (failed.size === 0) return "done";
-  if ([...failed.values()].some((error) => error instanceof AgentError && error.reason === "integrity")) return "integrity";
+  if ([...failed.values()].some((error) => error instanceof AgentError && error.reason === "integrity"))
+    return "integrity";
   return failed.size < volumes ? "partly" : "failed";
 }
 
@@ -127,8 +140,18 @@ function reportFailure(context: Context, volume: string, error: Error): void {
   context.report.volume({ volume, command: "send", ok: false, message: error.message, hint });
 }
 
-function reportOf(volume: string, settings: ArchiveSettings, sent: SentVolume): Parameters<Context["report"]["volume"]>[0] {
+function reportOf(
+  volume: string,
+  settings: ArchiveSettings,
+  sent: SentVolume,
+): Parameters<Context["report"]["volume"]>[0] {
   const { session, ...fields } = sent;
   const message = session === undefined ? "unchanged since its last session" : `${sent.kind}, ${session}`;
-  return { volume, command: "send", ok: true, message, fields: { archive: settings.name, session, ...fields } };
+  return {
+    volume,
+    command: "send",
+    ok: true,
+    message,
+    fields: { archive: settings.name, session, ...fields },
+  };
 }

@@ -30,7 +30,9 @@ export interface Status {
 export async function status(context: Context): Promise<Status> {
   const enabled = [...context.settings.volumes].filter(([, on]) => on).map(([name]) => name);
   const tracked = trackedVolumes(context.state, context.report);
-  const survey = await context.storage.survey([...new Set([...enabled, ...tracked.map((each) => each.known.name)])]);
+  const survey = await context.storage.survey([
+    ...new Set([...enabled, ...tracked.map((each) => each.known.name)]),
+  ]);
   const volumes = tracked.map((each): VolumeStatus => {
     const { map, pending } = each;
     const vouched = map !== undefined && pending === undefined && snapshotOf(map, survey) !== undefined;

@@ -31,7 +31,9 @@ export interface StreamOptions {
 }
 
 /** Streams everything; gives the bytes read and whether the session was begun. The spool is finished. */
-export async function streamChunks(on: StreamOptions): Promise<{ readonly readBytes: number; readonly begun: boolean }> {
+export async function streamChunks(
+  on: StreamOptions,
+): Promise<{ readonly readBytes: number; readonly begun: boolean }> {
   const { chunkSize, size } = on.task;
   const reader = recordReader({ size, chunkSize, containers: [] });
   const holesBefore = upTo(on.holes, chunkSize);

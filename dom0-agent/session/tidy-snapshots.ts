@@ -28,7 +28,11 @@ export async function tidySnapshots(
 }
 
 /** What tidySnapshots does, in order. */
-export function planTidy(survey: Survey, tracked: readonly TrackedVolume[], keep: ReadonlySet<string>): TidyPlan {
+export function planTidy(
+  survey: Survey,
+  tracked: readonly TrackedVolume[],
+  keep: ReadonlySet<string>,
+): TidyPlan {
   const byMap = new Set<string>(keep);
   const named = new Set<string>(keep);
   for (const { map, pending } of tracked) {
@@ -47,7 +51,8 @@ export function planTidy(survey: Survey, tracked: readonly TrackedVolume[], keep
       relabel.push({ snapshot: tock, label: parkedLabel(tock) });
       continue;
     }
-    if (tick !== undefined && named.has(tick.uuid)) relabel.push({ snapshot: tick, label: parkedLabel(tick) });
+    if (tick !== undefined && named.has(tick.uuid))
+      relabel.push({ snapshot: tick, label: parkedLabel(tick) });
     relabel.push({ snapshot: tock, label: "tick" });
   }
   return { drop, relabel };

@@ -138,10 +138,14 @@ export function readMasterKey(paths: ArchivePaths): Uint8Array {
     const stat = fstatSync(fd);
     if (!stat.isFile() || (stat.mode & 0o077) !== 0 || stat.uid !== process.geteuid?.()) {
       const mode = (stat.mode & 0o7777).toString(8);
-      throw new AgentError("failed", `read key: ${paths.key}: found mode ${mode}, owner ${stat.uid}, wanted 600 and ours`);
+      throw new AgentError(
+        "failed",
+        `read key: ${paths.key}: found mode ${mode}, owner ${stat.uid}, wanted 600 and ours`,
+      );
     }
     const key = new Uint8Array(33);
-    if (readSync(fd, key, 0, 33, 0) !== 32) throw new DamagedStateError(paths.key, "it does not hold 32 bytes");
+    if (readSync(fd, key, 0, 33, 0) !== 32)
+      throw new DamagedStateError(paths.key, "it does not hold 32 bytes");
     return key.subarray(0, 32);
   } finally {
     closeSync(fd);

@@ -1,8 +1,18 @@
 // Replacing a file whole, so that a crash leaves the old one or the new one: write, fsync, rename, fsync of the
 // directory (design section 5).
 
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
 import { dirname } from "node:path";
+import { plainBytes } from "../../protocol/bytes.ts";
 
 /** Replaces `path` by a file of mode 0600 that holds `parts` one after another. */
 export function replaceFile(path: string, parts: readonly Uint8Array[]): void {
@@ -27,7 +37,7 @@ export function removeFile(path: string): void {
 /** The file's bytes, or undefined where it does not exist. */
 export function readIfThere(path: string): Uint8Array | undefined {
   try {
-    return readFileSync(path);
+    return plainBytes(readFileSync(path));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;

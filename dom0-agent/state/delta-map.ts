@@ -77,7 +77,8 @@ export function readDeltaMap(path: string): DeltaMap | undefined {
     const { version: _, bits, ...map } = decode(stored, body, "delta map");
     return { ...map, bits: bitmap(Math.ceil(map.size / map.chunkSize), bits.slice()) };
   } catch (error) {
-    if (error instanceof FormatError || error instanceof RangeError) throw new DamagedStateError(path, error.message);
+    if (error instanceof FormatError || error instanceof RangeError)
+      throw new DamagedStateError(path, error.message);
     throw error;
   }
 }

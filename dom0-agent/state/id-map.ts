@@ -3,9 +3,24 @@
 // chunks in a terabyte touch ten groups. It is only a cache: the stamp names the session that it belongs to and is
 // taken away while it is changed, and every group is checked against its digest before it is built upon.
 
-import { closeSync, constants, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, rmSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  rmSync,
+} from "node:fs";
 import { chunkCount } from "../../protocol/archive/manifest.ts";
-import { groupChunks, groupCount, groupDigest, mapIdBytes, mapRootOf } from "../../protocol/archive/map-root.ts";
+import {
+  groupChunks,
+  groupCount,
+  groupDigest,
+  mapIdBytes,
+  mapRootOf,
+} from "../../protocol/archive/map-root.ts";
 import { type Digest, digestBytes, type SessionUid, uidBytes } from "../../protocol/archive/types.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { removeFile, writeAll } from "./atomic-file.ts";
@@ -40,7 +55,11 @@ export interface IdMap extends Disposable {
   read(start: number, count: number): Uint8Array;
   /** The groups' digests and the map root that the map has after `changes`, which rise. Changes nothing. Throws
    *  DamagedStateError when a group that is touched does not fit its digest. */
-  after(changes: Iterable<MapChange>, size: number, chunkSize: number): { readonly groups: Uint8Array; readonly mapRoot: Digest };
+  after(
+    changes: Iterable<MapChange>,
+    size: number,
+    chunkSize: number,
+  ): { readonly groups: Uint8Array; readonly mapRoot: Digest };
   /** Makes `changes` and belongs to the session of `stamp` from then on. */
   apply(changes: Iterable<MapChange>, groups: Uint8Array, stamp: MapStamp): void;
 }
@@ -159,7 +178,11 @@ interface Editing {
 }
 
 /** Walks groups in rising order, one in memory at a time. */
-function groupEditor(on: Editing): { touch(group: number): void; change(change: MapChange): void; close(): void } {
+function groupEditor(on: Editing): {
+  touch(group: number): void;
+  change(change: MapChange): void;
+  close(): void;
+} {
   let current = -1;
   let ids = new Uint8Array(0);
   // The group of the smaller end may be touched before changes to groups in front of it.
@@ -197,7 +220,7 @@ function groupEditor(on: Editing): { touch(group: number): void; change(change: 
       deferred = group;
     },
     change: ({ start, count, id }) => {
-      for (let at = start; at < Math.min(start + count, on.count); ) {
+      for (let at = start; at < Math.min(start + count, on.count);) {
         const group = Math.floor(at / groupChunks);
         touch(group);
         const end = Math.min(start + count, on.count, (group + 1) * groupChunks);
@@ -224,7 +247,11 @@ function writeRun(fd: number, start: number, count: number, id: Uint8Array | und
   const block = new Uint8Array(Math.min(count, runChunks) * mapIdBytes);
   if (id !== undefined) for (let at = 0; at < block.length; at += mapIdBytes) block.set(id, at);
   for (let done = 0; done < count; done += runChunks) {
-    writeAll(fd, block.subarray(0, Math.min(runChunks, count - done) * mapIdBytes), (start + done) * mapIdBytes);
+    writeAll(
+      fd,
+      block.subarray(0, Math.min(runChunks, count - done) * mapIdBytes),
+      (start + done) * mapIdBytes,
+    );
   }
 }
 

@@ -19,6 +19,7 @@ export async function takeLock(path: string, what: string, seconds: number): Pro
   const result = await runTool("flock", args, { stdinFd: fd });
   if (result.exitCode === 0) return { path, [Symbol.dispose]: () => closeSync(fd) };
   closeSync(fd);
-  if (result.exitCode === 1) throw new AgentError("locked", `${what}: ${path} is locked by another run of sparsebak`);
+  if (result.exitCode === 1)
+    throw new AgentError("locked", `${what}: ${path} is locked by another run of sparsebak`);
   throw new AgentError("failed", `lock ${path}: flock: ${result.failure ?? result.stderr.trim()}`);
 }

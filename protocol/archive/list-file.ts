@@ -4,7 +4,7 @@
 //   prefix | session uid 16 | records: address u64, stored length u32, SHA-256 of the stored form 32 | count u64 | SHA-256
 
 import { createHash } from "node:crypto";
-import { equalBytes } from "../bytes.ts";
+import { equalBytes, plainBytes } from "../bytes.ts";
 import { FormatError } from "../errors.ts";
 import { encode, u64 } from "../wire/codec.ts";
 import { byteReader } from "../wire/reader.ts";
@@ -92,7 +92,7 @@ export function decodeList(untrusted: Uint8Array, expected: Partial<ListIdentity
   if (records < 0 || records % listRecordBytes !== 0) throw new FormatError("truncated", "read list: half a record");
   const uid = untrusted.subarray(prefixBytes, listHeadBytes);
   if (session && !equalBytes(uid, session)) throw new FormatError("bad-value", "read list: of another session");
-  const builder = listBuilder({ ...prefix, session: uid.slice() as SessionUid });
+  const builder = listBuilder({ ...prefix, session: plainBytes(uid).slice() as SessionUid });
   const entries: ListEntry[] = [];
   for (let at = listHeadBytes; at < listHeadBytes + records; at += listRecordBytes) {
     const entry = readListRecord(untrusted.subarray(at, at + listRecordBytes));

@@ -3,7 +3,7 @@
 // SHA-256 of all before them, so that rot shows without any key; the parent (head or index) names that digest.
 
 import { createHash } from "node:crypto";
-import { equalBytes } from "../bytes.ts";
+import { equalBytes, plainBytes } from "../bytes.ts";
 import { FormatError } from "../errors.ts";
 import { archiveVersion } from "../version.ts";
 import { type Codec, encode, fixedBytes, oneOf, only, struct, u16 } from "../wire/codec.ts";
@@ -132,12 +132,12 @@ export function decodeFile(
   if (!equalBytes(sha256(untrusted.subarray(0, untrusted.length - digestBytes)), fileDigest(untrusted))) {
     throw new FormatError("bad-digest", `read a ${expected.kind}: its digest does not fit its bytes`);
   }
-  return { prefix, body: untrusted.subarray(prefixBytes, untrusted.length - digestBytes) };
+  return { prefix, body: plainBytes(untrusted.subarray(prefixBytes, untrusted.length - digestBytes)) };
 }
 
 /** The digest that a file ends with, by which its parent names it. A copy. */
 export function fileDigest(file: Uint8Array): Digest {
-  return file.slice(file.length - digestBytes) as Digest;
+  return plainBytes(file).slice(file.length - digestBytes) as Digest;
 }
 
 /** SHA-256 of `bytes`. */

@@ -13,7 +13,8 @@ export interface ArchiveKeys {
 
 /** HKDF-SHA-256 of the 32-byte master key, salt = archive uuid, a label for each use. */
 export function archiveKeys(master: Uint8Array, archive: ArchiveUuid): ArchiveKeys {
-  const derive = (label: string): Uint8Array => new Uint8Array(hkdfSync("sha256", master, archive, label, 32));
+  const derive = (label: string): Uint8Array =>
+    new Uint8Array(hkdfSync("sha256", master, archive, label, 32));
   return {
     header: derive("sparsebak archive header v1"),
     head: derive("sparsebak head v1"),

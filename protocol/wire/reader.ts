@@ -1,6 +1,7 @@
 // Takes values off untrusted bytes: every read is checked against what is left, so that no length from outside is
 // believed before the bytes are there.
 
+import { plainBytes } from "../bytes.ts";
 import { FormatError } from "../errors.ts";
 
 const strictText = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -47,7 +48,7 @@ export function byteReader(untrusted: Uint8Array, what: string): ByteReader {
     },
     bytes: (count) => {
       const start = take(count);
-      return untrusted.subarray(start, start + count);
+      return plainBytes(untrusted.subarray(start, start + count));
     },
     text: (count) => {
       const raw = reader.bytes(count);

@@ -40,17 +40,30 @@ export function byteWriter(capacity = 256): ByteWriter {
     return value;
   };
 
+  // Room is made in a statement of its own: it may replace buffer and view.
   return {
-    u8: (value) => view.setUint8(reserve(1), integer(value, 0xff)),
-    u16: (value) => view.setUint16(reserve(2), integer(value, 0xffff)),
-    u32: (value) => view.setUint32(reserve(4), integer(value, 0xffff_ffff)),
+    u8: (value) => {
+      const start = reserve(1);
+      view.setUint8(start, integer(value, 0xff));
+    },
+    u16: (value) => {
+      const start = reserve(2);
+      view.setUint16(start, integer(value, 0xffff));
+    },
+    u32: (value) => {
+      const start = reserve(4);
+      view.setUint32(start, integer(value, 0xffff_ffff));
+    },
     u64: (value) => {
       integer(value, Number.MAX_SAFE_INTEGER);
       const start = reserve(8);
       view.setUint32(start, Math.floor(value / 2 ** 32));
       view.setUint32(start + 4, value % 2 ** 32);
     },
-    bytes: (value) => buffer.set(value, reserve(value.length)),
+    bytes: (value) => {
+      const start = reserve(value.length);
+      buffer.set(value, start);
+    },
     done: () => buffer.subarray(0, at),
   };
 }
