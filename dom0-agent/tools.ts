@@ -80,8 +80,8 @@ export async function runTool(
   });
   return {
     exitCode: result.exitCode,
-    stdout: String(result.stdout ?? ""),
-    stderr: String(result.stderr ?? ""),
+    stdout: result.stdout ?? "",
+    stderr: result.stderr ?? "",
     failure:
       result.failed && result.exitCode === undefined
         ? (result.originalMessage ?? result.shortMessage)

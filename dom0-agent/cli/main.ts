@@ -21,11 +21,7 @@ interface Options {
   readonly progress: boolean;
 }
 
-type Run = (
-  context: Context,
-  output: Output,
-  options: Options & Record<string, unknown>,
-) => Promise<ExitReason>;
+type Run = (context: Context, output: Output) => Promise<ExitReason>;
 
 const stop = new AbortController();
 let stopSignal: NodeJS.Signals | undefined;

@@ -126,7 +126,7 @@ export function parseSettings(content: string, file: string, stateDirectory: str
 function sectionsOf(content: string, file: string): Map<string, Readonly<Record<string, unknown>>> {
   // The ini package reads a dot in a section's name as nesting; volume names never are section names, so refuse it.
   const sections = new Map<string, Readonly<Record<string, unknown>>>();
-  for (const [section, values] of Object.entries(parse(content) as Record<string, unknown>)) {
+  for (const [section, values] of Object.entries<unknown>(parse(content))) {
     if (typeof values !== "object" || values === null) {
       throw usage(`${file}: «${section}» stands outside of a section`, "put it below [var]");
     }

@@ -133,7 +133,9 @@ export interface Storage {
    *  `full`) when it is too full. A volume in the instant of its VM's stop is tried again before it is called gone. */
   createSnapshots(requests: readonly SnapshotRequest[]): Promise<readonly SnapshotOutcome[]>;
   /** Gives snapshots another label (`.tock` becomes `.tick`). */
-  relabelSnapshots(changes: readonly { readonly snapshot: Snapshot; readonly label: string }[]): Promise<void>;
+  relabelSnapshots(
+    changes: readonly { readonly snapshot: Snapshot; readonly label: string }[],
+  ): Promise<void>;
   /** Removes snapshots; one that is gone already is fine. Removes nothing that is not ours. */
   dropSnapshots(snapshots: readonly Snapshot[]): Promise<void>;
   /** Holds the metadata still (one metadata snapshot for the whole run), calls `use`, and lets go in any case. First
