@@ -23,7 +23,7 @@ const barMilliseconds = 200;
 
 /** Output to stdout and stderr. */
 export function createOutput(options: OutputOptions): Output {
-  const bar = progressBar(options.progress && !options.json && !options.quiet && process.stderr.isTTY);
+  const bar = progressBar(options.progress && !options.quiet && process.stderr.isTTY);
   const json = (fields: Readonly<Record<string, unknown>>): void => {
     process.stdout.write(`${JSON.stringify(fields)}\n`);
   };

@@ -76,6 +76,8 @@ export type DataSink = (bytes: Uint8Array) => void;
 export interface Client extends AsyncDisposable {
   readonly hello: ReceiverHello;
   readonly connection: Connection;
+  /** Bytes that have been written to the receiver. */
+  readonly sentBytes: number;
   /** What the receiver says of the session that is being sent: bytes and chunks that it has dealt with. */
   onProgress: ((bytes: number, chunks: number) => void) | undefined;
   /** Reads a file of the archive into `sink`, at most `max` bytes; gives its length, undefined when it's missing. */
@@ -132,6 +134,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
   let lastId = 0;
   let sessionId = 0;
   let answers = 0;
+  let sentBytes = 0;
   let waiting: Waiting | undefined;
   let failure: Error | undefined;
   let onProgress: Client["onProgress"];
@@ -192,6 +195,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
   const write = async (bytes: Uint8Array): Promise<void> => {
     try {
       await watch.waitFor(connection.write(bytes));
+      sentBytes += bytes.length;
     } catch (error) {
       // What the receiver said before its end explains more than the broken pipe does.
       await Promise.race([pumping, afterGrace()]);
@@ -255,6 +259,9 @@ export async function connect(options: ConnectOptions): Promise<Client> {
   const client: Client = {
     hello,
     connection,
+    get sentBytes() {
+      return sentBytes;
+    },
     get onProgress() {
       return onProgress;
     },

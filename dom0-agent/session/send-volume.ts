@@ -43,6 +43,8 @@ export interface SentVolume {
   /** Bytes of the volume, bytes of it that were read, chunks and bytes that were stored. */
   readonly size: number;
   readonly readBytes: number;
+  /** Bytes that went to the receiver: data, manifest, index and head. */
+  readonly sentBytes: number;
   readonly chunks: number;
   readonly storedBytes: number;
   /** Chunks that should not have changed did, so the delta map was dropped and everything compared. */
@@ -63,6 +65,7 @@ export async function sendVolume(
   monitored: Monitored,
   options: SendOptions,
 ): Promise<SentVolume> {
+  const sentBefore = open.client.sentBytes;
   const uid = new Uint8Array(randomBytes(16)) as SessionUid;
   const last = index?.sessions.at(-1);
   const skipUnchanged = options.tags.length === 0;
@@ -74,6 +77,7 @@ export async function sendVolume(
     session: undefined,
     size: source.size,
     readBytes: 0,
+    sentBytes: 0,
     chunks: 0,
     storedBytes: 0,
     sampleFailed: false,
@@ -153,7 +157,8 @@ export async function sendVolume(
   const kind =
     last === undefined ? "full" : source.map === undefined || sampleFailed ? "compared" : "incremental";
   const { chunks, storedBytes } = done;
-  return { kind, session: name, size: source.size, readBytes, chunks, storedBytes, sampleFailed };
+  const sentBytes = open.client.sentBytes - sentBefore;
+  return { kind, session: name, size: source.size, readBytes, sentBytes, chunks, storedBytes, sampleFailed };
 }
 
 function taskFor(

@@ -1,0 +1,90 @@
+// ./run demo: a backup and back again on this machine, as an ordinary user, through the real agent, wire and receiver:
+// a first session, an increment, a session as a tar file, and the image put together again, byte for byte.
+
+import { createHash } from "node:crypto";
+import { createReadStream, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { changeImage, makeImage } from "./image.ts";
+import { makeSite, type ReportLine, run, table } from "./programs.ts";
+
+const mib = 1024 * 1024;
+const size = 1024 * mib;
+const volume = "vm-demo-private.img";
+
+async function sha256(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const part of createReadStream(path, { highWaterMark: 4 * mib })) hash.update(part as Buffer);
+  return hash.digest("hex");
+}
+
+function megabytes(value: unknown): string {
+  return `${(Number(value) / mib).toFixed(1)} MiB`;
+}
+
+function row(what: string, seconds: number, line: ReportLine | undefined, looked: number): string[] {
+  const rate = `${(looked / mib / seconds).toFixed(0)} MiB/s`;
+  return [
+    what,
+    megabytes(line?.["readBytes"]),
+    megabytes(line?.["sentBytes"]),
+    megabytes(line?.["storedBytes"]),
+    `${seconds.toFixed(1)} s`,
+    rate,
+  ];
+}
+
+function say(text: string): void {
+  process.stdout.write(`\n== ${text}\n`);
+}
+
+const directory = mkdtempSync(join(tmpdir(), "sparsebak-demo-"));
+try {
+  const site = makeSite(directory, [volume]);
+  const image = join(site.images, volume);
+  const rows = [["", "read", "sent", "stored", "time", "rate"]];
+  const send = async (what: string, ...options: string[]): Promise<void> => {
+    const { seconds, lines } = await run("sparsebak", ["-c", site.ini, "-u", "--json", "send", ...options]);
+    const line = lines.find((each) => each["type"] === "volume");
+    rows.push(row(what, seconds, line, Number(line?.["readBytes"])));
+    process.stdout.write(`   ${String(line?.["volume"])}: ${String(line?.["message"])}\n`);
+  };
+  const assembleAndCompare = async (session?: string): Promise<void> => {
+    const output = join(directory, "assembled.img");
+    const archived = join(site.destination, "backups", volume);
+    const choice = session === undefined ? [] : ["--session", session];
+    const { seconds } = await run("spbk-assemble", [archived, "-o", output, "--force", "-q", ...choice]);
+    const [found, wanted] = [await sha256(output), await sha256(image)];
+    if (found !== wanted)
+      throw new Error(`the assembled image is not the original: SHA-256 ${found}, wanted ${wanted}`);
+    rows.push([
+      "assemble",
+      "",
+      "",
+      "",
+      `${seconds.toFixed(1)} s`,
+      `${(size / mib / seconds).toFixed(0)} MiB/s`,
+    ]);
+    process.stdout.write(`   SHA-256 ${found}: the same as the volume's\n`);
+  };
+
+  say(`an image of ${megabytes(size)} with 256 MiB of data`);
+  makeImage(image, { size, dataBytes: 256 * mib, seed: 1 });
+  say("sparsebak send: the first time, everything");
+  await send("first send");
+  await assembleAndCompare();
+  say("24 MiB change; sparsebak monitor, sparsebak send: what differs");
+  changeImage(image, 24 * mib, 2, size);
+  process.stdout.write(`   ${(await run("sparsebak", ["-c", site.ini, "monitor"])).stdout}`);
+  await send("second send");
+  await assembleAndCompare();
+  say("8 MiB change; sparsebak send --tarfile: the same, in one tar file");
+  changeImage(image, 8 * mib, 3, size);
+  await send("send --tarfile", "--tarfile");
+  await assembleAndCompare();
+  say("sparsebak list");
+  process.stdout.write((await run("sparsebak", ["-c", site.ini, "list", volume])).stdout);
+  process.stdout.write(`\n${table(rows)}\n`);
+} finally {
+  rmSync(directory, { recursive: true, force: true });
+}
