@@ -24,7 +24,7 @@ export interface ManifestSpool extends Disposable {
   addHole(entry: HoleEntry): void;
   /** Nothing more comes. */
   finish(): void;
-  /** All entries again, from the first. Only after finish. */
+  /** All entries again, from the first; each is good until the next is asked for. Only after finish. */
   entries(): Generator<ManifestEntry>;
   /** The manifest's length and digest, and its bytes in parts. Only after finish. */
   manifest(of: ManifestIdentity): {

@@ -1,0 +1,47 @@
+// Preloaded into a program under test (node --import): kills it with SIGKILL right before the n-th thing that it does
+// to the outside: a file made, written, synced, renamed, linked, removed, a program started. KILL_AT is n;
+// with KILL_COUNT, a file, the number of such things is written there when the program ends by itself.
+
+import childProcess from "node:child_process";
+import fs from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
+import { isMainThread } from "node:worker_threads";
+
+const killAt = Number(process.env.KILL_AT ?? 0);
+const countFile = process.env.KILL_COUNT;
+const { appendFileSync, writeFileSync } = fs;
+const trace = process.env.KILL_TRACE;
+let count = 0;
+
+function happens(what) {
+  count++;
+  if (trace !== undefined) appendFileSync(trace, `${count} ${what}\n`);
+  if (count === killAt) process.kill(process.pid, "SIGKILL");
+}
+
+if (isMainThread) {
+  const changes = ["renameSync", "linkSync", "unlinkSync", "rmSync", "rmdirSync", "mkdirSync", "fsyncSync", "ftruncateSync", "writeSync"];
+  for (const name of changes) {
+    const original = fs[name];
+    fs[name] = (...args) => {
+      // Text for people (stderr) is no change of anything.
+      if (!(name === "writeSync" && args[0] === 2)) happens(`${name} ${typeof args[0] === "number" ? "" : String(args[0])}`);
+      return original(...args);
+    };
+  }
+  const originalOpen = fs.openSync;
+  fs.openSync = (path, flags, ...rest) => {
+    const creates = typeof flags === "number" ? (flags & fs.constants.O_CREAT) !== 0 : /[wa]/.test(flags ?? "r");
+    if (creates) happens(`openSync ${String(path)}`);
+    return originalOpen(path, flags, ...rest);
+  };
+  const originalSpawn = childProcess.spawn;
+  childProcess.spawn = (file, ...rest) => {
+    happens(`spawn ${file} ${Array.isArray(rest[0]) ? rest[0].slice(0, 3).join(" ") : ""}`);
+    return originalSpawn(file, ...rest);
+  };
+  syncBuiltinESMExports();
+  process.on("exit", () => {
+    if (countFile !== undefined) writeFileSync(countFile, String(count));
+  });
+}
