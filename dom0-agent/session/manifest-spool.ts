@@ -26,7 +26,7 @@ export interface ManifestSpool extends Disposable {
   finish(): void;
   /** All entries again, from the first; each is good until the next is asked for. Only after finish. */
   entries(): Generator<ManifestEntry>;
-  /** The manifest's length and digest, and its bytes in parts. Only after finish. */
+  /** The manifest's length and digest, and its bytes in parts, each good until the next. Only after finish. */
   manifest(of: ManifestIdentity): {
     readonly length: number;
     readonly digest: Digest;

@@ -79,7 +79,9 @@ describe("manifest spool", () => {
         containers: [],
       } as unknown as Parameters<typeof spool.manifest>[0];
       const manifest = spool.manifest(of);
-      const bytes = concatBytes([...manifest.parts()].map((part) => part.slice()));
+      const parts: Uint8Array[] = [];
+      for (const part of manifest.parts()) parts.push(part.slice());
+      const bytes = concatBytes(parts);
       expect(bytes.length).toBe(manifest.length);
       expect(sha256(bytes.subarray(0, -32))).toEqual(manifest.digest);
       const head = decodeManifestHead(bytes, bytes.length, { generation: 3 as Generation });
