@@ -1,0 +1,120 @@
+// Killed with SIGKILL at every single thing that they do to the outside: the agent, and the receiver. After each, the
+// next run succeeds, every session assembles to what the volume was, and nothing unfinished is left (design section 5).
+
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { changeImage, makeImage } from "../../bench/image.ts";
+import { leftovers, makeSite, sha256Of, type Site } from "../support/site.ts";
+
+const mib = 1024 * 1024;
+const volume = "work.img";
+const size = 8 * mib;
+
+/** A site with one session, and its state and archive put aside, to begin again from for each kill. */
+async function preparedSite(): Promise<{ site: Site; first: string; reset(): void }> {
+  const site = await makeSite({ volumes: [volume], driveBytes: 128 * mib });
+  makeImage(site.image(volume), { size, dataBytes: 2 * mib, seed: 3 });
+  const first = sha256Of(site.image(volume));
+  expect(await site.sparsebak(["-u", "send"])).toMatchObject({ code: 0 });
+  changeImage(site.image(volume), mib, 4, size);
+  const saved = join(site.directory, "saved");
+  cpSync(site.archive, join(saved, "archive"), { recursive: true });
+  cpSync(join(site.state, "archives"), join(saved, "archives"), { recursive: true });
+  return {
+    site,
+    first,
+    reset: () => {
+      rmSync(site.archive, { recursive: true, force: true });
+      rmSync(join(site.state, "archives"), { recursive: true, force: true });
+      cpSync(join(saved, "archive"), site.archive, { recursive: true });
+      cpSync(join(saved, "archives"), join(site.state, "archives"), { recursive: true });
+    },
+  };
+}
+
+function sessionsOf(site: Site): string[] {
+  return readdirSync(join(site.archive, volume))
+    .filter((name) => /^S_\d{8}-\d{6}(\.tar)?$/.test(name))
+    .map((name) => name.replace(".tar", ""))
+    .sort();
+}
+
+/** The next run succeeds and everything is as it should be. */
+async function afterKill(site: Site, first: string, at: string): Promise<void> {
+  const ended = await site.sparsebak(["-u", "send"]);
+  expect(ended, `${at}: the next send: ${ended.stderr}`).toMatchObject({ code: 0 });
+  const sessions = sessionsOf(site);
+  expect(sessions.length, `${at}: ${sessions.join(" ")}`).toBe(2);
+  expect(await site.assembled(volume, sessions[0]), at).toBe(first);
+  expect(await site.assembled(volume), at).toBe(sha256Of(site.image(volume)));
+  expect(leftovers(site.archive), at).toEqual([]);
+  const stray = readdirSync(join(site.state, "archives", "default"), { recursive: true }).map(String);
+  expect(
+    stray.filter((name) => /pending|sending|intent|entries|\.new$/.test(name)),
+    at,
+  ).toEqual([]);
+}
+
+describe.each([
+  ["directory", []],
+  ["tar", ["--tarfile"]],
+] as const)("a send into a %s", (form, options) => {
+  test(`the agent killed at every step (${form})`, { timeout: 900_000 }, async () => {
+    const { site, first, reset } = await preparedSite();
+    await using _site = site;
+    const count = join(site.directory, "count");
+    expect(await site.sparsebak(["-u", "send", ...options], { countInto: count })).toMatchObject({ code: 0 });
+    const steps = Number(readFileSync(count, "utf8"));
+    expect(steps).toBeGreaterThan(30);
+    for (let n = 1; n <= steps; n++) {
+      reset();
+      const killed = await site.sparsebak(["-u", "send", ...options], { killAt: n });
+      expect(killed.signal, `step ${n}: ${killed.stderr}`).toBe("SIGKILL");
+      await afterKill(site, first, `agent killed at step ${n} of ${steps}`);
+    }
+  });
+
+  test(`the receiver killed at every step (${form})`, { timeout: 900_000 }, async () => {
+    const { site, first, reset } = await preparedSite();
+    await using _site = site;
+    const count = join(site.directory, "count");
+    site.killReceiverAt(undefined, count);
+    expect(await site.sparsebak(["-u", "send", ...options])).toMatchObject({ code: 0 });
+    const steps = Number(readFileSync(count, "utf8"));
+    expect(steps).toBeGreaterThan(30);
+    for (let n = 1; n <= steps; n++) {
+      reset();
+      site.killReceiverAt(n);
+      const ended = await site.sparsebak(["-u", "send", ...options]);
+      expect([0, 4], `step ${n}: ${ended.stderr}`).toContain(ended.code);
+      site.killReceiverAt(undefined);
+      await afterKill(site, first, `receiver killed at step ${n} of ${steps}`);
+    }
+  });
+});
+
+test(
+  "the first send killed at every step: the archive is made by the next one",
+  { timeout: 900_000 },
+  async () => {
+    await using site = await makeSite({ volumes: [volume], driveBytes: 128 * mib });
+    makeImage(site.image(volume), { size, dataBytes: mib, seed: 3 });
+    const count = join(site.directory, "count");
+    const reset = (): void => {
+      rmSync(site.archive, { recursive: true, force: true });
+      rmSync(join(site.state, "archives"), { recursive: true, force: true });
+    };
+    expect(await site.sparsebak(["-u", "send"], { countInto: count })).toMatchObject({ code: 0 });
+    const steps = Number(readFileSync(count, "utf8"));
+    for (let n = 1; n <= steps; n++) {
+      reset();
+      expect((await site.sparsebak(["-u", "send"], { killAt: n })).signal).toBe("SIGKILL");
+      const ended = await site.sparsebak(["-u", "send"]);
+      expect(ended, `step ${n}: ${ended.stderr}`).toMatchObject({ code: 0 });
+      expect(existsSync(join(site.archive, "heads"))).toBe(true);
+      expect(await site.assembled(volume), `step ${n}`).toBe(sha256Of(site.image(volume)));
+      expect(leftovers(site.archive)).toEqual([]);
+    }
+  },
+);
