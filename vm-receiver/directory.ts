@@ -44,9 +44,13 @@ export function openDirectory(parent: Directory, name: string): Directory {
   } catch (error) {
     const code = systemCode(error);
     if (code === "ELOOP" || code === "ENOTDIR") {
-      throw new RefusalError("not-allowed", "something that is not a directory stands in its place: a symbolic link or a file", {
-        cause: error,
-      });
+      throw new RefusalError(
+        "not-allowed",
+        "something that is not a directory stands in its place: a symbolic link or a file",
+        {
+          cause: error,
+        },
+      );
     }
     throw error;
   }
@@ -66,16 +70,36 @@ export function ensureDirectory(parent: Directory, name: string): Directory {
   return openDirectory(parent, name);
 }
 
-/** Opens a relative path below `from`, component by component; with `make`, makes what is missing, otherwise undefined. */
-export function openBelow(from: Directory, path: string, make: boolean): Directory | undefined {
-  let current = directoryOf(openSync(`/proc/self/fd/${from.fd}/.`, directoryFlags));
-  for (const component of path === "" ? [] : path.split("/")) {
-    using parent = current;
-    const next = make ? ensureDirectory(parent, component) : openIfThere(parent, component);
-    if (next === undefined) return undefined;
-    current = next;
+/** The same directory, opened once more, to be closed apart. */
+export function reopen(directory: Directory): Directory {
+  return directoryOf(openSync(`/proc/self/fd/${directory.fd}/.`, directoryFlags));
+}
+
+/**
+ * Opens a relative path below `from`, component by component; with `make`, makes what is missing, otherwise undefined.
+ * `check` sees every directory on the way, the first and the last as well, before anything is made in it.
+ */
+export function openBelow(
+  from: Directory,
+  path: string,
+  make: boolean,
+  check: (directory: Directory) => void = () => {},
+): Directory | undefined {
+  let current = reopen(from);
+  try {
+    check(current);
+    for (const component of path === "" ? [] : path.split("/")) {
+      using parent = current;
+      const next = make ? ensureDirectory(parent, component) : openIfThere(parent, component);
+      if (next === undefined) return undefined;
+      current = next;
+      check(current);
+    }
+    return current;
+  } catch (error) {
+    current[Symbol.dispose]();
+    throw error;
   }
-  return current;
 }
 
 /** The names in a directory, one at a time, in no order. */

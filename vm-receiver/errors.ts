@@ -52,16 +52,24 @@ export function reasonOf(error: unknown, noInodes: () => boolean = () => false):
   return { code, reason: shown(text, maxReasonBytes) };
 }
 
-function classify(error: unknown, noInodes: () => boolean): { readonly code: Refusal; readonly text: string } {
+function classify(
+  error: unknown,
+  noInodes: () => boolean,
+): { readonly code: Refusal; readonly text: string } {
   if (error instanceof RefusalError) return { code: error.code, text: error.message };
   if (error instanceof FormatError) return { code: "malformed", text: error.message };
-  if (error instanceof InternalError || !(error instanceof Error)) return { code: "internal", text: String(error) };
+  if (error instanceof InternalError || !(error instanceof Error))
+    return { code: "internal", text: String(error) };
   const system = systemCode(error);
   if (system === undefined) return { code: "internal", text: `${error.name}: ${error.message}` };
-  if (system === "ENOSPC" && noInodes()) return { code: "no-inodes", text: "the file system has no inodes left" };
+  if (system === "ENOSPC" && noInodes())
+    return { code: "no-inodes", text: "the file system has no inodes left" };
   const call = (error as NodeJS.ErrnoException).syscall ?? "a system call";
   const code = systemRefusals[system] ?? "io";
-  return { code, text: `${call} failed: ${system}${explanations[system] === undefined ? "" : `: ${explanations[system]}`}` };
+  return {
+    code,
+    text: `${call} failed: ${system}${explanations[system] === undefined ? "" : `: ${explanations[system]}`}`,
+  };
 }
 
 /** `ENOENT` and the like, or undefined for an error that is not the system's. */

@@ -1,6 +1,16 @@
 // Reading and writing files of the archive: regular ones only, never through a link, never over something that exists.
 
-import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, rmSync, type Stats, writeSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readSync,
+  rmSync,
+  type Stats,
+  writeSync,
+} from "node:fs";
 import { FormatError } from "../protocol/errors.ts";
 import type { Directory } from "./directory.ts";
 import { systemCode, unless } from "./errors.ts";
@@ -23,7 +33,8 @@ export function openFile(directory: Directory, name: string): StoredFile | undef
     fd = openSync(directory.at(name), readFlags);
   } catch (error) {
     if (systemCode(error) === "ENOENT") return undefined;
-    if (systemCode(error) === "ELOOP") throw new FormatError("bad-value", "a symbolic link in place of a file");
+    if (systemCode(error) === "ELOOP")
+      throw new FormatError("bad-value", "a symbolic link in place of a file");
     throw error;
   }
   const file = { fd, offset: 0, length: 0, [Symbol.dispose]: () => closeSync(fd) };
@@ -43,13 +54,15 @@ export function createFile(directory: Directory, name: string, readable = false)
 export function readWhole(directory: Directory, name: string, max: number): Uint8Array | undefined {
   using file = openFile(directory, name);
   if (file === undefined) return undefined;
-  if (file.length > max) throw new FormatError("too-long", `a file of ${file.length} bytes, at most ${max} allowed`);
+  if (file.length > max)
+    throw new FormatError("too-long", `a file of ${file.length} bytes, at most ${max} allowed`);
   return readStretch(file, 0, file.length);
 }
 
 /** `length` bytes of a stored file from `at`; FormatError `truncated` where it ends before. */
 export function readStretch(file: StoredFile, at: number, length: number): Uint8Array {
-  if (at < 0 || at + length > file.length) throw new FormatError("truncated", `a file of ${file.length} bytes is too short`);
+  if (at < 0 || at + length > file.length)
+    throw new FormatError("truncated", `a file of ${file.length} bytes is too short`);
   const bytes = new Uint8Array(length);
   let done = 0;
   while (done < length) {

@@ -26,7 +26,9 @@ export function parseMountTable(text: string): readonly Mount[] {
 
 /** The kernel writes space, tab, newline and backslash, byte by byte, as \ and three octal digits. */
 function decodeOctal(path: string): string {
-  return path.replaceAll(/\\([0-3][0-7]{2})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
+  return path.replaceAll(/\\([0-3][0-7]{2})/g, (_, digits: string) =>
+    String.fromCharCode(Number.parseInt(digits, 8)),
+  );
 }
 
 /** This process's mounts. */

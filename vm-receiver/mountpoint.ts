@@ -37,7 +37,10 @@ export function openMountpoint(path: string, plain: boolean): Mountpoint {
     checkRealPath(directory, path);
     const id = mountIdOf(directory.fd);
     if (!plain && !isMountedAt(id, path)) {
-      throw new RefusalError("not-mounted", `nothing is mounted at ${shown(path)}: it is a directory of the file system above`);
+      throw new RefusalError(
+        "not-mounted",
+        `nothing is mounted at ${shown(path)}: it is a directory of the file system above`,
+      );
     }
     return mountpointOf(path, directory, id);
   } catch (error) {
@@ -66,11 +69,15 @@ function mountpointOf(path: string, directory: Directory, id: number): Mountpoin
     directory,
     check: () => {
       if (isStillThere()) return;
-      throw new RefusalError("not-mounted", `${shown(path)} was unmounted, or something else was mounted over it`);
+      throw new RefusalError(
+        "not-mounted",
+        `${shown(path)} was unmounted, or something else was mounted over it`,
+      );
     },
     checkWritable: () => {
       const mount = mountOf(id);
-      if (mount?.readOnly === true) throw new RefusalError("read-only", `${shown(path)} is mounted read-only`);
+      if (mount?.readOnly === true)
+        throw new RefusalError("read-only", `${shown(path)} is mounted read-only`);
     },
     space: () => spaceOf(directory),
     [Symbol.dispose]: () => directory[Symbol.dispose](),
@@ -82,7 +89,8 @@ function open(path: string): Directory {
     return openAbsolute(path);
   } catch (error) {
     const code = systemCode(error);
-    const why = code === "ENOENT" ? "does not exist" : `can't be opened as a directory: ${code ?? String(error)}`;
+    const why =
+      code === "ENOENT" ? "does not exist" : `can't be opened as a directory: ${code ?? String(error)}`;
     throw new RefusalError("not-mounted", `${shown(path)} ${why}`, { cause: error });
   }
 }
@@ -90,7 +98,10 @@ function open(path: string): Directory {
 /** A path through a symbolic link is not the one that mountinfo and the settings speak of. */
 function checkRealPath(directory: Directory, path: string): void {
   if (readlinkSync(`/proc/self/fd/${directory.fd}`) === path) return;
-  throw new RefusalError("not-mounted", `${shown(path)} leads through a symbolic link: name the real path of the mountpoint`);
+  throw new RefusalError(
+    "not-mounted",
+    `${shown(path)} leads through a symbolic link: name the real path of the mountpoint`,
+  );
 }
 
 function isMountedAt(id: number, path: string): boolean {

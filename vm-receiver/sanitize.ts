@@ -7,9 +7,11 @@ const encoder = new TextEncoder();
  *  `maxBytes` of UTF-8; what was cut ends in `…`. */
 export function shown(untrusted: string, maxBytes = 200): string {
   // Cut first, so that a long text costs no more than a short one. Escapes only make it longer.
-  const escaped = untrusted.slice(0, maxBytes).replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu, (character) => {
-    return `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`;
-  });
+  const escaped = untrusted
+    .slice(0, maxBytes)
+    .replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu, (character) => {
+      return `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`;
+    });
   if (untrusted.length <= maxBytes && encoder.encode(escaped).length <= maxBytes) return escaped;
   let kept = "";
   let bytes = encoder.encode("…").length;

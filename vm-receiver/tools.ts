@@ -29,6 +29,7 @@ export async function runOn(fd: number, tool: Tool, args: readonly string[]): Pr
     reject: false,
     maxBuffer: 64 * 1024,
   });
-  const problem = result.exitCode === undefined ? (result.originalMessage ?? result.shortMessage) : result.stderr;
+  const problem =
+    result.exitCode === undefined ? (result.originalMessage ?? result.shortMessage) : result.stderr;
   return { exitCode: result.exitCode, problem: (problem ?? "").trim() };
 }

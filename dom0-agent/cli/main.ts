@@ -75,7 +75,12 @@ async function parse(): Promise<void> {
   const parser = yargs(process.argv.slice(2))
     .scriptName("sparsebak")
     .usage("$0 [options] COMMAND [volume…]")
-    .parserConfiguration({ "duplicate-arguments-array": false, "camel-case-expansion": true })
+    .check((options) => {
+      for (const name of ["config", "dest", "session", "saveTo"]) {
+        if (Array.isArray(options[name])) throw new AgentError("usage", `--${name}: given more than once`);
+      }
+      return true;
+    })
     .option("config", { alias: "c", type: "string", requiresArg: true, describe: "settings file" })
     .option("unattended", {
       alias: "u",
@@ -160,13 +165,16 @@ async function parse(): Promise<void> {
     .version(programVersion)
     .help()
     .exitProcess(false)
-    .fail((message, error) => {
-      if (error !== undefined) throw error;
-      process.stderr.write(`sparsebak: error: ${message}\nsparsebak: hint: see sparsebak --help\n`);
-      status = exitStatuses.usage;
+    .fail((message, error: Error | undefined) => {
+      throw error ?? new AgentError("usage", message, "see sparsebak --help");
     });
   await parser.parseAsync();
 }
 
-await parse();
+try {
+  await parse();
+} catch (error) {
+  createOutput({ json: false, quiet: false, progress: false }).error(error);
+  status = exitStatuses[reasonOf(error)];
+}
 process.exitCode = status;

@@ -143,7 +143,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     failure ??= error;
     waiting?.reject(failure);
     waiting = undefined;
-    connection.abort();
+    connection.abort(failure);
   };
   const watch: StallWatch = stallWatch({ seconds: options.stallSeconds, what: name, onStall: fail });
 

@@ -5,15 +5,17 @@ import { randomBytes } from "node:crypto";
 import { publicIdKey } from "../../protocol/archive/chunk-id.ts";
 import type { Consistency, VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { listBuilder } from "../../protocol/archive/list-file.ts";
+import { groupChunks } from "../../protocol/archive/map-root.ts";
 import { sessionNameAt } from "../../protocol/archive/names.ts";
 import type { Generation, SessionName, SessionUid } from "../../protocol/archive/types.ts";
-import { type Bitmap, countSet } from "../delta/bitmap.ts";
+import { type Bitmap, countSet, runsOf } from "../delta/bitmap.ts";
 import type { VolumeTask } from "../pipeline/job.ts";
 import type { Pool } from "../pipeline/pool.ts";
 import type { KnownVolume } from "../state/archive-record.ts";
-import type { IdMap } from "../state/id-map.ts";
+import { dropIdMap, type IdMap } from "../state/id-map.ts";
 import { noteCurrent, writeLastSession } from "../state/last-session.ts";
 import { takeLock } from "../state/lock.ts";
+import { DamagedStateError } from "../state/record.ts";
 import type { OpenVolume } from "../storage/storage.ts";
 import type { OpenArchive } from "./archive.ts";
 import { beginVolume, type Monitored, type Source } from "./begin-volume.ts";
@@ -55,8 +57,22 @@ export interface SentVolume {
 const sampleChunks = 16;
 
 /** Sends a volume and commits its session. Throws what storage, transport and receiver throw; what was begun is then
- *  pending, and settled by the next send. */
-export async function sendVolume(
+ *  pending, and settled by the next send. A damaged id map is noticed before anything is sent, and made again. */
+export async function sendVolume(...args: Parameters<typeof sendOnce>): Promise<SentVolume> {
+  const [context, open, , known] = args;
+  const paths = open.paths.volume(known.id);
+  try {
+    return await sendOnce(...args);
+  } catch (error) {
+    if (!(error instanceof DamagedStateError) || (error.path !== paths.ids && error.path !== paths.groups))
+      throw error;
+    context.report.notice(`${known.name}: ${error.message}; the map is made again from the archive`);
+    dropIdMap(paths);
+    return sendOnce(...args);
+  }
+}
+
+async function sendOnce(
   context: Context,
   open: OpenArchive,
   pool: Pool,
@@ -93,7 +109,7 @@ export async function sendVolume(
   );
   await using volume = await openSource(context, source);
   const task = taskFor(open, known, source, volume, map);
-  const { candidates, sampleFailed } = candidatesFor(context, known, source, task);
+  const { candidates, sampleFailed } = candidatesFor(context, known, source, task, map);
   const choice = await chooseChunks(context, source, candidates, chunkSize);
   const name = freeName(index, options.startedAt);
   const generation = (open.head.generation + 1) as Generation;
@@ -180,22 +196,40 @@ function taskFor(
   };
 }
 
-/** What has to be looked at: what the delta map says, once a sample of the rest has held; everything otherwise. */
+/** What has to be looked at: what the delta map says, once a sample of the rest has held; everything otherwise. The id
+ *  map is checked wherever it will be believed. */
 function candidatesFor(
   context: Context,
   known: KnownVolume,
   source: Source,
   task: VolumeTask,
+  map: IdMap,
 ): { readonly candidates: Bitmap; readonly sampleFailed: boolean } {
-  const everything = (): Bitmap => allChunks(source.size, task.chunkSize);
+  const everything = (): Bitmap => {
+    const all = allChunks(source.size, task.chunkSize);
+    map.verify(groupsOf(all));
+    return all;
+  };
   if (source.map === undefined) return { candidates: everything(), sampleFailed: false };
-  if (!sampleDiffers(task, drawUnchanged(source.map.bits, sampleChunks, Math.random))) {
-    return { candidates: source.map.bits, sampleFailed: false };
-  }
+  const sample = drawUnchanged(source.map.bits, sampleChunks, Math.random);
+  map.verify(
+    new Set([...groupsOf(source.map.bits), ...sample.map((index) => Math.floor(index / groupChunks))]),
+  );
+  if (!sampleDiffers(task, sample)) return { candidates: source.map.bits, sampleFailed: false };
   context.report.warn(
     `${known.name}: data changed that the storage calls unchanged; the whole volume is compared`,
   );
   return { candidates: everything(), sampleFailed: true };
+}
+
+/** The groups of the id map that the chunks lie in. */
+function* groupsOf(chunks: Bitmap): Generator<number> {
+  let last = -1;
+  for (const { start, count } of runsOf(chunks)) {
+    const end = Math.floor((start + count - 1) / groupChunks);
+    for (let group = Math.max(last + 1, Math.floor(start / groupChunks)); group <= end; group++)
+      yield (last = group);
+  }
 }
 
 async function chooseChunks(

@@ -53,6 +53,8 @@ export interface IdMap extends Disposable {
   readonly chunks: number;
   /** The ids of `count` chunks from `start` on. */
   read(start: number, count: number): Uint8Array;
+  /** Throws DamagedStateError unless the ids of these groups fit their digests. */
+  verify(groups: Iterable<number>): void;
   /** The groups' digests and the map root that the map has after `changes`, which rise. Changes nothing. Throws
    *  DamagedStateError when a group that is touched does not fit its digest. */
   after(
@@ -99,6 +101,14 @@ export function openIdMap(paths: VolumePaths): IdMap {
       return chunks();
     },
     read,
+    verify: (groups) => {
+      const digests = readWhole(groupsFd);
+      for (const group of groups) {
+        const start = group * groupChunks;
+        const count = Math.min(groupChunks, chunks() - start);
+        if (count > 0) checkGroup(group, read(start, count), digests, paths.ids);
+      }
+    },
     after: (changes, size, chunkSize) => {
       const count = chunkCount(size, chunkSize);
       const known = Math.min(chunks(), count);
@@ -192,10 +202,7 @@ function groupEditor(on: Editing): {
     const start = group * groupChunks;
     const before = Math.max(0, Math.min(groupChunks, on.chunks - start));
     const found = on.read(start, before);
-    const known = on.old.subarray(group * mapIdBytes, (group + 1) * mapIdBytes);
-    if (before > 0 && !equalBytes(groupDigest(group, found), known)) {
-      throw new DamagedStateError(on.path, `the ids of group ${group} do not fit their digest`);
-    }
+    if (before > 0) checkGroup(group, found, on.old, on.path);
     ids = new Uint8Array(Math.min(groupChunks, on.count - start) * mapIdBytes);
     ids.set(found.subarray(0, ids.length));
     current = group;
@@ -239,6 +246,12 @@ function groupEditor(on: Editing): {
       }
     },
   };
+}
+
+function checkGroup(group: number, ids: Uint8Array, digests: Uint8Array, path: string): void {
+  const known = digests.subarray(group * mapIdBytes, (group + 1) * mapIdBytes);
+  if (equalBytes(groupDigest(group, ids), known)) return;
+  throw new DamagedStateError(path, `the ids of group ${group} do not fit their digest`);
 }
 
 const runChunks = 4096;

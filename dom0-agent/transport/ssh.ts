@@ -1,6 +1,9 @@
 // The receiver on another machine, by ssh. The account there should force one service a key (docs/install.md); what
 // we ask for is then only a wish. Nothing from the destination's text can become an option of ssh.
 
+import { existsSync } from "node:fs";
+import { userInfo } from "node:os";
+import { join } from "node:path";
 import type { Service } from "../../protocol/wire/messages.ts";
 import { type EndMeaning, openChild } from "./child-connection.ts";
 import { type Transport, TransportError } from "./transport.ts";
@@ -46,7 +49,15 @@ const sshOptions = [
   "ServerAliveCountMax=4",
 ];
 
-export function sshTransport(destination: SshDestination): Transport {
+/** The key of a service, `~/.ssh/sparsebak.Send` and so on, is the only one offered where there is one. */
+function keyOptions(service: Service, home: string): readonly string[] {
+  if (!existsSync(join(home, ".ssh", service))) return [];
+  return ["-o", `IdentityFile=~/.ssh/${service}`, "-o", "IdentitiesOnly=yes"];
+}
+
+/** `home` is where ssh looks for `.ssh`, by default that of the user who runs us. Throws TransportError for a
+ *  destination that parseSshDestination would not give. */
+export function sshTransport(destination: SshDestination, home: string = userInfo().homedir): Transport {
   const { user, host, port } = destination;
   const name = `ssh ${user}@${host}`;
   if (!userName.test(user) || !(hostName.test(host) || ipv6.test(host))) {
@@ -61,7 +72,7 @@ export function sshTransport(destination: SshDestination): Transport {
         {
           name,
           command: "ssh",
-          args: [...options, ...where, service],
+          args: [...options, ...keyOptions(service, home), ...where, service],
           missingHint: "install OpenSSH's client",
           explain: (exitCode, heard) => explain(name, service, exitCode, heard),
         },

@@ -1,10 +1,22 @@
 // `archive`: what the archive is. Written once; a copy lies in every volume's directory (design section 7).
 
-import { type Codec, bool, decode, encode, fixedBytes, list, oneOf, only, struct, u32, u64, u8 } from "../wire/codec.ts";
+import {
+  type Codec,
+  bool,
+  decode,
+  encode,
+  fixedBytes,
+  list,
+  oneOf,
+  only,
+  struct,
+  u32,
+  u8,
+} from "../wire/codec.ts";
 import { concatBytes } from "../bytes.ts";
 import { FormatError } from "../errors.ts";
 import { decodeFile, encodeFile, noVolume, type FilePrefix, plainPrefix } from "./prefix.ts";
-import { type ArchiveUuid, type Generation, isChunkSize, type Mac } from "./types.ts";
+import { type ArchiveUuid, type Generation, isChunkSize, type Mac, time } from "./types.ts";
 
 /** The master key, wrapped under a passphrase. Fixed size; docs/archive-format.md, "Key slots". */
 export interface KeySlot {
@@ -57,7 +69,7 @@ const body: Codec<Body> = struct<Body>({
   compression: oneOf({ zstd: 1 }),
   level: only(u8, (n) => n >= 1 && n <= 19, "1 to 19"),
   sealed: bool,
-  createdAt: u64,
+  createdAt: time,
   idSeed: fixedBytes(32),
   slots: list(keySlot, maxKeySlots),
 });
@@ -78,7 +90,6 @@ export function encodeArchiveHeader(header: ArchiveHeader): Uint8Array {
 /** Reads `archive`; throws FormatError. The MAC is not checked here. */
 export function decodeArchiveHeader(untrusted: Uint8Array): ArchiveHeader {
   const file = decodeFile(untrusted, { kind: "archive", volume: noVolume, generation: 0 as Generation });
-  if (file.prefix.protection !== "plain") throw new FormatError("bad-value", "read archive: it can't be sealed itself");
   const split = file.body.length - macBytes;
   if (split < 0) throw new FormatError("truncated", "read archive: too short");
   const fields = decode(body, file.body.subarray(0, split), "archive");
@@ -90,6 +101,9 @@ export function decodeArchiveHeader(untrusted: Uint8Array): ArchiveHeader {
 function checkSeed(header: ArchiveHeader): void {
   const hasSeed = header.idSeed.some((byte) => byte !== 0);
   if (hasSeed === header.sealed) {
-    throw new FormatError("bad-value", "read archive: a public id seed belongs to archives that are not sealed, only");
+    throw new FormatError(
+      "bad-value",
+      "read archive: a public id seed belongs to archives that are not sealed, only",
+    );
   }
 }

@@ -4,7 +4,7 @@
 import { createHash } from "node:crypto";
 import { concatBytes, equalBytes } from "../bytes.ts";
 import { FormatError } from "../errors.ts";
-import { type Codec, decode, encode, fixedBytes, list, struct, u64 } from "../wire/codec.ts";
+import { type Codec, decode, encode, fixedBytes, list, struct } from "../wire/codec.ts";
 import { directoryName } from "./names.ts";
 import { decodeFile, encodeFile, noVolume, plainPrefix } from "./prefix.ts";
 import {
@@ -15,6 +15,7 @@ import {
   generation,
   type Mac,
   mac,
+  time,
   type VolumeId,
   volumeId,
 } from "./types.ts";
@@ -46,7 +47,7 @@ export interface Head extends HeadBody {
   readonly previousChain: Digest;
   /** H(chain of N−1 ‖ body). */
   readonly chain: Digest;
-  /** One short MAC a generation, from 1 to N: what a receipt is compared with. */
+  /** One short MAC a generation, from 1 to N: what a receipt is compared with. Views into what was decoded. */
   readonly log: readonly Uint8Array[];
   /** HMAC under dom0's metadata key, over all before it. */
   readonly mac: Mac;
@@ -68,16 +69,18 @@ const headVolume: Codec<HeadVolume> = struct<HeadVolume>({
   indexDigest: digest,
 });
 const bodyCodec: Codec<HeadBody> = struct<HeadBody>({
-  createdAt: u64,
+  createdAt: time,
   archiveGeneration: generation,
   archiveDigest: digest,
   volumes: list(headVolume, maxVolumes),
 });
 type Tail = Pick<Head, "previousChain" | "chain" | "log">;
+/** Entries of a log: views, because a log has up to a million of them. */
+const logEntry: Codec<Uint8Array> = { ...fixedBytes(logEntryBytes), read: (r) => r.bytes(logEntryBytes) };
 const tail: Codec<Tail> = struct<Tail>({
   previousChain: digest,
   chain: digest,
-  log: list(fixedBytes(logEntryBytes), maxGenerations),
+  log: list(logEntry, maxGenerations),
 });
 type Authenticated = HeadBody & Tail & { readonly mac: Mac };
 const whole: Codec<Authenticated> = {
@@ -116,7 +119,6 @@ export function decodeHead(
   expected: { readonly archive?: ArchiveUuid; readonly generation?: Generation } = {},
 ): Head {
   const file = decodeFile(untrusted, { kind: "head", volume: noVolume, ...expected });
-  if (file.prefix.protection !== "plain") throw new FormatError("bad-value", "read head: a head is never sealed");
   const fields = decode(whole, file.body, "head");
   const head: Head = { ...fields, archive: file.prefix.archive, generation: file.prefix.generation };
   check(head);
@@ -125,7 +127,13 @@ export function decodeHead(
 
 function check(head: Head): void {
   if (head.generation < 1 || head.log.length !== head.generation) {
-    throw new FormatError("bad-value", `read head ${head.generation}: its log has ${head.log.length} entries`);
+    throw new FormatError(
+      "bad-value",
+      `read head ${head.generation}: its log has ${head.log.length} entries`,
+    );
+  }
+  if (head.generation === 1 && !equalBytes(head.previousChain, noChain)) {
+    throw new FormatError("bad-value", "read head 1: something before the first head");
   }
   if (!equalBytes(head.chain, chainOf(head.archive, head.generation, head.previousChain, head))) {
     throw new FormatError("bad-digest", `read head ${head.generation}: its chain does not fit its body`);
@@ -137,7 +145,10 @@ function check(head: Head): void {
       throw new FormatError("bad-order", `read head ${head.generation}: volumes out of order`);
     }
     if (each.indexGeneration < 1 || each.indexGeneration > head.generation) {
-      throw new FormatError("bad-value", `read head ${head.generation}: an index of generation ${each.indexGeneration}`);
+      throw new FormatError(
+        "bad-value",
+        `read head ${head.generation}: an index of generation ${each.indexGeneration}`,
+      );
     }
     before = each.volume;
     directories.add(each.directory.toLowerCase());
@@ -146,6 +157,9 @@ function check(head: Head): void {
     throw new FormatError("bad-value", `read head ${head.generation}: two volumes in one directory`);
   }
   if (head.archiveGeneration > head.generation) {
-    throw new FormatError("bad-value", `read head ${head.generation}: an archive header from generation ${head.archiveGeneration}`);
+    throw new FormatError(
+      "bad-value",
+      `read head ${head.generation}: an archive header from generation ${head.archiveGeneration}`,
+    );
   }
 }

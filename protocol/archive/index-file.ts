@@ -1,7 +1,6 @@
 // `index.N`: what a volume consists of as of head N. A plain part says which files its directory must hold, for
 // whoever has no key; the other part, sealed where the archive is, says what they mean (design section 7).
 
-import { equalBytes } from "../bytes.ts";
 import { FormatError } from "../errors.ts";
 import { bool, type Codec, decode, encode, list, oneOf, struct, text, u64 } from "../wire/codec.ts";
 import { decodeFile, encodeFile, plainPrefix } from "./prefix.ts";
@@ -17,6 +16,7 @@ import {
   type SessionName,
   type SessionUid,
   sessionUid,
+  time,
   type VolumeId,
   volumeSize,
 } from "./types.ts";
@@ -89,7 +89,7 @@ export const tag: Codec<string> = text(64, /^[A-Za-z0-9._+-]+$/);
 const record: Codec<SessionRecord> = struct<SessionRecord>({
   uid: sessionUid,
   sequence: u64,
-  takenAt: u64,
+  takenAt: time,
   size: volumeSize,
   mapRoot: digest,
   consistency: oneOf(consistencies),
@@ -107,46 +107,69 @@ const body: Codec<Body> = struct<Body>({
 /** The bytes of `index.N` in an archive that is not sealed. */
 export function encodeIndex(index: VolumeIndex): Uint8Array {
   check(index);
-  const bytes = encodeFile(plainPrefix("index", index.archive, index.volume, index.generation), encode(body, index));
-  if (bytes.length > maxIndexBytes) throw new FormatError("too-long", `write index: more than ${maxIndexBytes} bytes`);
+  const bytes = encodeFile(
+    plainPrefix("index", index.archive, index.volume, index.generation),
+    encode(body, index),
+  );
+  if (bytes.length > maxIndexBytes)
+    throw new FormatError("too-long", `write index: more than ${maxIndexBytes} bytes`);
   return bytes;
 }
 
 /** Reads `index.N`; throws FormatError. */
 export function decodeIndex(
   untrusted: Uint8Array,
-  expected: { readonly archive?: ArchiveUuid; readonly volume?: VolumeId; readonly generation?: Generation } = {},
+  expected: {
+    readonly archive?: ArchiveUuid;
+    readonly volume?: VolumeId;
+    readonly generation?: Generation;
+  } = {},
 ): VolumeIndex {
   const file = decodeFile(untrusted, { kind: "index", ...expected });
-  if (file.prefix.protection !== "plain") throw new FormatError("bad-value", "read index: sealed; a key is needed");
+  if (file.prefix.protection !== "plain")
+    throw new FormatError("bad-value", "read index: sealed; a key is needed");
   const index: VolumeIndex = { ...decode(body, file.body, "index"), ...identity(file.prefix) };
   check(index);
   return index;
 }
 
-function identity(prefix: { archive: ArchiveUuid; volume: VolumeId; generation: Generation }): Pick<
-  VolumeIndex,
-  "archive" | "volume" | "generation"
-> {
+function identity(prefix: {
+  archive: ArchiveUuid;
+  volume: VolumeId;
+  generation: Generation;
+}): Pick<VolumeIndex, "archive" | "volume" | "generation"> {
   return { archive: prefix.archive, volume: prefix.volume, generation: prefix.generation };
 }
 
 function check(index: VolumeIndex): void {
+  if (index.generation < 1)
+    throw new FormatError("bad-value", "read index: of a generation before the first");
   const containers = new Map<string, Container>();
   const names = new Set<string>();
   for (const each of index.containers) {
     containers.set(hexKey(each.uid), each);
     names.add(each.name);
+    if (each.manifestGeneration === 0 && each.manifestDigest.some((byte) => byte !== 0)) {
+      throw new FormatError("bad-value", `read index ${index.generation}: a digest of no manifest`);
+    }
     if (each.manifestGeneration > index.generation) {
-      throw new FormatError("bad-value", `read index ${index.generation}: a manifest of ${each.manifestGeneration}`);
+      throw new FormatError(
+        "bad-value",
+        `read index ${index.generation}: a manifest of ${each.manifestGeneration}`,
+      );
     }
   }
   if (containers.size !== index.containers.length || names.size !== index.containers.length) {
     throw new FormatError("bad-value", `read index ${index.generation}: a session is named twice`);
   }
+  const sessions = new Set(index.sessions.map((each) => hexKey(each.uid)));
+  if (sessions.size !== index.sessions.length) {
+    throw new FormatError("bad-value", `read index ${index.generation}: a session is recorded twice`);
+  }
   let before = 0;
   for (const each of index.sessions) {
-    if (each.sequence <= before) throw new FormatError("bad-order", `read index ${index.generation}: sessions out of order`);
+    if (each.sequence <= before)
+      throw new FormatError("bad-order", `read index ${index.generation}: sessions out of order`);
     before = each.sequence;
     const files = containers.get(hexKey(each.uid));
     if (files === undefined || files.manifestGeneration === 0) {
@@ -159,7 +182,14 @@ function hexKey(uid: Uint8Array): string {
   return Buffer.from(uid.buffer, uid.byteOffset, uid.byteLength).toString("latin1");
 }
 
-/** The container of a session's uid. */
+const containersByUid = new WeakMap<VolumeIndex, ReadonlyMap<string, Container>>();
+
+/** The container of a session's uid. One index is asked for many: they are sorted out the first time. */
 export function containerOf(index: VolumeIndex, uid: SessionUid): Container | undefined {
-  return index.containers.find((each) => equalBytes(each.uid, uid));
+  let byUid = containersByUid.get(index);
+  if (byUid === undefined) {
+    byUid = new Map(index.containers.map((each) => [hexKey(each.uid), each]));
+    containersByUid.set(index, byUid);
+  }
+  return byUid.get(hexKey(uid));
 }

@@ -15,6 +15,9 @@ import {
   type Digest,
   digestBytes,
   type Generation,
+  maxChunkSize,
+  maxStoredLength,
+  minChunkSize,
   type SessionUid,
   sessionUid,
   uidBytes,
@@ -35,6 +38,7 @@ export interface ListIdentity {
 }
 
 export const listRecordBytes = 44;
+const longest = maxStoredLength(maxChunkSize);
 /** Bytes before the first record, and behind the last. */
 export const listHeadBytes: number = prefixBytes + uidBytes;
 export const listTailBytes: number = 8 + digestBytes;
@@ -46,7 +50,12 @@ export interface ListBuilder {
   /** The next record's 44 bytes. Addresses rise. */
   add(entry: ListEntry): Uint8Array;
   /** Count and digest, the last bytes; the digest is what the index names. */
-  finish(): { readonly tail: Uint8Array; readonly digest: Digest; readonly chunks: number; readonly bytes: number };
+  finish(): {
+    readonly tail: Uint8Array;
+    readonly digest: Digest;
+    readonly chunks: number;
+    readonly bytes: number;
+  };
 }
 
 export function listBuilder(of: ListIdentity): ListBuilder {
@@ -61,7 +70,9 @@ export function listBuilder(of: ListIdentity): ListBuilder {
   return {
     head,
     add: (entry) => {
-      if (entry.address < next) throw new FormatError("bad-order", `write list: address ${entry.address} again`);
+      checkEntry(entry);
+      if (entry.address < next)
+        throw new FormatError("bad-order", `list: address ${entry.address} is not above the one before`);
       next = entry.address + 1;
       chunks++;
       bytes += entry.storedLength;
@@ -84,14 +95,19 @@ export function listBuilder(of: ListIdentity): ListBuilder {
 }
 
 /** Reads a list that fits in memory; for a stream, read record by record with readListRecord. */
-export function decodeList(untrusted: Uint8Array, expected: Partial<ListIdentity> = {}): readonly ListEntry[] {
+export function decodeList(
+  untrusted: Uint8Array,
+  expected: Partial<ListIdentity> = {},
+): readonly ListEntry[] {
   const prefix = decodePrefix(untrusted);
   const { session, ...of } = expected;
   expectPrefix(prefix, { kind: "list", ...of });
   const records = untrusted.length - listHeadBytes - listTailBytes;
-  if (records < 0 || records % listRecordBytes !== 0) throw new FormatError("truncated", "read list: half a record");
+  if (records < 0 || records % listRecordBytes !== 0)
+    throw new FormatError("truncated", "read list: half a record");
   const uid = untrusted.subarray(prefixBytes, listHeadBytes);
-  if (session && !equalBytes(uid, session)) throw new FormatError("bad-value", "read list: of another session");
+  if (session && !equalBytes(uid, session))
+    throw new FormatError("bad-value", "read list: of another session");
   const builder = listBuilder({ ...prefix, session: plainBytes(uid).slice() as SessionUid });
   const entries: ListEntry[] = [];
   for (let at = listHeadBytes; at < listHeadBytes + records; at += listRecordBytes) {
@@ -114,5 +130,17 @@ export function readListRecord(untrusted: Uint8Array): ListEntry {
     checksum: reader.bytes(digestBytes).slice() as Digest,
   };
   reader.end();
+  checkEntry(entry);
   return entry;
+}
+
+function checkEntry({ address, storedLength }: ListEntry): void {
+  if (address % minChunkSize !== 0)
+    throw new FormatError("bad-value", `list: address ${address}, wanted a multiple of 64 KiB`);
+  if (storedLength < 1 || storedLength > longest) {
+    throw new FormatError(
+      "bad-value",
+      `list: a chunk of ${storedLength} stored bytes, wanted 1 to ${longest}`,
+    );
+  }
 }

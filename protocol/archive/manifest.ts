@@ -7,10 +7,17 @@
 // Record: address u64 | run u32 | container u32 | stored address u64 | stored length u32 | chunk id 32 | checksum 32.
 // Container 0 is the manifest's own session, k is entry k−1 of the table, 2^32−1 is a hole (all behind it is zero).
 
-import { FormatError } from "../errors.ts";
+import { FormatError, InternalError } from "../errors.ts";
 import { type Codec, encode, list, only, struct, u32, u64 } from "../wire/codec.ts";
 import { byteReader } from "../wire/reader.ts";
-import { decodePrefix, encodePrefix, expectPrefix, type FilePrefix, plainPrefix, prefixBytes } from "./prefix.ts";
+import {
+  decodePrefix,
+  encodePrefix,
+  expectPrefix,
+  type FilePrefix,
+  plainPrefix,
+  prefixBytes,
+} from "./prefix.ts";
 import {
   type ArchiveUuid,
   type ChunkAddress,
@@ -121,11 +128,16 @@ export const maxManifestHeadBytes: number = prefixBytes + 16 + 8 + 4 + 4 + maxCo
 export function decodeManifestHead(
   untrusted: Uint8Array,
   fileLength: number,
-  expected: { readonly archive?: ArchiveUuid; readonly volume?: VolumeId; readonly generation?: Generation } = {},
+  expected: {
+    readonly archive?: ArchiveUuid;
+    readonly volume?: VolumeId;
+    readonly generation?: Generation;
+  } = {},
 ): DecodedManifestHead {
   const prefix = decodePrefix(untrusted);
   expectPrefix(prefix, { kind: "manifest", ...expected });
-  if (prefix.protection !== "plain") throw new FormatError("bad-value", "read manifest: sealed; a key is needed");
+  if (prefix.protection !== "plain")
+    throw new FormatError("bad-value", "read manifest: sealed; a key is needed");
   const reader = byteReader(untrusted.subarray(prefixBytes), "manifest");
   const fields = head.read(reader, "manifest");
   const records = reader.u64();
@@ -136,15 +148,27 @@ export function decodeManifestHead(
   return { ...fields, prefix, records, recordsAt };
 }
 
-/** Writes one record of 92 bytes at `at` in `target`. */
+/** Most chunks that one record covers; a longer stretch takes several. */
+export const maxRun = 0xffff_ffff;
+
+/** Writes one record of 92 bytes at `at` in `target`. Throws InternalError for what a record can't hold. */
 export function encodeRecord(target: Uint8Array, at: number, entry: ManifestEntry): void {
   const view = new DataView(target.buffer, target.byteOffset + at, recordBytes);
+  if (!(entry.run >= 1 && entry.run <= maxRun))
+    throw new InternalError(`write manifest: a run of ${entry.run} chunks`);
   putU64(view, 0, entry.address);
   view.setUint32(8, entry.run);
   if (entry.kind === "hole") {
     view.setUint32(12, holeContainer);
     target.fill(0, at + 16, at + recordBytes);
     return;
+  }
+  if (
+    entry.id.length !== digestBytes ||
+    entry.checksum.length !== digestBytes ||
+    entry.container > maxContainers
+  ) {
+    throw new InternalError(`write manifest: a record that can't be, container ${entry.container}`);
   }
   view.setUint32(12, entry.container);
   putU64(view, 16, entry.storedAddress);
@@ -176,9 +200,13 @@ export function recordReader(of: Pick<ManifestHead, "size" | "chunkSize" | "cont
     const run = view.getUint32(8);
     const container = view.getUint32(12);
     const index = address / of.chunkSize;
-    if (index < next) throw new FormatError("bad-order", `read manifest: address ${address} is not above the one before`);
+    if (index < next)
+      throw new FormatError("bad-order", `read manifest: address ${address} is not above the one before`);
     if (run < 1 || index + run > count) {
-      throw new FormatError("bad-value", `read manifest: ${run} chunks at ${address} in a volume of ${of.size} bytes`);
+      throw new FormatError(
+        "bad-value",
+        `read manifest: ${run} chunks at ${address} in a volume of ${of.size} bytes`,
+      );
     }
     next = index + run;
     if (container === holeContainer) {
@@ -192,13 +220,17 @@ export function recordReader(of: Pick<ManifestHead, "size" | "chunkSize" | "cont
       throw new FormatError("bad-value", `read manifest: container ${container} of ${of.containers.length}`);
     }
     if (storedLength < 1 || storedLength > longest) {
-      throw new FormatError("bad-value", `read manifest: a chunk of ${storedLength} stored bytes, wanted 1 to ${longest}`);
+      throw new FormatError(
+        "bad-value",
+        `read manifest: a chunk of ${storedLength} stored bytes, wanted 1 to ${longest}`,
+      );
     }
     if (run > 1 && index + run === count && of.size % of.chunkSize !== 0) {
       throw new FormatError("bad-value", "read manifest: a run of equal chunks that ends in a shorter one");
     }
     const id = untrusted.subarray(at + 28, at + 60) as ChunkId;
-    if (id.every((byte) => byte === 0)) throw new FormatError("bad-value", "read manifest: a chunk with the id of a hole");
+    if (id.every((byte) => byte === 0))
+      throw new FormatError("bad-value", "read manifest: a chunk with the id of a hole");
     const checksum = untrusted.subarray(at + 60, at + recordBytes) as Digest;
     const storedAddress = takeAddress(view, 16, of.chunkSize);
     return { kind: "chunk", address, run, id, container, storedAddress, storedLength, checksum };
@@ -206,7 +238,8 @@ export function recordReader(of: Pick<ManifestHead, "size" | "chunkSize" | "cont
 
   return {
     read: (untrusted) => {
-      if (untrusted.length % recordBytes !== 0) throw new FormatError("truncated", "read manifest: half a record");
+      if (untrusted.length % recordBytes !== 0)
+        throw new FormatError("truncated", "read manifest: half a record");
       const entries: ManifestEntry[] = [];
       for (let at = 0; at < untrusted.length; at += recordBytes) entries.push(one(untrusted, at));
       return entries;

@@ -65,7 +65,10 @@ export function mapRootBuilder(size: number, chunkSize: number): MapRootBuilder 
 
   return {
     add: (id, run) => {
-      if (next + run > chunks) throw new RangeError(`map root: ${next + run} chunks in a volume of ${chunks}`);
+      if (next + run > chunks)
+        throw new RangeError(`map root: ${next + run} chunks in a volume of ${chunks}`);
+      if (id !== undefined && id.length !== mapIdBytes)
+        throw new RangeError(`map root: an id of ${id.length} bytes`);
       let left = run;
       while (left > 0) {
         const inGroup = next % groupChunks;

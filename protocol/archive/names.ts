@@ -9,7 +9,7 @@ const sessionPattern = /^S_\d{8}-\d{6}$/;
 
 export const sessionName: Codec<SessionName> = text<SessionName>(17, sessionPattern);
 
-/** The session name for a time in milliseconds since 1970, in UTC, fractions of a second dropped. */
+/** The session name for a time from 0 to maxTime, in UTC, fractions of a second dropped. */
 export function sessionNameAt(milliseconds: number): SessionName {
   const iso = new Date(milliseconds).toISOString();
   return `S_${iso.slice(0, 10).replaceAll("-", "")}-${iso.slice(11, 19).replaceAll(":", "")}` as SessionName;
@@ -23,27 +23,34 @@ export function isSessionName(value: string): value is SessionName {
 /** Names at the top of the archive that no volume directory may take, in lower case. */
 const reserved = new Set(["archive", "heads", "dead", "lock", "readme.txt", "assembled", "trash"]);
 
-/** A volume's directory: 1 to 200 bytes of `A-Za-z0-9+_.-` and `%XX`, not hidden, not reserved. */
-const directoryPattern = /^(?![.])(?:[A-Za-z0-9+_.-]|%[0-9A-F]{2})+$/;
+/** A volume's directory: 1 to 200 bytes of `A-Za-z0-9+_.-` and `%XX`, not hidden, not reserved, without a dot at its
+ *  end, which FAT drops. */
+const directoryPattern = /^(?![.])(?!.*[.]$)(?:[A-Za-z0-9+_.-]|%[0-9A-F]{2})+$/;
 const maxDirectoryBytes = 200;
 
 /** Bytes of a volume's name, in UTF-8: enough for any LV name and for a path of image files. */
 export const maxVolumeNameBytes = 1024;
 
 // eslint-disable-next-line no-control-regex -- control characters are what the pattern keeps out
-const volumeNamePattern = /^(?!\/)(?!.*(?:^|\/)\.{0,2}(?:\/|$))[^\u0000-\u001f\u007f]+$/u;
+const volumeNamePattern = /^(?!\/)(?!.*(?:^|\/)\.{0,2}(?:\/|$))[^\u0000-\u001f\u007f]+$/su;
 
 /** A volume's name: an LV name, or a relative path without empty, `.` or `..` parts and control characters. */
 export const volumeName: Codec<string> = text(maxVolumeNameBytes, volumeNamePattern);
 
 /** True for what `volumeName` accepts, its length apart. */
 export function isVolumeName(value: string): boolean {
-  return volumeNamePattern.test(value) && new TextEncoder().encode(value).length <= maxVolumeNameBytes;
+  return (
+    value.isWellFormed() &&
+    volumeNamePattern.test(value) &&
+    new TextEncoder().encode(value).length <= maxVolumeNameBytes
+  );
 }
 
 /** True for what a volume's directory may be called. */
 export function isDirectoryName(value: string): boolean {
-  return value.length <= maxDirectoryBytes && directoryPattern.test(value) && !reserved.has(value.toLowerCase());
+  return (
+    value.length <= maxDirectoryBytes && directoryPattern.test(value) && !reserved.has(value.toLowerCase())
+  );
 }
 
 export const directoryName: Codec<string> = {
@@ -59,7 +66,8 @@ export const directoryName: Codec<string> = {
 };
 
 function checkDirectoryName(value: string): void {
-  if (!isDirectoryName(value)) throw new FormatError("bad-value", "a volume's directory of a form that is not allowed");
+  if (!isDirectoryName(value))
+    throw new FormatError("bad-value", "a volume's directory of a form that is not allowed");
 }
 
 /**
@@ -69,15 +77,20 @@ function checkDirectoryName(value: string): void {
  */
 export function directoryFor(name: string, taken: readonly string[]): string {
   const escaped = [...new TextEncoder().encode(name)]
-    .map((byte, i) => {
+    .map((byte, i, all) => {
       const char = String.fromCharCode(byte);
-      const plain = /[A-Za-z0-9+_-]/.test(char) || (char === "." && i > 0);
+      const plain = /[A-Za-z0-9+_-]/.test(char) || (char === "." && i > 0 && i < all.length - 1);
       return plain ? char : percent(byte);
     })
     .join("");
-  const whole = reserved.has(escaped.toLowerCase()) ? percent(escaped.charCodeAt(0)) + escaped.slice(1) : escaped;
+  const whole = reserved.has(escaped.toLowerCase())
+    ? percent(escaped.charCodeAt(0)) + escaped.slice(1)
+    : escaped;
   const lower = new Set(taken.map((each) => each.toLowerCase()));
-  const cut = whole.length <= maxDirectoryBytes - 12 ? whole : whole.slice(0, maxDirectoryBytes - 12).replace(/%.?$/, "");
+  const cut =
+    whole.length <= maxDirectoryBytes - 12
+      ? whole
+      : whole.slice(0, maxDirectoryBytes - 12).replace(/%.?$/, "");
   for (let i = 1; ; i++) {
     const candidate = i === 1 && cut === whole ? whole : `${cut}+${i}`;
     if (!lower.has(candidate.toLowerCase())) return candidate;
@@ -94,9 +107,9 @@ export function chunkPath(address: ChunkAddress): { readonly group: string; read
   return { group: hex.slice(0, 9), file: `x${hex}` };
 }
 
-/** The address that a chunk's file name spells, or undefined when it spells none. */
+/** The address that a chunk's file name spells, or undefined when it spells none: a multiple of 64 KiB below 2^53. */
 export function parseChunkFile(file: string): ChunkAddress | undefined {
-  if (!/^x00[01][0-9a-f]{13}$/.test(file)) return undefined;
+  if (!/^x00[01][0-9a-f]{9}0000$/.test(file)) return undefined;
   return Number.parseInt(file.slice(1), 16) as ChunkAddress;
 }
 

@@ -34,6 +34,8 @@ export type FileKind = keyof typeof fileKinds;
 /** How the body is kept: as it is, or sealed with AES-256-GCM under a key that `salt` is part of. */
 export const protections = { plain: 0, sealed: 1 } as const;
 export type Protection = keyof typeof protections;
+/** Only these say what a backup means. The rest must be readable for the receiver, which has no key. */
+const sealable: ReadonlySet<FileKind> = new Set<FileKind>(["index", "header", "manifest"]);
 
 export interface FilePrefix {
   readonly kind: FileKind;
@@ -65,12 +67,18 @@ export const noVolume: VolumeId = new Uint8Array(16) as VolumeId;
 const noSalt = new Uint8Array(16);
 
 /** The prefix of a plain file. */
-export function plainPrefix(kind: FileKind, archive: ArchiveUuid, volume: VolumeId, at: Generation): FilePrefix {
+export function plainPrefix(
+  kind: FileKind,
+  archive: ArchiveUuid,
+  volume: VolumeId,
+  at: Generation,
+): FilePrefix {
   return { kind, protection: "plain", archive, volume, generation: at, salt: noSalt };
 }
 
 /** The prefix as bytes. */
 export function encodePrefix(prefix: FilePrefix): Uint8Array {
+  checkProtection(prefix);
   const whole = new Uint8Array(prefixBytes);
   whole.set(magic);
   whole.set(encode(version, archiveVersion), magic.length);
@@ -78,19 +86,28 @@ export function encodePrefix(prefix: FilePrefix): Uint8Array {
   return whole;
 }
 
-/** Reads a prefix; `bad-magic`, `bad-version`, `truncated` or `bad-value`. A plain file with a salt is refused. */
+/** Reads a prefix; throws `bad-magic`, `bad-version`, `truncated`, or `bad-value`: also for a plain file with a salt,
+ *  and a sealed one of a kind that never is. */
 export function decodePrefix(untrusted: Uint8Array): FilePrefix {
   const reader = byteReader(untrusted.subarray(0, prefixBytes), "file prefix");
-  if (!equalBytes(reader.bytes(magic.length), magic)) throw new FormatError("bad-magic", "not a file of an archive");
+  if (!equalBytes(reader.bytes(magic.length), magic))
+    throw new FormatError("bad-magic", "not a file of an archive");
   const found = reader.u16();
   if (found !== archiveVersion) {
     throw new FormatError("bad-version", `read an archive file: version ${found}, wanted ${archiveVersion}`);
   }
   const prefix = body.read(reader, "file prefix");
-  if (prefix.protection === "plain" && prefix.salt.some((byte) => byte !== 0)) {
+  checkProtection(prefix);
+  return prefix;
+}
+
+function checkProtection({ kind, protection, salt }: FilePrefix): void {
+  if (protection === "sealed" && !sealable.has(kind)) {
+    throw new FormatError("bad-value", `read an archive file: sealed, and a ${kind} never is`);
+  }
+  if (protection === "plain" && salt.some((byte) => byte !== 0)) {
     throw new FormatError("bad-value", "read an archive file: a salt in a file that is not sealed");
   }
-  return prefix;
 }
 
 /** What a file must be: kind and archive always, volume and generation where the reader knows them. */
@@ -127,7 +144,8 @@ export function decodeFile(
   expected: ExpectedFile,
 ): { readonly prefix: FilePrefix; readonly body: Uint8Array } {
   const prefix = decodePrefix(untrusted);
-  if (untrusted.length < prefixBytes + digestBytes) throw new FormatError("truncated", `read a ${expected.kind}`);
+  if (untrusted.length < prefixBytes + digestBytes)
+    throw new FormatError("truncated", `read a ${expected.kind}`);
   expectPrefix(prefix, expected);
   if (!equalBytes(sha256(untrusted.subarray(0, untrusted.length - digestBytes)), fileDigest(untrusted))) {
     throw new FormatError("bad-digest", `read a ${expected.kind}: its digest does not fit its bytes`);

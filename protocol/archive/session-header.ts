@@ -14,6 +14,7 @@ import {
   type SessionName,
   type SessionUid,
   sessionUid,
+  time,
   type VolumeId,
   volumeSize,
 } from "./types.ts";
@@ -46,7 +47,7 @@ const body: Codec<Body> = struct<Body>({
   sequence: only(u64, (n) => n >= 1, "1 or more"),
   name: sessionName,
   volumeName,
-  takenAt: u64,
+  takenAt: time,
   size: volumeSize,
   chunkSize: only(u32, isChunkSize, "a power of two from 64 KiB to 4 MiB"),
   consistency: oneOf(consistencies),
@@ -55,7 +56,10 @@ const body: Codec<Body> = struct<Body>({
 
 /** The bytes of `header` in an archive that is not sealed. */
 export function encodeSessionHeader(header: SessionHeader): Uint8Array {
-  return encodeFile(plainPrefix("header", header.archive, header.volume, header.generation), encode(body, header));
+  return encodeFile(
+    plainPrefix("header", header.archive, header.volume, header.generation),
+    encode(body, header),
+  );
 }
 
 /** Reads `header`; throws FormatError. */
@@ -64,7 +68,8 @@ export function decodeSessionHeader(
   expected: { readonly archive?: ArchiveUuid; readonly volume?: VolumeId } = {},
 ): SessionHeader {
   const file = decodeFile(untrusted, { kind: "header", ...expected });
-  if (file.prefix.protection !== "plain") throw new FormatError("bad-value", "read header: sealed; a key is needed");
+  if (file.prefix.protection !== "plain")
+    throw new FormatError("bad-value", "read header: sealed; a key is needed");
   const { archive, volume, generation } = file.prefix;
   return { ...decode(body, file.body, "session header"), archive, volume, generation };
 }

@@ -53,6 +53,19 @@ export function maxStoredLength(chunkSize: number): number {
   return chunkSize + Math.ceil(chunkSize / 256) + 64 + 128;
 }
 
+/** Address of a chunk in an archive whose chunk size is not known here: a multiple of the smallest. */
+export const chunkAddress: Codec<ChunkAddress> = only(
+  u64,
+  (n) => n % minChunkSize === 0,
+  "a multiple of 64 KiB",
+) as Codec<ChunkAddress>;
+
+/** The last millisecond of the year 9999: no time is later, so that every time has a date of four-digit years. */
+export const maxTime: number = 253_402_300_799_999;
+
+/** Milliseconds since 1970, UTC. */
+export const time: Codec<number> = only(u64, (n) => n <= maxTime, "a time before the year 10000");
+
 /** No structure describes a volume above this: 2^50 bytes, a pebibyte. */
 export const maxVolumeSize: number = 2 ** 50;
 

@@ -47,7 +47,8 @@ export function blob(max: number): Codec<Uint8Array> {
     },
     read: (r, what) => {
       const length = r.u32();
-      if (length > max) throw new FormatError("too-long", `read ${what}: ${length} bytes, at most ${max} allowed`);
+      if (length > max)
+        throw new FormatError("too-long", `read ${what}: ${length} bytes, at most ${max} allowed`);
       return r.bytes(length);
     },
   };
@@ -61,7 +62,8 @@ export function rest(max: number): Codec<Uint8Array> {
       w.bytes(v);
     },
     read: (r, what) => {
-      if (r.left() > max) throw new FormatError("too-long", `read ${what}: ${r.left()} bytes, at most ${max} allowed`);
+      if (r.left() > max)
+        throw new FormatError("too-long", `read ${what}: ${r.left()} bytes, at most ${max} allowed`);
       return r.bytes(r.left());
     },
   };
@@ -76,15 +78,19 @@ export function text<T extends string = string>(maxBytes: number, pattern?: RegE
   };
   return {
     write: (w, v) => {
+      if (!v.isWellFormed())
+        throw new FormatError("bad-value", "write text: half a character, which UTF-8 can't hold");
       const raw = utf8(v);
-      if (raw.length > maxBytes) throw new FormatError("too-long", `text of ${raw.length} bytes, at most ${maxBytes}`);
+      if (raw.length > maxBytes)
+        throw new FormatError("too-long", `text of ${raw.length} bytes, at most ${maxBytes}`);
       check(v, "write text");
       w.u16(raw.length);
       w.bytes(raw);
     },
     read: (r, what) => {
       const length = r.u16();
-      if (length > maxBytes) throw new FormatError("too-long", `read ${what}: ${length} bytes, at most ${maxBytes}`);
+      if (length > maxBytes)
+        throw new FormatError("too-long", `read ${what}: ${length} bytes, at most ${maxBytes}`);
       const value = r.text(length);
       check(value, `read ${what}`);
       return value as T;
@@ -101,13 +107,15 @@ export function oneOf<const Table extends Record<string, number>>(
   return {
     write: (w, v) => {
       const number = table[v];
-      if (number === undefined) throw new FormatError("bad-value", `write a name that is not in the table: ${v}`);
+      if (number === undefined)
+        throw new FormatError("bad-value", `write a name that is not in the table: ${v}`);
       width.write(w, number);
     },
     read: (r, what) => {
       const number = width.read(r, what);
       const name = byNumber.get(number);
-      if (name === undefined) throw new FormatError("bad-value", `read ${what}: found ${number}, which has no meaning`);
+      if (name === undefined)
+        throw new FormatError("bad-value", `read ${what}: found ${number}, which has no meaning`);
       return name;
     },
   };
@@ -123,7 +131,8 @@ export function list<T>(item: Codec<T>, max: number): Codec<readonly T[]> {
     },
     read: (r, what) => {
       const count = r.u32();
-      if (count > max) throw new FormatError("too-long", `read ${what}: ${count} items, at most ${max} allowed`);
+      if (count > max)
+        throw new FormatError("too-long", `read ${what}: ${count} items, at most ${max} allowed`);
       const items: T[] = [];
       for (let i = 0; i < count; i++) items.push(item.read(r, what));
       return items;
@@ -134,7 +143,8 @@ export function list<T>(item: Codec<T>, max: number): Codec<readonly T[]> {
 /** `base`, but only values that `allowed` lets through, in either direction. `rule` says which, for the message. */
 export function only<T>(base: Codec<T>, allowed: (value: T) => boolean, rule: string): Codec<T> {
   const check = (value: T, what: string): T => {
-    if (!allowed(value)) throw new FormatError("bad-value", `${what}: found ${String(value)}, wanted ${rule}`);
+    if (!allowed(value))
+      throw new FormatError("bad-value", `${what}: found ${String(value)}, wanted ${rule}`);
     return value;
   };
   return {

@@ -3,23 +3,30 @@
 //   type u16 | flags u16 (zero) | request id u32 | length u32 | body
 //
 // The length is checked against the type's bound before a byte of the body is kept. In front of the first frame
-// each side sends a preamble: 12 magic bytes, wire version u16, two zero bytes. dom0 skips at most 64 KiB of
-// what a login shell may have printed before the receiver's (design section 6).
+// each side sends a preamble (preamble.ts). Design section 6; docs/protocol.md, "Frames".
 
-import { FormatError } from "../errors.ts";
-import { wireVersion } from "../version.ts";
+import { FormatError, InternalError } from "../errors.ts";
 import { encode } from "./codec.ts";
 import { type MessageName, messageByCode, type Messages, messages, type Sender } from "./messages.ts";
+import { preambleFinder } from "./preamble.ts";
 import { byteReader } from "./reader.ts";
+
+export { encodePreamble, maxNoiseBytes, preambleBytes } from "./preamble.ts";
 
 export const frameHeaderBytes = 12;
 
-/** One message off the wire. `body` values that are byte arrays may be views into the stream's buffer: copy what
- *  must outlive the next call. */
-export type Frame = { [Name in MessageName]: { readonly type: Name; readonly id: number; readonly body: Messages[Name] } }[MessageName];
+/** One message off the wire. `body` values that are byte arrays may be views into the stream's buffer or the
+ *  decoder's: they hold until the next push, so copy what must outlive it. */
+export type Frame = {
+  [Name in MessageName]: { readonly type: Name; readonly id: number; readonly body: Messages[Name] };
+}[MessageName];
 
 /** The frame's bytes. */
-export function encodeFrame<Name extends MessageName>(type: Name, id: number, body: Messages[Name]): Uint8Array {
+export function encodeFrame<Name extends MessageName>(
+  type: Name,
+  id: number,
+  body: Messages[Name],
+): Uint8Array {
   const bytes = encode(messages[type].codec, body);
   const frame = new Uint8Array(frameHeaderBytes + bytes.length);
   writeFrameHeader(frame, 0, type, id, bytes.length);
@@ -28,9 +35,17 @@ export function encodeFrame<Name extends MessageName>(type: Name, id: number, bo
 }
 
 /** Writes the twelve bytes before a body of `length` bytes at `at`, for senders that lay out the body in place. */
-export function writeFrameHeader(target: Uint8Array, at: number, type: MessageName, id: number, length: number): void {
+export function writeFrameHeader(
+  target: Uint8Array,
+  at: number,
+  type: MessageName,
+  id: number,
+  length: number,
+): void {
   const row = messages[type];
-  if (length > row.max) throw new FormatError("too-long", `send ${type}: ${length} bytes, at most ${row.max} allowed`);
+  if (length > row.max)
+    throw new FormatError("too-long", `send ${type}: ${length} bytes, at most ${row.max} allowed`);
+  if (id !== id >>> 0) throw new InternalError(`send ${type}: request id ${id}, wanted 0 to 2^32-1`);
   const view = new DataView(target.buffer, target.byteOffset + at, frameHeaderBytes);
   view.setUint16(0, row.code);
   view.setUint16(2, 0);
@@ -38,133 +53,106 @@ export function writeFrameHeader(target: Uint8Array, at: number, type: MessageNa
   view.setUint32(8, length);
 }
 
-const magic = Uint8Array.from([0x00, 0xff, 0x53, 0x50, 0x41, 0x52, 0x53, 0x45, 0x42, 0x41, 0x4b, 0x0a]); // \0\xffSPARSEBAK\n
-export const preambleBytes: number = magic.length + 4;
-/** Bytes that may stand before the preamble where noise is allowed. */
-export const maxNoiseBytes: number = 64 * 1024;
-
-/** The sixteen bytes that each side sends first. */
-export function encodePreamble(): Uint8Array {
-  const bytes = new Uint8Array(preambleBytes);
-  bytes.set(magic);
-  new DataView(bytes.buffer).setUint16(magic.length, wireVersion);
-  return bytes;
-}
-
 export interface FrameDecoder {
-  /** Takes the next bytes of the stream, of any length, and gives the frames that they complete. Bytes that belong
-   *  to an unfinished frame are copied, the rest is only viewed. Throws FormatError, and then for ever. */
+  /**
+   * Takes the next bytes of the stream, of any length, and gives the frames that they complete. Bytes that belong to
+   * an unfinished frame are copied, the rest is only viewed. All frames must be taken before the next push. Throws
+   * FormatError, and then for ever; InternalError where frames of the push before were left untaken.
+   */
   push(untrusted: Uint8Array): Generator<Frame, void, void>;
   /** Call at the end of the stream: throws `truncated` when it ended inside the preamble or a frame. */
   end(): void;
 }
 
 /**
- * A decoder of what `from` says. `noise` is the number of bytes that may precede the preamble. Buffers at most one
- * frame: the largest that its type allows.
+ * A decoder of what `from` says. `noise` is the number of bytes that may precede the preamble. Holds at most two
+ * frames, each at most as large as its type allows: the one that comes in, and the one that was last given.
  */
 export function frameDecoder(from: Sender, noise = 0): FrameDecoder {
-  let buffer = new Uint8Array(64 * 1024);
+  const preamble = preambleFinder(noise);
+  let buffer = new Uint8Array(0);
+  /** Was given away with a frame's views in it; the next unfinished frame goes there, one push later. */
+  let spare = new Uint8Array(0);
   let held = 0;
-  let greeted = false;
-  let noiseLeft = noise;
+  let busy = false;
   let failure: FormatError | undefined;
 
-  const keep = (bytes: Uint8Array): void => {
-    if (held + bytes.length > buffer.length) {
-      const larger = new Uint8Array(Math.max(held + bytes.length, buffer.length * 2));
+  /** Holds bytes until there are `wanted` of them; gives those that were not needed. */
+  const hold = (bytes: Uint8Array, wanted: number): Uint8Array => {
+    const count = Math.min(bytes.length, wanted - held);
+    if (wanted > buffer.length) {
+      const larger = new Uint8Array(Math.max(wanted, 64 * 1024));
       larger.set(buffer.subarray(0, held));
       buffer = larger;
     }
-    buffer.set(bytes, held);
-    held += bytes.length;
-  };
-
-  /** Looks for the preamble in what is held; gives how many bytes it took, 0 when more are needed. */
-  const greet = (bytes: Uint8Array): number => {
-    const start = indexOf(bytes, magic);
-    if (start < 0) {
-      if (bytes.length - (magic.length - 1) > noiseLeft) {
-        throw new FormatError("bad-magic", "read preamble: the other side is not sparsebak");
-      }
-      return 0;
-    }
-    if (start > noiseLeft) throw new FormatError("bad-magic", "read preamble: too much came before it");
-    if (bytes.length < start + preambleBytes) return 0;
-    const view = new DataView(bytes.buffer, bytes.byteOffset + start + magic.length, 4);
-    const version = view.getUint16(0);
-    if (version !== wireVersion) {
-      throw new FormatError("bad-version", `read preamble: the other side speaks version ${version}, wanted ${wireVersion}`);
-    }
-    if (view.getUint16(2) !== 0) throw new FormatError("bad-value", "read preamble: reserved bytes are set");
-    return start + preambleBytes;
+    buffer.set(bytes.subarray(0, count), held);
+    held += count;
+    return bytes.subarray(count);
   };
 
   function* frames(untrusted: Uint8Array): Generator<Frame, void, void> {
-    let bytes = untrusted;
+    let bytes = preamble.found ? untrusted : untrusted.subarray(preamble.take(untrusted));
     if (held > 0) {
       // Complete the held frame first, then go on in the caller's buffer without copying.
-      if (greeted) {
-        const wanted = held < frameHeaderBytes ? frameHeaderBytes : frameHeaderBytes + checkHeader(buffer, from).length;
-        const take = Math.min(bytes.length, wanted - held);
-        keep(bytes.subarray(0, take));
-        bytes = bytes.subarray(take);
-        if (held === frameHeaderBytes && wanted === frameHeaderBytes) {
-          const { length } = checkHeader(buffer, from);
-          const more = Math.min(bytes.length, length);
-          keep(bytes.subarray(0, more));
-          bytes = bytes.subarray(more);
-        }
-        if (held < frameHeaderBytes || held < frameHeaderBytes + checkHeader(buffer, from).length) return;
-        const whole = buffer.subarray(0, held);
-        held = 0;
-        yield decodeFrame(whole, from);
-      } else {
-        keep(bytes);
-        bytes = buffer.slice(0, held);
-        held = 0;
-      }
-    }
-    if (!greeted) {
-      const took = greet(bytes);
-      if (took === 0) {
-        keep(bytes);
-        return;
-      }
-      greeted = true;
-      noiseLeft = 0;
-      bytes = bytes.subarray(took);
+      bytes = hold(bytes, Math.max(held, frameHeaderBytes));
+      if (held < frameHeaderBytes) return;
+      const header = readHeader(buffer, from);
+      bytes = hold(bytes, header.end);
+      if (held < header.end) return;
+      const whole = buffer.subarray(0, held);
+      [buffer, spare] = [spare, buffer];
+      held = 0;
+      yield decodeFrame(whole, header);
     }
     while (bytes.length >= frameHeaderBytes) {
-      const end = frameHeaderBytes + checkHeader(bytes, from).length;
-      if (bytes.length < end) break;
-      const frame = decodeFrame(bytes.subarray(0, end), from);
-      bytes = bytes.subarray(end);
+      const header = readHeader(bytes, from);
+      if (bytes.length < header.end) {
+        hold(bytes, header.end);
+        return;
+      }
+      const frame = decodeFrame(bytes.subarray(0, header.end), header);
+      bytes = bytes.subarray(header.end);
       yield frame;
     }
-    keep(bytes);
+    if (bytes.length > 0) hold(bytes, frameHeaderBytes);
   }
+
+  const checkIdle = (): void => {
+    if (failure !== undefined) throw failure;
+    if (busy) throw new InternalError("read frame: frames of the push before were not all taken");
+  };
 
   return {
     push: function* (untrusted) {
-      if (failure !== undefined) throw failure;
+      checkIdle();
+      busy = true;
       try {
         yield* frames(untrusted);
+        busy = false;
       } catch (error) {
         if (error instanceof FormatError) failure = error;
         throw error;
       }
     },
     end: () => {
-      if (failure !== undefined) throw failure;
-      if (!greeted) throw new FormatError("truncated", "read preamble: the other side ended before it");
-      if (held > 0) throw new FormatError("truncated", `read frame: the stream ended inside one, after ${held} bytes`);
+      checkIdle();
+      if (!preamble.found)
+        throw new FormatError("truncated", "read preamble: the other side ended before it");
+      if (held > 0)
+        throw new FormatError("truncated", `read frame: the stream ended inside one, after ${held} bytes`);
     },
   };
 }
 
-function checkHeader(bytes: Uint8Array, from: Sender): { readonly type: MessageName; readonly id: number; readonly length: number } {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, frameHeaderBytes);
+interface FrameHeader {
+  readonly type: MessageName;
+  readonly id: number;
+  /** Bytes of the whole frame. */
+  readonly end: number;
+}
+
+function readHeader(untrusted: Uint8Array, from: Sender): FrameHeader {
+  const view = new DataView(untrusted.buffer, untrusted.byteOffset, frameHeaderBytes);
   const code = view.getUint16(0);
   const type = messageByCode(code);
   if (type === undefined || messages[type].from !== from) {
@@ -173,26 +161,17 @@ function checkHeader(bytes: Uint8Array, from: Sender): { readonly type: MessageN
   if (view.getUint16(2) !== 0) throw new FormatError("bad-value", `read frame ${type}: unknown flags`);
   const length = view.getUint32(8);
   if (length > messages[type].max) {
-    throw new FormatError("too-long", `read frame ${type}: ${length} bytes, at most ${messages[type].max} allowed`);
+    throw new FormatError(
+      "too-long",
+      `read frame ${type}: ${length} bytes, at most ${messages[type].max} allowed`,
+    );
   }
-  return { type, id: view.getUint32(4), length };
+  return { type, id: view.getUint32(4), end: frameHeaderBytes + length };
 }
 
-function decodeFrame(bytes: Uint8Array, from: Sender): Frame {
-  const { type, id } = checkHeader(bytes, from);
-  const reader = byteReader(bytes.subarray(frameHeaderBytes), type);
+function decodeFrame(untrusted: Uint8Array, { type, id }: FrameHeader): Frame {
+  const reader = byteReader(untrusted.subarray(frameHeaderBytes), type);
   const body = messages[type].codec.read(reader, type);
   reader.end();
   return { type, id, body } as Frame;
-}
-
-function indexOf(bytes: Uint8Array, wanted: Uint8Array): number {
-  const first = wanted[0] ?? 0;
-  for (let at = bytes.indexOf(first); at >= 0; at = bytes.indexOf(first, at + 1)) {
-    if (at + wanted.length > bytes.length) return -1;
-    let same = 0;
-    while (same < wanted.length && bytes[at + same] === wanted[same]) same++;
-    if (same === wanted.length) return at;
-  }
-  return -1;
 }

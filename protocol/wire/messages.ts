@@ -44,6 +44,7 @@ import {
   type ArchiveUuid,
   archiveUuid,
   type ChunkAddress,
+  chunkAddress,
   type Digest,
   digest,
   type Generation,
@@ -110,12 +111,13 @@ export const maxPartBytes: number = 1024 * 1024;
 /** Bytes of a reason, at most; dom0 escapes it before it is printed. */
 export const maxReasonBytes = 512;
 
+// Both patterns have the flag `s`: without it `.` stops at U+2028, and what lies behind would go unlooked at.
 /** Absolute path without empty, `.` or `..` parts. */
 // eslint-disable-next-line no-control-regex -- control characters are what the pattern keeps out
-const absolutePath = text(1024, /^\/(?!.*(?:^|\/)\.{0,2}(?:\/|$))[^\u0000-\u001f\u007f]+$/u);
+const absolutePath = text(1024, /^(?!.*\/\.{0,2}(?:\/|$))\/[^\u0000-\u001f\u007f]+$/su);
 /** Relative path of the same form; empty for the mountpoint itself. */
 // eslint-disable-next-line no-control-regex -- as above
-const relativePath = text(1024, /^(?!\/)(?!.*(?:^|\/)\.{0,2}(?:\/|$))[^\u0000-\u001f\u007f]*$|^$/u);
+const relativePath = text(1024, /^(?!\/)(?!.*(?:^|\/)\.{0,2}(?:\/|$))[^\u0000-\u001f\u007f]*$|^$/su);
 
 export interface AgentHello {
   readonly service: Service;
@@ -260,15 +262,32 @@ export interface Refused {
 
 export type Empty = Record<never, never>;
 
-const chunkAddress = only(u64, (n) => n % 65_536 === 0, "a multiple of 64 KiB") as Codec<ChunkAddress>;
 const form: Codec<"dir" | "tar"> = oneOf({ dir: 1, tar: 2 });
 const reason: Codec<string> = text(maxReasonBytes);
-const metaName: Codec<MetaName> = struct<MetaName>({
+const metaFields: Codec<MetaName> = struct<MetaName>({
   kind: oneOf(metaKinds),
   volume: volumeId,
   session: sessionUid,
   generation,
 });
+const metaName: Codec<MetaName> = only(
+  metaFields,
+  isCanonical,
+  "zeros in the fields that its kind does not need",
+);
+/** What is stored is never empty. */
+const stored: Codec<Uint8Array> = only(
+  rest(maxStoredLength(maxChunkSize)),
+  (bytes) => bytes.length > 0,
+  "a byte or more",
+);
+
+/** One thing has one name: `archive` and `head` belong to no volume, and those and `index` to no session. */
+function isCanonical({ kind, volume, session }: MetaName): boolean {
+  const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0);
+  const ofArchive = kind === "archive" || kind === "head";
+  return (!ofArchive || isZero(volume)) && ((!ofArchive && kind !== "index") || isZero(session));
+}
 
 /** Everything that can be said, by name, with the type of what it carries. */
 export interface Messages {
@@ -310,7 +329,12 @@ export interface MessageRow<Name extends MessageName> {
 
 const sendOnly: readonly Service[] = ["sparsebak.Send"];
 const writers: readonly Service[] = ["sparsebak.Send", "sparsebak.Prune"];
-const readers: readonly Service[] = ["sparsebak.Send", "sparsebak.Receive", "sparsebak.Prune", "sparsebak.Assemble"];
+const readers: readonly Service[] = [
+  "sparsebak.Send",
+  "sparsebak.Receive",
+  "sparsebak.Prune",
+  "sparsebak.Assemble",
+];
 
 /** The one table of messages: number, speaker, bound, powers and layout of each. */
 export const messages: { readonly [Name in MessageName]: MessageRow<Name> } = {
@@ -342,7 +366,13 @@ export const messages: { readonly [Name in MessageName]: MessageRow<Name> } = {
     services: writers,
     codec: struct<Put>({ name: metaName, length: u64, digest }),
   },
-  part: { code: 6, from: "agent", max: maxPartBytes, services: writers, codec: struct<Part>({ bytes: rest(maxPartBytes) }) },
+  part: {
+    code: 6,
+    from: "agent",
+    max: maxPartBytes,
+    services: writers,
+    codec: struct<Part>({ bytes: rest(maxPartBytes) }),
+  },
   beginSession: {
     code: 7,
     from: "agent",
@@ -367,7 +397,7 @@ export const messages: { readonly [Name in MessageName]: MessageRow<Name> } = {
     codec: struct<Chunk>({
       address: chunkAddress,
       checksum: fixedBytes<Digest>(32),
-      bytes: rest(maxStoredLength(maxChunkSize)),
+      bytes: stored,
     }),
   },
   endSession: {
@@ -413,7 +443,13 @@ export const messages: { readonly [Name in MessageName]: MessageRow<Name> } = {
     from: "receiver",
     max: 256,
     services: "all",
-    codec: struct<Pending>({ directory: directoryName, name: sessionName, form, finished: bool, session: sessionUid }),
+    codec: struct<Pending>({
+      directory: directoryName,
+      name: sessionName,
+      form,
+      finished: bool,
+      session: sessionUid,
+    }),
   },
   progress: {
     code: 130,

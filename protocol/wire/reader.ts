@@ -29,7 +29,10 @@ export function byteReader(untrusted: Uint8Array, what: string): ByteReader {
 
   const take = (count: number): number => {
     if (count > untrusted.length - at) {
-      throw new FormatError("truncated", `read ${what}: ${untrusted.length - at} bytes left, ${count} wanted`);
+      throw new FormatError(
+        "truncated",
+        `read ${what}: ${untrusted.length - at} bytes left, ${count} wanted`,
+      );
     }
     const start = at;
     at += count;

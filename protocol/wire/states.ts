@@ -46,7 +46,12 @@ export const transitions: { readonly [S in State]: { readonly [M in MessageName]
     progress: "session",
     checkpoint: "session",
   },
-  sessionPutting: { part: "sessionPutting", progress: "sessionPutting", checkpoint: "sessionPutting", done: "session" },
+  sessionPutting: {
+    part: "sessionPutting",
+    progress: "sessionPutting",
+    checkpoint: "sessionPutting",
+    done: "session",
+  },
   ending: { progress: "ending", checkpoint: "ending", done: "ready", refused: "ready" },
   committing: { progress: "committing", committed: "ready", refused: "ready" },
   assembling: { progress: "assembling", assembled: "ready", refused: "ready" },
@@ -93,7 +98,10 @@ export function dialogue(service?: Service): Dialogue {
     },
     step: (message, id) => {
       const row = messages[message];
-      const next = message === "aborted" && state !== "start" && state !== "closed" ? "closed" : transitions[state][message];
+      const next =
+        message === "aborted" && state !== "start" && state !== "closed"
+          ? "closed"
+          : transitions[state][message];
       if (next === undefined) return refuse(message, "not allowed here");
       if (service !== undefined && row.services !== "all" && !row.services.includes(service)) {
         return refuse(message, `${service} does not accept it`);

@@ -12,7 +12,7 @@ const volume = "work.img";
 const size = 8 * mib;
 
 /** A site with one session, and its state and archive put aside, to begin again from for each kill. */
-async function preparedSite(): Promise<{ site: Site; first: string; reset(): void }> {
+async function preparedSite(): Promise<{ site: Site; first: string; readonly reset: () => void }> {
   const site = await makeSite({ volumes: [volume], driveBytes: 128 * mib });
   makeImage(site.image(volume), { size, dataBytes: 2 * mib, seed: 3 });
   const first = sha256Of(site.image(volume));

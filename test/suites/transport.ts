@@ -15,6 +15,8 @@ export interface TransportHarness extends AsyncDisposable {
   readonly transport: Transport;
   /** Makes `program`, the text of a JavaScript module, the service. */
   serve(program: string): void;
+  /** Makes a login shell print `text` before the service says anything; where there is no such shell, absent. */
+  readonly loginNoise?: (text: string) => void;
   /** A directory for what the service writes down, empty at first. */
   readonly notes: string;
   /** A text that the command line of every process holds that the transport or the service consists of. */
@@ -40,6 +42,9 @@ const digestOf = async (stream) => {
   return hash.digest("hex");
 };
 `;
+
+/** A service that never reads, and ends when nobody is left to hear it. */
+const deaf = `process.stdout.on("error", () => process.exit(1)); setInterval(() => process.stdout.write("."), 50);`;
 
 export function transportSuite(name: string, makeHarness: () => Promise<TransportHarness>): void {
   const open = async (harness: TransportHarness, program: string): Promise<Connection> => {
@@ -82,7 +87,8 @@ export function transportSuite(name: string, makeHarness: () => Promise<Transpor
       const noted = join(harness.notes, "digest");
       await using connection = await open(
         harness,
-        `writeSync(1, "bye"); closeSync(1); note(${JSON.stringify(noted)}, await digestOf(process.stdin));`,
+        // stderr as well: sshd passes the end of stdout on only once both are closed.
+        `writeSync(1, "bye"); closeSync(1); closeSync(2); note(${JSON.stringify(noted)}, await digestOf(process.stdin));`,
       );
       expect((await readAll(connection)).toString()).toBe("bye");
       await connection.write(patterned(700_000, 2));
@@ -99,9 +105,12 @@ export function transportSuite(name: string, makeHarness: () => Promise<Transpor
         await say(Buffer.alloc(${noise}, "\\u001b[2Jlast login\\n\\0"));
         await say(encodePreamble());
         await say(encodeFrame("done", 1, { bytes: 7 }));`;
-      await using connection = await open(harness, program(maxNoiseBytes));
+      const profile = "\u001b[1mWelcome\u001b[0m\n";
+      harness.loginNoise?.(profile);
+      const room = maxNoiseBytes - (harness.loginNoise === undefined ? 0 : profile.length);
+      await using connection = await open(harness, program(room));
       expect(await framesOf(connection)).toEqual([{ type: "done", id: 1, body: { bytes: 7 } }]);
-      await using noisy = await open(harness, program(maxNoiseBytes + 1));
+      await using noisy = await open(harness, program(room + 1));
       await expect(framesOf(noisy)).rejects.toMatchObject({ code: "bad-magic" });
     });
 
@@ -195,7 +204,7 @@ export function transportSuite(name: string, makeHarness: () => Promise<Transpor
 
     test("a receiver that stops reading is given up on, and says so", async () => {
       await using harness = await makeHarness();
-      await using connection = await open(harness, `process.stdin.pause(); setInterval(() => {}, 1000);`);
+      await using connection = await open(harness, deaf);
       using watch = stallWatch({
         seconds: 1,
         what: harness.transport.name,
@@ -300,7 +309,7 @@ export function transportSuite(name: string, makeHarness: () => Promise<Transpor
 
     test("an abort frees a write that is blocked, and nothing is left behind", async () => {
       await using harness = await makeHarness();
-      const connection = await open(harness, `process.stdin.pause(); setInterval(() => {}, 1000);`);
+      const connection = await open(harness, deaf);
       const blocked = failureOf(writeForEver(connection));
       const reading = failureOf(readAll(connection));
       await new Promise((resolve) => setTimeout(resolve, 300));

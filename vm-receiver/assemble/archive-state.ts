@@ -41,6 +41,14 @@ export function holdsHeads(path: string): boolean {
   return generations(join(path, fileNames.heads)).length > 0;
 }
 
+/** The number of the newest head where that is not `state`'s any more: somebody has sent or pruned meanwhile. */
+export function movedOn(state: ArchiveState): Generation | undefined {
+  const [newest] = generations(join(state.path, fileNames.heads));
+  return newest !== undefined && state.head !== undefined && newest > state.head.generation
+    ? newest
+    : undefined;
+}
+
 /**
  * Reads and checks the state of the archive at `path`, as far as `volumeDirectory` in it is concerned. Throws
  * AssembleError: `no-archive`, `sealed`, `newer-format`, `corrupt-archive`, `corrupt-head`, `io`.

@@ -9,9 +9,15 @@ import { publicIdKey } from "../../protocol/archive/chunk-id.ts";
 import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { type MapRootBuilder, mapRootBuilder } from "../../protocol/archive/map-root.ts";
 import type { Digest, SessionName, SessionUid } from "../../protocol/archive/types.ts";
-import { openArchiveState, readIndex, type StateOptions, type ArchiveState } from "./archive-state.ts";
+import {
+  movedOn,
+  openArchiveState,
+  readIndex,
+  type StateOptions,
+  type ArchiveState,
+} from "./archive-state.ts";
 import { startCrew } from "./crew.ts";
-import { AssembleError } from "./errors.ts";
+import { AssembleError, exitStatuses } from "./errors.ts";
 import { runFlow } from "./flow.ts";
 import { planJobs, slotBytes } from "./job.ts";
 import { type MapStep, sessionMap } from "./map.ts";
@@ -56,15 +62,36 @@ export interface Assembled {
   readonly session: SessionName;
 }
 
-/** Shared buffers between the workers and this thread, of 1 MiB or one chunk each. */
-const slotCount = 12;
+const maxTries = 5;
+/** Shared buffers between the workers and this thread, of 1 MiB or one chunk each: 12 MiB of them, at least six. */
+function makeSlots(chunkSize: number): readonly SharedArrayBuffer[] {
+  const bytes = slotBytes(chunkSize);
+  const count = Math.max(6, Math.floor((12 * 1024 * 1024) / bytes));
+  return Array.from({ length: count }, () => new SharedArrayBuffer(bytes));
+}
 
 /** The archive and one volume of it. Throws AssembleError. */
 export function openVolume(
   options: StateOptions & Pick<AssembleOptions, "archivePath" | "volumeDirectory">,
 ): { readonly state: ArchiveState; readonly index: VolumeIndex } {
-  const state = openArchiveState(options.archivePath, options.volumeDirectory, options);
-  return { state, index: readIndex(state, options.volumeDirectory, options) };
+  for (let tries = 1; ; tries++) {
+    const state = openArchiveState(options.archivePath, options.volumeDirectory, options);
+    try {
+      return { state, index: readIndex(state, options.volumeDirectory, options) };
+    } catch (error) {
+      // The step to a newer head may have removed the index that this one names.
+      if (tries === maxTries || movedOn(state) === undefined) throw error;
+    }
+  }
+}
+
+/** A failed check says so when the archive is not the one that was opened any more. */
+function explained(error: unknown, state: ArchiveState): unknown {
+  const known = error instanceof AssembleError && error.exitStatus === exitStatuses.integrity;
+  const newer = known ? movedOn(state) : undefined;
+  if (!known || newer === undefined) return error;
+  const hint = `the archive went on to head ${newer} while head ${state.head?.generation} was read: try again`;
+  return new AssembleError(error.code, error.message, hint, { cause: error });
 }
 
 /**
@@ -116,7 +143,7 @@ async function build(
     containers,
     temporaryDirectory: file === undefined ? tmpdir() : dirname(file.partPath),
   });
-  const slots = Array.from({ length: slotCount }, () => new SharedArrayBuffer(slotBytes(chunkSize)));
+  const slots = makeSlots(chunkSize);
   const jobs = planJobs(counted(steps, root), { size, chunkSize }, (number) => containers.place(number));
   const crew = startCrew({
     idKey: publicIdKey(idSeed, uuid, index.group),
@@ -136,6 +163,7 @@ async function build(
       crew,
       slots,
       imageFd: file?.fd,
+      onWritten: () => file?.beginSync(),
       signal: options.signal,
       take: (bytes) => {
         hash.update(bytes);
@@ -153,7 +181,7 @@ async function build(
     return new Uint8Array(hash.digest()) as Digest;
   } catch (error) {
     throwIfStopped(options.signal);
-    throw error;
+    throw explained(error, state);
   } finally {
     options.signal.removeEventListener("abort", stop);
     jobs.return();

@@ -42,6 +42,13 @@ export function openChunk(untrusted: Uint8Array, expected: ExpectedChunk, idKey:
   return plaintext;
 }
 
+/** Frees the buffer of a plaintext from openChunk at once; the garbage collector would let a hundred megabytes of them
+ *  gather first. Buffers that Node shares among several are left alone. */
+export function freePlaintext(plaintext: Uint8Array): void {
+  const { buffer } = plaintext;
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === plaintext.length + slack) buffer.transfer(0);
+}
+
 interface WithInfo {
   readonly buffer: Uint8Array;
   readonly engine: { readonly bytesWritten: number };

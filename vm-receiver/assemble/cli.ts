@@ -4,6 +4,7 @@
 
 import { constants } from "node:os";
 import { resolve } from "node:path";
+import { isatty } from "node:tty";
 import yargs from "yargs";
 import { programVersion } from "../../protocol/version.ts";
 import { AssembleError, exitStatuses } from "./errors.ts";
@@ -74,10 +75,12 @@ async function parse(argv: readonly string[]): Promise<Arguments | undefined> {
     .strict()
     .parserConfiguration({ "duplicate-arguments-array": false, "parse-positional-numbers": false })
     .detectLocale(false)
-    .wrap(Math.min(100, process.stdout.columns ?? 80))
+    .wrap(isatty(1) ? Math.max(60, Math.min(100, process.stdout.columns)) : 80)
     .exitProcess(false)
     .fail((message: string | null, error: Error | undefined) => {
-      throw error ?? usageError(message ?? "wrong arguments");
+      throw error instanceof AssembleError
+        ? error
+        : usageError(message ?? error?.message ?? "wrong arguments");
     })
     .parseAsync(argv);
   if (wanted !== undefined) checkCombination(wanted);
@@ -92,6 +95,12 @@ function checkCombination(found: Arguments): void {
     throw usageError("--list and --verify write no image, --output does not go with them");
   }
   if (found.output === "") throw usageError("--output is empty, wanted a file or -");
+}
+
+/** A reader that goes away before the end (`| head`) is no error. */
+function print(to: NodeJS.WriteStream, lines: readonly string[]): void {
+  to.once("error", () => undefined);
+  to.write(lines.map((line) => `${line}\n`).join(""));
 }
 
 function warn(message: string): void {
@@ -112,7 +121,7 @@ async function run(found: Arguments, signal: AbortSignal): Promise<void> {
     const lines = found.json
       ? report.sessionObjects(index).map((each) => JSON.stringify(each))
       : report.sessionLines(index);
-    for (const line of lines) process.stdout.write(`${line}\n`);
+    print(process.stdout, lines);
     return;
   }
   const { findSession } = await import("./sessions.ts");
@@ -139,7 +148,7 @@ async function run(found: Arguments, signal: AbortSignal): Promise<void> {
     };
     const lines = found.json ? [JSON.stringify(report.outcomeObject(outcome))] : report.outcomeLines(outcome);
     const to = path === "-" ? process.stderr : process.stdout;
-    if (!found.quiet || found.json) for (const line of lines) to.write(`${line}\n`);
+    if (!found.quiet || found.json) print(to, lines);
   } finally {
     bar?.clear();
   }

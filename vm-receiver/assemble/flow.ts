@@ -17,6 +17,8 @@ export interface Flow {
   readonly signal: AbortSignal;
   /** Takes the image's next bytes; they may be overwritten once it resolves. */
   take(bytes: Uint8Array): Promise<void> | void;
+  /** Told once, when every chunk is in the image's file, though not all of it has been taken. */
+  onWritten?(): void;
   /** Told how far the image has been taken, and chunks opened so far. */
   onProgress?(bytes: number, chunks: number): void;
 }
@@ -45,6 +47,7 @@ export async function runFlow(flow: Flow): Promise<void> {
   let buffer: Uint8Array | undefined;
   let taken = 0;
   let chunks = 0;
+  let running = 0;
 
   const freeSlot = (): number | undefined => {
     const slot = free.pop();
@@ -59,9 +62,12 @@ export async function runFlow(flow: Flow): Promise<void> {
     const flight: Flight = { job, bytes, slot, state: "running", done: Promise.resolve() };
     lead += bytes;
     queue.push(flight);
+    running++;
     const finished = (): void => {
       flight.state = "done";
+      running--;
       fill();
+      if (ended && running === 0) flow.onWritten?.();
     };
     const failed = (error: unknown): never => {
       ended = true;

@@ -26,6 +26,8 @@ export interface OutputFile {
   readonly fd: number;
   /** Its name for now. */
   readonly partPath: string;
+  /** Begins to sync what has been written so far; publish waits for it. */
+  beginSync(): void;
   /** Syncs it and gives it its name. Throws AssembleError `exists`, `no-space`, `io`. */
   publish(): Promise<void>;
   /** Closes it, and removes it where it has not been published. Idempotent. */
@@ -81,11 +83,17 @@ export function createOutputFile(path: string, size: number, replace: boolean): 
     throw outputError(error, path);
   }
   let state: "open" | "published" | "gone" = "open";
+  let early: Promise<void> = Promise.resolve();
   const output: OutputFile = {
     fd,
     partPath,
+    beginSync: () => {
+      early = fsyncLater(fd);
+      early.catch(() => undefined); // publish throws it
+    },
     publish: async () => {
       try {
+        await early;
         await fsyncLater(fd);
         giveName(partPath, path, replace);
         state = "published";
@@ -187,7 +195,7 @@ function outputError(error: unknown, path: string, size?: number): unknown {
   }
   if (code === "EFBIG") {
     const wanted = size === undefined ? "" : `, wanted ${formatBytes(size)}`;
-    const hint = "FAT holds files below 4 GiB only; write to another file system with -o";
+    const hint = "every file system has a limit, FAT's is 4 GiB: write to another one with -o";
     return new AssembleError(
       "too-large",
       `file system can't hold a file that large${wanted}, ${shown}`,

@@ -16,6 +16,7 @@ export function progressBar(
   label: string,
 ): ProgressBar {
   const started = performance.now();
+  const width = terminal.columns === undefined || terminal.columns === 0 ? 80 : terminal.columns;
   let drawn = started;
   let shown = false;
   return {
@@ -28,7 +29,7 @@ export function progressBar(
       const left = rate > 0 ? formatDuration((total - bytes) / rate) : "?";
       const percent = total === 0 ? 100 : Math.floor((100 * bytes) / total);
       const line = `${label}  ${percent}%  ${formatBytes(bytes)} of ${formatBytes(total)}  ${formatBytes(rate)}/s  ${left} left`;
-      terminal.write(`\r\u001b[K${line.slice(0, (terminal.columns ?? 80) - 1)}`);
+      terminal.write(`\r\u001b[K${line.slice(0, width - 1)}`);
     },
     clear: () => {
       if (shown) terminal.write("\r\u001b[K");

@@ -23,7 +23,7 @@ export function sessionLines(index: VolumeIndex): readonly string[] {
   const table = [heading, ...rows];
   const widths = heading.map((_, column) => Math.max(...table.map((row) => (row[column] ?? "").length)));
   return [
-    `${printable(index.name)}: ${sessions.length} sessions`,
+    `${printable(index.name)}: ${sessions.length} ${sessions.length === 1 ? "session" : "sessions"}`,
     ...table.map((row) =>
       row
         .map((cell, column) => cell.padEnd(widths[column] ?? 0))

@@ -1,16 +1,20 @@
 // A worker thread: reads, checks and decompresses the chunks of one job after another into the job's slot, and writes
 // them to the image where that is a file. All of it is synchronous: on two processors that was the fastest way.
 
+import { readlinkSync } from "node:fs";
+import { setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
 import { FormatError } from "../../protocol/errors.ts";
 import { maxStoredLength } from "../../protocol/archive/types.ts";
-import { openChunk } from "./chunk.ts";
+import { freePlaintext, openChunk } from "./chunk.ts";
 import { type ContainerReader, containerReader } from "./container.ts";
 import { AssembleError, type AssembleErrorCode, systemCode } from "./errors.ts";
 import type { JobChunk, WorkerAnswer, WorkerRequest, WorkerSetup } from "./job.ts";
 import { writeFully } from "./output-file.ts";
 import type { Place } from "./places.ts";
 import { formatAddress, printable } from "./printable.ts";
+
+const niceness = 5;
 
 function serve(port: NonNullable<typeof parentPort>, setup: WorkerSetup): void {
   const slots = setup.slots.map((each) => new Uint8Array(each));
@@ -28,6 +32,7 @@ function serve(port: NonNullable<typeof parentPort>, setup: WorkerSetup): void {
         slot.set(plaintext, at);
         at += plaintext.length;
       }
+      freePlaintext(plaintext);
     }
   };
 
@@ -99,4 +104,17 @@ function asFailure(error: unknown): WorkerAnswer["failure"] {
   return { code: "internal", message, hint: undefined };
 }
 
-if (parentPort !== null) serve(parentPort, workerData as WorkerSetup);
+/** The main thread's digest of the whole image can't be shared out, so on few processors the workers give way to it. */
+function stepBack(): void {
+  try {
+    // Linux: a thread has a priority of its own, by its thread id.
+    setPriority(Number(readlinkSync("/proc/thread-self").split("/").at(-1)), niceness);
+  } catch {
+    // Without /proc all threads are equal, which only costs time.
+  }
+}
+
+if (parentPort !== null) {
+  stepBack();
+  serve(parentPort, workerData as WorkerSetup);
+}

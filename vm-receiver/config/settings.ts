@@ -69,29 +69,40 @@ function readSettings(file: string, mustExist: boolean): string | undefined {
     if (stat.uid !== 0 && stat.uid !== process.getuid?.()) {
       throw new SettingsError(`${shown(file)}: belongs to user ${stat.uid}, wanted root or this user`);
     }
-    if ((stat.mode & 0o002) !== 0) throw new SettingsError(`${shown(file)}: anyone may write to it, wanted chmod o-w`);
-    if (stat.size > maxFileBytes) throw new SettingsError(`${shown(file)}: ${stat.size} bytes, at most ${maxFileBytes}`);
+    if ((stat.mode & 0o002) !== 0)
+      throw new SettingsError(`${shown(file)}: anyone may write to it, wanted chmod o-w`);
+    if (stat.size > maxFileBytes)
+      throw new SettingsError(`${shown(file)}: ${stat.size} bytes, at most ${maxFileBytes}`);
     return readFileSync(fd, "utf8");
   } finally {
     closeSync(fd);
   }
 }
 
-const keys = ["allow-callers", "mountpoints", "plain-directories", "services", "require-service-flag"] as const;
+const keys = [
+  "allow-callers",
+  "mountpoints",
+  "plain-directories",
+  "services",
+  "require-service-flag",
+] as const;
 type Key = (typeof keys)[number];
 
 /** The settings that `content` holds; `file` is for messages. Throws SettingsError. */
 export function parseReceiverSettings(content: string, file: string): ReceiverSettings {
   const where = shown(file);
   const values = new Map<Key, string>();
-  for (const [section, body] of Object.entries(parse(content) as Record<string, unknown>)) {
+  for (const [section, body] of Object.entries<unknown>(parse(content))) {
     if (typeof body !== "object" || body === null) {
       throw new SettingsError(`${where}: «${shown(section)}» stands outside of [receiver]`);
     }
-    if (section !== "receiver") throw new SettingsError(`${where}: unknown section [${shown(section)}], wanted [receiver]`);
+    if (section !== "receiver")
+      throw new SettingsError(`${where}: unknown section [${shown(section)}], wanted [receiver]`);
     for (const [key, value] of Object.entries(body)) {
-      if (!isKey(key)) throw new SettingsError(`${where}: unknown key «${shown(key)}», known are ${keys.join(", ")}`);
-      if (typeof value === "object") throw new SettingsError(`${where}: ${key}: found several values, wanted one line`);
+      if (!isKey(key))
+        throw new SettingsError(`${where}: unknown key «${shown(key)}», known are ${keys.join(", ")}`);
+      if (typeof value === "object")
+        throw new SettingsError(`${where}: ${key}: found several values, wanted one line`);
       values.set(key, String(value));
     }
   }
@@ -100,13 +111,18 @@ export function parseReceiverSettings(content: string, file: string): ReceiverSe
     if (text === undefined) return undefined;
     const items = text.split(",").map((item) => item.trim());
     const wrong = items.find((item) => !allowed.test(item));
-    if (wrong !== undefined) throw new SettingsError(`${where}: ${key}: found «${shown(wrong)}», wanted ${wanted}`);
+    if (wrong !== undefined)
+      throw new SettingsError(`${where}: ${key}: found «${shown(wrong)}», wanted ${wanted}`);
     return items;
   };
-  const path = /^(?!.*(?:^|\/)\.{1,2}(?:\/|$))(?:\/[^/]+)+$/u;
+  const path = /^(?!.*(?:^|\/)\.{1,2}(?:\/|$))(?:\/[^/]+)+$/su;
   const paths = "absolute paths without . and .., separated by commas";
   return {
-    allowCallers: list("allow-callers", /^[A-Za-z][A-Za-z0-9_.-]{0,31}$/, "names of qubes, separated by commas") ?? ["dom0"],
+    allowCallers: list(
+      "allow-callers",
+      /^[A-Za-z][A-Za-z0-9_.-]{0,31}$/,
+      "names of qubes, separated by commas",
+    ) ?? ["dom0"],
     mountpoints: list("mountpoints", path, paths),
     plainDirectories: list("plain-directories", path, paths) ?? [],
     services: servicesFrom(list("services", /^/, ""), where),
@@ -123,7 +139,9 @@ function servicesFrom(items: readonly string[] | undefined, where: string): read
   return items.map((item) => {
     const found = serviceNames.find((name) => name === item);
     if (found !== undefined) return found;
-    throw new SettingsError(`${where}: services: found «${shown(item)}», wanted some of ${serviceNames.join(", ")}`);
+    throw new SettingsError(
+      `${where}: services: found «${shown(item)}», wanted some of ${serviceNames.join(", ")}`,
+    );
   });
 }
 

@@ -22,7 +22,10 @@ export function isFuse(directory: Directory): boolean {
 export async function syncFileSystem(directory: Directory): Promise<void> {
   const { exitCode, problem } = await runOn(directory.fd, "sync", ["--file-system", "/proc/self/fd/0"]);
   if (exitCode === 0) return;
-  throw new RefusalError("io", `syncing the file system failed: ${problem === "" ? `status ${exitCode}` : problem}`);
+  throw new RefusalError(
+    "io",
+    `syncing the file system failed: ${problem === "" ? `status ${exitCode}` : problem}`,
+  );
 }
 
 /** Syncs an open file without holding up the heartbeat. */

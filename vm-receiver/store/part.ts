@@ -2,16 +2,25 @@
 // its first moment a record that says whose it is.
 
 import { closeSync, fsyncSync, mkdirSync } from "node:fs";
-import { type ListBuilder, listBuilder, type ListIdentity } from "../../protocol/archive/list-file.ts";
+import {
+  type ListBuilder,
+  listBuilder,
+  listHeadBytes,
+  type ListIdentity,
+} from "../../protocol/archive/list-file.ts";
 import { fileNames, manifestFile } from "../../protocol/archive/names.ts";
-import type { ChunkAddress, Digest } from "../../protocol/archive/types.ts";
+import type { ChunkAddress, Digest, SessionUid } from "../../protocol/archive/types.ts";
 import { type Directory, openDirectory, syncDirectory } from "../directory.ts";
 import { createFile, openFile, readStretch, readWhole, removeFile, writeAll } from "../files.ts";
 import { FormatError } from "../../protocol/errors.ts";
-import { listHeadBytes } from "../../protocol/archive/list-file.ts";
 import { decodePrefix, expectPrefix, prefixBytes } from "../../protocol/archive/prefix.ts";
-import type { SessionUid } from "../../protocol/archive/types.ts";
-import { decodePending, encodePending, maxPendingBytes, pendingFile, type PendingRecord } from "./pending-record.ts";
+import {
+  decodePending,
+  encodePending,
+  maxPendingBytes,
+  pendingFile,
+  type PendingRecord,
+} from "./pending-record.ts";
 import { renameNew } from "./publish.ts";
 import { removeTree } from "./remove.ts";
 import { createSpool, type Spool } from "./spool.ts";
@@ -24,9 +33,9 @@ export interface Part extends Disposable {
   readonly list: Spool;
   /** Notes a chunk that has been stored. */
   add(address: ChunkAddress, stored: Uint8Array, checksum: Digest): void;
-  createMeta(file: "header" | "manifest"): number;
+  readonly createMeta: (file: "header" | "manifest") => number;
   /** Writes count and digest behind the list's records. */
-  endList(): Digest;
+  readonly endList: () => Digest;
 }
 
 /** A new part is made under this name, with its record, before it gets its own. */
@@ -70,7 +79,8 @@ function partOf(directory: Directory, record: PendingRecord): Part {
       list.append(builder.add({ address, storedLength: stored.length, checksum }));
       written = { chunks: written.chunks + 1, bytes: written.bytes + stored.length, address };
     },
-    createMeta: (file) => createFile(directory, file === "header" ? fileNames.header : manifestFile(record.generation)),
+    createMeta: (file) =>
+      createFile(directory, file === "header" ? fileNames.header : manifestFile(record.generation), true),
     endList: () => {
       const { tail, digest } = builder.finish();
       list.append(tail);

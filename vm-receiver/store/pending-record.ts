@@ -17,7 +17,17 @@ import {
   volumeId,
   volumeSize,
 } from "../../protocol/archive/types.ts";
-import { type Codec, decode, encode, fixedBytes, oneOf, only, struct, u16, u32 } from "../../protocol/wire/codec.ts";
+import {
+  type Codec,
+  decode,
+  encode,
+  fixedBytes,
+  oneOf,
+  only,
+  struct,
+  u16,
+  u32,
+} from "../../protocol/wire/codec.ts";
 import { utf8 } from "../../protocol/wire/writer.ts";
 import type { Form, NewSession } from "./store.ts";
 

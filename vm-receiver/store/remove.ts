@@ -46,7 +46,8 @@ async function groupsOf(directory: Directory): Promise<readonly string[]> {
 function checkEntry(directory: Directory, name: string): void {
   const known = plainFiles.has(name) || isManifest(name);
   const stat = statOf(directory, name);
-  if (known ? stat?.isFile() === false : !(groupPattern.test(name) && stat?.isDirectory() !== false)) throw foreign();
+  if (known ? stat?.isFile() === false : !(groupPattern.test(name) && stat?.isDirectory() !== false))
+    throw foreign();
 }
 
 async function checkGroup(directory: Directory, group: string): Promise<void> {
@@ -78,5 +79,8 @@ async function forEachName(directory: Directory, visit: (name: string) => void):
 }
 
 function foreign(): RefusalError {
-  return new RefusalError("not-allowed", "the session's directory holds something that is not of a session: look at it by hand");
+  return new RefusalError(
+    "not-allowed",
+    "the session's directory holds something that is not of a session: look at it by hand",
+  );
 }

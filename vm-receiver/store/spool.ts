@@ -23,6 +23,7 @@ export function createSpool(directory: Directory, name: string): Spool {
   const fd = createFile(directory, name, true);
   const buffer = new Uint8Array(bufferBytes);
   let held = 0;
+  let open = true;
   const flush = (): void => {
     writeAll(fd, buffer.subarray(0, held));
     held = 0;
@@ -40,6 +41,9 @@ export function createSpool(directory: Directory, name: string): Spool {
       flush();
       await syncData(fd);
     },
-    [Symbol.dispose]: () => closeSync(fd),
+    [Symbol.dispose]: () => {
+      if (open) closeSync(fd);
+      open = false;
+    },
   };
 }

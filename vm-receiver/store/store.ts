@@ -29,7 +29,8 @@ export interface SessionWriter extends Disposable {
   /** Stores the next chunk under its address; addresses rise. `stored` may be overwritten afterwards. Throws what the
    *  system throws; then the session is good for nothing but to be discarded. */
   writeChunk(address: ChunkAddress, stored: Uint8Array, checksum: Digest): void;
-  /** Creates the session's header or manifest, empty; the caller writes and closes it. EEXIST when it has been made. */
+  /** Creates the session's header or manifest, empty, for writing and reading; the caller closes it. EEXIST when it has
+   *  been made before. */
   createMeta(file: "header" | "manifest"): number;
   /** Makes everything written so far last; false where the file system can't promise that. */
   checkpoint(): Promise<boolean>;

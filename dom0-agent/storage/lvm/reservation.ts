@@ -1,136 +1,151 @@
-// The metadata snapshot: while it is held, thin_delta can read the pool's metadata although the pool goes on. The
-// kernel has room for one; another program may hold it, and its is never released by us. What we take is written down
-// before, so that a run that was killed leaves no doubt whose it is (design section 5).
+// The metadata snapshot: while it is held, the pool's metadata can be read although the pool goes on. The kernel has
+// room for one; another program may hold it, and its is never released by us. What we take is written down before, so
+// that what a killed run leaves is recognised (design section 5).
+//
+//   1. the intent, without a root, is written and synced: this pool, this process, the pool's transaction
+//   2. reserve
+//   3. the intent is written again, with the block that is held now
+//   4. … the metadata is read …
+//   5. release, then the intent is removed
+//
+// A reservation outlives its process and even a reboot: it stands in the pool's superblock. Found held after a death
+// between 1 and 3, it is ours if it was made at the transaction that the intent names; after 3, if it is that block.
 
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { removeFile } from "../../state/atomic-file.ts";
-import { field, readRecord, writeRecord } from "../../state/record.ts";
-import { runTool } from "../../tools.ts";
+import { DamagedStateError, field, readRecord, writeRecord } from "../../state/record.ts";
 import { StorageError } from "../storage.ts";
+import { heldTransaction, type PoolDevice, poolDevice, poolStatus, sendMessage } from "./pool-device.ts";
+import { isAlive, ourIdentity, type ProcessIdentity } from "./process-identity.ts";
 
-interface Intent {
+interface Intent extends ProcessIdentity {
+  readonly vg: string;
+  readonly pool: string;
   readonly poolUuid: string;
-  readonly bootId: string;
-  readonly pid: number;
-  /** The process's start, in the kernel's ticks: a pid is handed out again. */
-  readonly startedAt: string;
-  /** The held root before we asked: `-` unless another program had one. */
-  readonly heldBefore: string;
-  /** The root that we got; empty until we have it. */
+  readonly transaction: string;
+  /** Empty until we have it. */
   readonly root: string;
 }
 
-export interface Pool {
+/** The pool, by the names that lead to it and by its uuid. */
+export interface PoolIdentity {
+  readonly vg: string;
+  readonly pool: string;
   readonly uuid: string;
-  /** Name of the device that takes the messages, `VG-POOL-tpool`. */
-  readonly device: string;
 }
 
-/** Takes the metadata snapshot; dispose of the result to let go. Throws StorageError `held` when somebody has it. */
-export async function reserveMetadata(pool: Pool, stateDirectory: string): Promise<AsyncDisposable> {
+export interface Reservation {
+  /** Lets go, and makes it known. Throws StorageError `tool`; then the next run lets go. */
+  release(): Promise<void>;
+}
+
+/** Takes the metadata snapshot. Throws StorageError `held` when somebody else has it. Any intent of ours must have been
+ *  settled before (settleLeftover). */
+export async function reserveMetadata(pool: PoolIdentity, stateDirectory: string): Promise<Reservation> {
+  const device = poolDevice(pool.vg, pool.pool);
   const path = intentPath(stateDirectory);
-  await releaseLeftover(pool, stateDirectory);
-  const heldBefore = await heldRoot(pool);
-  if (heldBefore !== "-") throw held(pool);
+  const { transaction, heldRoot } = await poolStatus(device);
+  if (heldRoot !== undefined) throw held(device, heldRoot);
   const intent: Intent = {
+    vg: pool.vg,
+    pool: pool.pool,
     poolUuid: pool.uuid,
-    bootId: bootId(),
-    pid: process.pid,
-    startedAt: startOf(process.pid) ?? "",
-    heldBefore,
+    ...ourIdentity(),
+    transaction,
     root: "",
   };
   writeRecord(path, intent);
-  const result = await runTool("dmsetup", ["message", pool.device, "0", "reserve_metadata_snap"]);
-  if (result.exitCode !== 0) {
+  const refused = await sendMessage(device, "reserve_metadata_snap");
+  if (refused !== undefined) {
     removeFile(path);
-    if (/busy/i.test(result.stderr)) throw held(pool);
-    throw new StorageError(
-      "tool",
-      `reserve the metadata of ${pool.device}: dmsetup: ${result.failure ?? result.stderr.trim()}`,
-    );
+    if (/busy/i.test(refused)) throw held(device, "unknown");
+    throw new StorageError("tool", `reserve the metadata of ${device.title}: dmsetup: ${refused}`);
   }
-  writeRecord(path, { ...intent, root: await heldRoot(pool) });
-  return {
-    [Symbol.asyncDispose]: async () => {
-      await release(pool);
-      removeFile(path);
-    },
+  const release = async (): Promise<void> => {
+    await sendRelease(device);
+    removeFile(path);
   };
+  try {
+    const { heldRoot: root } = await poolStatus(device);
+    if (root === undefined)
+      throw new StorageError("tool", `reserve the metadata of ${device.title}: it is not held`);
+    writeRecord(path, { ...intent, root });
+  } catch (error) {
+    await release();
+    throw error;
+  }
+  return { release };
 }
 
-/** Lets go of what a dead process of ours still holds, by its written intent. Anything else is left alone. */
-export async function releaseLeftover(pool: Pool, stateDirectory: string): Promise<void> {
+/**
+ * Lets go of what a dead process of ours still holds, by its written intent; anything else is left alone. `uuidOf` finds
+ * a pool's uuid by its names; without an intent nothing is asked. Throws StorageError `held` while the process lives.
+ */
+export async function settleLeftover(
+  stateDirectory: string,
+  uuidOf: (vg: string, pool: string) => Promise<string | undefined>,
+): Promise<void> {
   const path = intentPath(stateDirectory);
-  const intent = readRecord(path, (value): Intent => ({
-    poolUuid: field.text(value, "poolUuid"),
-    bootId: field.text(value, "bootId"),
-    pid: field.number(value, "pid"),
-    startedAt: field.text(value, "startedAt"),
-    heldBefore: field.text(value, "heldBefore"),
-    root: field.text(value, "root"),
-  }));
-  if (intent === undefined || intent.poolUuid !== pool.uuid) return;
-  const alive = intent.bootId === bootId() && startOf(intent.pid) === intent.startedAt;
-  if (alive && intent.pid !== process.pid) {
+  const intent = readIntent(path);
+  if (intent === undefined) return;
+  const device = poolDevice(intent.vg, intent.pool);
+  if (intent.pid !== process.pid && isAlive(intent)) {
     throw new StorageError(
       "held",
-      `the metadata of ${pool.device} is held by sparsebak, process ${intent.pid}`,
+      `the metadata of ${device.title} is held by sparsebak, process ${intent.pid}`,
     );
   }
-  // The metadata snapshot survives a reboot; the intent says that nobody else had one when we asked.
-  const root = await heldRoot(pool);
-  const isOurs = intent.root === "" ? intent.heldBefore === "-" : intent.root === root;
-  if (root !== "-" && isOurs) await release(pool);
+  const uuid = await uuidOf(intent.vg, intent.pool);
+  // The disk may come back.
+  if (uuid === undefined) return;
+  if (uuid === intent.poolUuid) {
+    const { heldRoot } = await poolStatus(device);
+    if (heldRoot !== undefined && isOurs(intent, device, heldRoot)) await sendRelease(device);
+  }
   removeFile(path);
 }
 
-async function release(pool: Pool): Promise<void> {
-  const result = await runTool("dmsetup", ["message", pool.device, "0", "release_metadata_snap"]);
-  if (result.exitCode === 0) return;
-  throw new StorageError(
-    "tool",
-    `release the metadata of ${pool.device}: dmsetup: ${result.failure ?? result.stderr.trim()}`,
-  );
+function isOurs(intent: Intent, device: PoolDevice, heldRoot: string): boolean {
+  if (intent.root !== "") return intent.root === heldRoot;
+  return heldTransaction(device, heldRoot) === intent.transaction;
 }
 
-/** The block of the metadata snapshot, `-` when there is none: field 7 of the pool's status. */
-async function heldRoot(pool: Pool): Promise<string> {
-  const result = await runTool("dmsetup", ["status", pool.device]);
-  const words = result.stdout.trim().split(/\s+/);
-  const root = words[6];
-  if (result.exitCode !== 0 || words[2] !== "thin-pool" || root === undefined || !/^(-|\d+)$/.test(root)) {
-    throw new StorageError(
-      "tool",
-      `look at ${pool.device}: dmsetup status: ${(result.failure ?? result.stderr.trim()) || result.stdout.trim()}`,
-    );
+/** An intent that is damaged proves nothing, so what is held is treated as another program's. */
+function readIntent(path: string): Intent | undefined {
+  try {
+    return readRecord(path, (value): Intent => ({
+      vg: field.text(value, "vg"),
+      pool: field.text(value, "pool"),
+      poolUuid: field.text(value, "poolUuid"),
+      bootId: field.text(value, "bootId"),
+      pid: field.number(value, "pid"),
+      startedAt: field.text(value, "startedAt"),
+      transaction: field.text(value, "transaction"),
+      root: field.text(value, "root"),
+    }));
+  } catch (error) {
+    if (error instanceof DamagedStateError) return undefined;
+    throw error;
   }
-  return root;
 }
 
-function held(pool: Pool): StorageError {
+async function sendRelease(device: PoolDevice): Promise<void> {
+  const refused = await sendMessage(device, "release_metadata_snap");
+  if (refused === undefined) return;
+  // Somebody may have let go of it by hand: then there is nothing left to do.
+  if ((await poolStatus(device)).heldRoot === undefined) return;
+  throw new StorageError("tool", `release the metadata of ${device.title}: dmsetup: ${refused}`);
+}
+
+function held(device: PoolDevice, root: string): StorageError {
   return new StorageError(
     "held",
-    `the metadata of ${pool.device} is held by another program`,
-    "wait until it has ended (another backup tool, thin_dump); sparsebak does not take it away",
+    `the metadata of ${device.title} is held by another program (metadata snapshot in block ${root})`,
+    "wait until it has ended: another backup tool, or thin_dump. If none runs, what is left of it goes with " +
+      `dmsetup message ${device.name} 0 release_metadata_snap`,
   );
 }
 
 function intentPath(stateDirectory: string): string {
   return join(stateDirectory, "reservation");
-}
-
-function bootId(): string {
-  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
-}
-
-/** When a process began, or undefined when there is none: field 22 of its stat, behind the name in parentheses. */
-function startOf(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
-  } catch {
-    return undefined;
-  }
 }

@@ -1,5 +1,5 @@
-// thin_delta's answer, read as it comes: one element a line, nothing of it kept. It counts only if it is complete, of
-// the snapshots that were asked for, and the tool ended well; half an answer must never look like "nothing more".
+// thin_delta's answer, read as it comes: one element after another, nothing of it kept. It counts only if it is complete,
+// of the snapshots that were asked for, and the tool ended well; half an answer must never look like "nothing more".
 
 import { StorageError } from "../storage.ts";
 import type { Extent } from "../storage.ts";
@@ -18,8 +18,13 @@ export interface DeltaParser {
   end(): void;
 }
 
-/** Longest line that is read: elements have a few attributes. */
-const maxLine = 4096;
+/** Longest element that is read: they have a few attributes. */
+const maxElement = 1024;
+
+const superblock = /^<superblock(?: [a-z_]+="[^"<>]*")*>$/;
+const blockSize = / data_block_size="(\d{1,9})"/;
+const diff = /^<diff left="(\d{1,9})" right="(\d{1,9})">$/;
+const stretch = /^<(different|same|left_only|right_only) begin="(\d{1,15})" length="(\d{1,15})" ?\/>$/;
 
 /** A parser of the delta between the devices `left` and `right` of a pool whose chunks have `poolChunkSize` bytes. */
 export function deltaParser(left: number, right: number, poolChunkSize: number): DeltaParser {
@@ -27,62 +32,69 @@ export function deltaParser(left: number, right: number, poolChunkSize: number):
   let state: "start" | "superblock" | "diff" | "diffDone" | "end" = "start";
   let next = 0;
 
-  const wrong = (line: string): never => {
-    throw new StorageError("tool", `read what thin_delta printed: found «${line.slice(0, 120)}» (${state})`);
+  const fail = (what: string): never => {
+    throw new StorageError("tool", `read what thin_delta printed: ${what} (in ${state})`);
   };
-  const take = (line: string): DeltaExtent | undefined => {
-    if (line === "") return undefined;
-    if (state === "start") {
-      const size = /^<superblock [^<>]*\bdata_block_size="(\d+)"[^<>]*>$/.exec(line)?.[1];
-      if (size === undefined || Number(size) * 512 !== poolChunkSize) wrong(line);
-      state = "superblock";
-    } else if (state === "superblock") {
-      const match = /^<diff left="(\d+)" right="(\d+)">$/.exec(line);
-      if (match === null || Number(match[1]) !== left || Number(match[2]) !== right) wrong(line);
-      state = "diff";
-    } else if (state === "diff" && line === "</diff>") state = "diffDone";
-    else if (state === "diffDone" && line === "</superblock>") state = "end";
-    else if (state === "diff") {
-      const match = /^<(different|same|left_only|right_only) begin="(\d{1,15})" length="(\d{1,15})"\/>$/.exec(
-        line,
-      );
-      const begin = Number(match?.[2]);
-      const length = Number(match?.[3]);
-      if (match === null || begin < next || length < 1) wrong(line);
-      next = begin + length;
-      return { kind: match?.[1] as DeltaKind, offset: begin * poolChunkSize, length: length * poolChunkSize };
-    } else wrong(line);
-    return undefined;
+  const wrong = (element: string): never => fail(`found «${element.slice(0, 120)}»`);
+
+  const takeStretch = (element: string): DeltaExtent => {
+    const [, kind, beginText, lengthText] = stretch.exec(element) ?? wrong(element);
+    const begin = Number(beginText);
+    const length = Number(lengthText);
+    if (begin < next || length < 1 || (begin + length) * poolChunkSize > Number.MAX_SAFE_INTEGER)
+      wrong(element);
+    next = begin + length;
+    return { kind: kind as DeltaKind, offset: begin * poolChunkSize, length: length * poolChunkSize };
+  };
+  const take = (element: string): DeltaExtent | undefined => {
+    switch (state) {
+      case "start": {
+        const sectors = superblock.test(element) ? blockSize.exec(element)?.[1] : wrong(element);
+        if (Number(sectors) * 512 !== poolChunkSize) {
+          fail(`found pool chunks of ${sectors ?? "no"} sectors, wanted ${poolChunkSize / 512}`);
+        }
+        state = "superblock";
+        return undefined;
+      }
+      case "superblock": {
+        const found = diff.exec(element) ?? wrong(element);
+        if (Number(found[1]) !== left || Number(found[2]) !== right) wrong(element);
+        state = "diff";
+        return undefined;
+      }
+      case "diff":
+        if (element !== "</diff>") return takeStretch(element);
+        state = "diffDone";
+        return undefined;
+      case "diffDone":
+        if (element !== "</superblock>") wrong(element);
+        state = "end";
+        return undefined;
+      case "end":
+        return wrong(element);
+    }
   };
 
   return {
     push: (untrustedText) => {
-      const lines = (rest + untrustedText).split("\n");
-      rest = lines.pop() ?? "";
-      if (rest.length > maxLine) wrong(rest);
-      return lines.flatMap((line) => take(line.trim()) ?? []);
+      const found: DeltaExtent[] = [];
+      const text = rest + untrustedText;
+      let start = 0;
+      for (;;) {
+        const end = text.indexOf(">", start);
+        const element = text.slice(start, end < 0 ? undefined : end + 1);
+        if (element.length > maxElement) wrong(element);
+        if (end < 0) break;
+        const extent = take(element.trimStart());
+        if (extent !== undefined) found.push(extent);
+        start = end + 1;
+      }
+      rest = text.slice(start);
+      return found;
     },
     end: () => {
-      if (rest.trim() !== "") take(rest.trim());
-      rest = "";
-      if (state !== "end")
-        throw new StorageError("tool", `read what thin_delta printed: it ended too early (${state})`);
+      if (rest.trim() !== "") wrong(rest);
+      if (state !== "end") fail("it ended too early");
     },
   };
-}
-
-/** Neighbouring stretches as one, all of them clamped to `size` bytes. They must rise; the source is read to its end,
- *  where it says whether it was complete. */
-export async function* clampedExtents(extents: AsyncIterable<Extent>, size: number): AsyncGenerator<Extent> {
-  let current: { offset: number; length: number } | undefined;
-  for await (const { offset, length } of extents) {
-    if (offset >= size) continue;
-    const clamped = Math.min(length, size - offset);
-    if (current !== undefined && current.offset + current.length === offset) current.length += clamped;
-    else {
-      if (current !== undefined) yield current;
-      current = { offset, length: clamped };
-    }
-  }
-  if (current !== undefined) yield current;
 }

@@ -19,7 +19,6 @@ function useTools(lab: QrexecLab): void {
 async function qrexecHarness(): Promise<TransportHarness> {
   const lab = qrexecLab({ vms: { backup: "halted" } });
   useTools(lab);
-  lab.profile("backup", `printf 'Welcome to \\033[1mbackup\\033[0m\\n'`);
   const directory = mkdtempSync(join(tmpdir(), "qrexec-transport-"));
   mkdirSync(join(directory, "notes"));
   const mark = lab.directory;
@@ -34,6 +33,7 @@ async function qrexecHarness(): Promise<TransportHarness> {
         `#!/bin/sh\nexec ${process.execPath} ${program} sparsebak.Send\n`,
       );
     },
+    loginNoise: (text) => lab.profile("backup", `printf %s '${text}'`),
     notes: join(directory, "notes"),
     mark,
     [Symbol.asyncDispose]: async () => {
@@ -93,7 +93,7 @@ test("what the exit codes of qrexec mean", async () => {
   ) => {
     await using connection = await transport.open(service, never);
     expect((await readAll(connection)).length).toBe(0);
-    return connection.ended;
+    return await connection.ended;
   };
   lab.service("backup", "sparsebak.Receive", "#!/no/such/interpreter\n");
   lab.file("backup", "/etc/qubes-rpc/sparsebak.Prune", "#!/bin/sh\n");

@@ -120,6 +120,34 @@ describe("the real ssh client", () => {
   );
 });
 
+test("what ssh is told: nothing of the destination can be an option, and each service has its own key", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "ssh-options-"));
+  try {
+    writeFileSync(join(directory, "ssh"), `#!/bin/sh\nprintf '%s\\n' "$@"\n`, { mode: 0o755 });
+    mkdirSync(join(directory, ".ssh"));
+    writeFileSync(join(directory, ".ssh/sparsebak.Prune"), "");
+    process.env["SPARSEBAK_TOOL_PATH"] = directory;
+    const told = async (service: "sparsebak.Send" | "sparsebak.Prune"): Promise<string[]> => {
+      const transport = sshTransport({ user: "backup", host: "nas", port: 2222 }, directory);
+      await using connection = await transport.open(service, never);
+      return (await readAll(connection)).toString().trimEnd().split("\n");
+    };
+    const send = await told("sparsebak.Send");
+    expect(send.slice(-7)).toEqual(["-p", "2222", "-l", "backup", "--", "nas", "sparsebak.Send"]);
+    for (const option of ["BatchMode=yes", "ClearAllForwardings=yes", "StrictHostKeyChecking=yes"]) {
+      expect(send[send.indexOf(option) - 1], option).toBe("-o");
+    }
+    expect(send.filter((each) => each.startsWith("Identit"))).toEqual([]);
+    const prune = await told("sparsebak.Prune");
+    expect(prune.filter((each) => each.startsWith("Identit"))).toEqual([
+      "IdentityFile=~/.ssh/sparsebak.Prune",
+      "IdentitiesOnly=yes",
+    ]);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+});
+
 test("destinations", () => {
   expect(parseSshDestination("ssh://user@host")).toEqual({ user: "user", host: "host", port: undefined });
   expect(parseSshDestination("ssh://b.k-1@nas.example.org:2222")).toMatchObject({

@@ -44,7 +44,8 @@ export async function sshServer(sshd: string): Promise<SshServer> {
   mkdirSync(path("bin"));
   writeFileSync(path("bin/ssh"), `#!/bin/sh\nexec /usr/bin/ssh -F ${path("config")} "$@"\n`, { mode: 0o755 });
 
-  mkdirSync("/run/sshd", { recursive: true });
+  // Where a root sshd locks itself in before a login.
+  if (process.getuid?.() === 0) mkdirSync("/run/sshd", { recursive: true });
   const server = spawn(sshd, ["-D", "-e", "-f", path("sshd_config")], {
     stdio: ["ignore", "ignore", "pipe"],
   });

@@ -4,7 +4,8 @@
 //
 // Follows ssh(1) and sshd(8): options as getopt reads them; 255 for ssh's own errors and for a command that a signal
 // killed; the command's exit code otherwise; an unknown host, or one that is off, can't be reached.
-// Does not model: keys, configuration files, anything that -o says.
+// Does not model: keys, configuration files, anything that -o says; that sshd holds the end of stdout back until stderr
+// is closed as well.
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -17,7 +17,12 @@ const fsyncFile = promisify(fsync);
 const createFlags = constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW | constants.O_WRONLY;
 
 /** Writes the session whose part lies in `volume` under `partName`, and in the end calls it `name`. */
-export function directoryWriter(volume: Directory, part: Part, partName: string, name: SessionName): SessionWriter {
+export function directoryWriter(
+  volume: Directory,
+  part: Part,
+  partName: string,
+  name: SessionName,
+): SessionWriter {
   let group: { readonly name: string; readonly directory: Directory } | undefined;
 
   const groupOf = (wanted: string): Directory => {

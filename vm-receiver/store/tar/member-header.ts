@@ -14,14 +14,22 @@ export interface MemberLook {
 /** The header of one member, a multiple of 512 bytes. */
 export async function memberHeader(name: string, size: number, look: MemberLook): Promise<Uint8Array> {
   const tar = pack();
-  const entry = tar.entry({ name, size, type: "file", mode: 0o600, uid: 0, gid: 0, mtime: new Date(look.time) });
+  const entry = tar.entry({
+    name,
+    size,
+    type: "file",
+    mode: 0o600,
+    uid: 0,
+    gid: 0,
+    mtime: new Date(look.time),
+  });
   entry.on("error", () => {}); // It is never filled; destroying it below says so.
-  const [header] = await new Promise<Uint8Array[]>((resolve, reject) => {
-    tar.once("data", (bytes: Uint8Array) => resolve([bytes.slice()]));
+  const header = await new Promise<Uint8Array>((resolve, reject) => {
+    tar.once("data", (bytes) => resolve((bytes as Uint8Array).slice()));
     tar.once("error", reject);
   });
   tar.destroy();
-  if (header === undefined || header.length !== tarBlockBytes) throw new InternalError("a tar header of another length");
+  if (header.length !== tarBlockBytes) throw new InternalError("a tar header of another length");
   return header;
 }
 
@@ -39,18 +47,19 @@ export function headerTemplate(header: Uint8Array, name: string): HeaderTemplate
   const buffer = Buffer.from(header);
   let fixed = 8 * 0x20;
   for (let i = 0; i < buffer.length; i++) {
-    const changes = i < name.length || (i >= sizeAt && i < sizeAt + 12) || (i >= checksumAt && i < checksumAt + 8);
+    const changes =
+      i < name.length || (i >= sizeAt && i < sizeAt + 12) || (i >= checksumAt && i < checksumAt + 8);
     if (!changes) fixed += buffer[i] ?? 0;
   }
   return {
     fill: (memberName, size) => {
       if (memberName.length !== name.length) throw new InternalError("a tar member's name of another length");
-      buffer.latin1Write(memberName, 0);
-      buffer.latin1Write(`${size.toString(8).padStart(11, "0")} `, sizeAt);
+      buffer.write(memberName, 0, "latin1");
+      buffer.write(`${size.toString(8).padStart(11, "0")} `, sizeAt, "latin1");
       let sum = fixed;
       for (let i = 0; i < name.length; i++) sum += buffer[i] ?? 0;
       for (let i = sizeAt; i < sizeAt + 12; i++) sum += buffer[i] ?? 0;
-      buffer.latin1Write(`${sum.toString(8).padStart(6, "0")}\0 `, checksumAt);
+      buffer.write(`${sum.toString(8).padStart(6, "0")}\0 `, checksumAt, "latin1");
       return buffer;
     },
   };

@@ -24,7 +24,10 @@ export function readTarFooter(volume: Directory, name: string): OpenTar | undefi
   const file = openFile(volume, name);
   if (file === undefined) return undefined;
   try {
-    const footer = decodeOffsetsFooter(readStretch(file, footerOffset(file.length), footerBytes), file.length);
+    const footer = decodeOffsetsFooter(
+      readStretch(file, footerOffset(file.length), footerBytes),
+      file.length,
+    );
     return { file, footer };
   } catch (error) {
     file[Symbol.dispose]();
@@ -38,7 +41,9 @@ export function tarIdentity(volume: Directory, name: string): ListIdentity | und
     const tar = readTarFooter(volume, name);
     if (tar === undefined) return undefined;
     using file = tar.file;
-    return decodeOffsetsHead(readStretch(file, tar.footer.recordsOffset - offsetsHeadBytes, offsetsHeadBytes));
+    return decodeOffsetsHead(
+      readStretch(file, tar.footer.recordsOffset - offsetsHeadBytes, offsetsHeadBytes),
+    );
   } catch (error) {
     if (error instanceof FormatError) return undefined;
     throw error;

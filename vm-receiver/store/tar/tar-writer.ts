@@ -41,21 +41,30 @@ export interface TarParts {
 }
 
 /** Writes a session in the part that was made for it. */
-export function tarWriter({ volume, part, partName, finishedName, session, look, template }: TarParts): SessionWriter {
+export function tarWriter({
+  volume,
+  part,
+  partName,
+  finishedName,
+  session,
+  look,
+  template,
+}: TarParts): SessionWriter {
   const tar = createFile(part.directory, tarPart);
   const offsets = createSpool(part.directory, offsetsPart);
   const record = new Uint8Array(offsetRecordBytes);
   let end = 0;
 
   const put = (parts: readonly Uint8Array[]): void => {
-    const length = parts.reduce((sum, each) => sum + each.length, 0);
-    let done = writevSync(tar, parts as Uint8Array[], end);
+    const written = writevSync(tar, parts, end);
     // A write that was cut short, by a full disk or a limit: go on part by part, and hear why.
+    let from = 0;
     for (const each of parts) {
-      if (done < each.length) writeAll(tar, each.subarray(done), end + lengthBefore(parts, each) + done);
-      done = Math.max(0, done - each.length);
+      const done = Math.min(Math.max(written - from, 0), each.length);
+      if (done < each.length) writeAll(tar, each.subarray(done), end + from + done);
+      from += each.length;
     }
-    end += length;
+    end += from;
   };
 
   /** Appends a file of the part as a member. */
@@ -83,7 +92,8 @@ export function tarWriter({ volume, part, partName, finishedName, session, look,
     put([builder.head]);
     offsets.flush();
     using spooled = openFile(part.directory, offsetsPart);
-    for (let at = 0; spooled !== undefined && at < spooled.length; at += copyBytes) {
+    if (spooled === undefined) throw new InternalError("a session without offsets");
+    for (let at = 0; at < spooled.length; at += copyBytes) {
       const stretch = readStretch(spooled, at, Math.min(copyBytes, spooled.length - at));
       builder.add(stretch);
       put([stretch]);
@@ -131,13 +141,4 @@ export function tarWriter({ volume, part, partName, finishedName, session, look,
     },
     [Symbol.dispose]: close,
   };
-}
-
-function lengthBefore(parts: readonly Uint8Array[], part: Uint8Array): number {
-  let before = 0;
-  for (const each of parts) {
-    if (each === part) break;
-    before += each.length;
-  }
-  return before;
 }

@@ -1,0 +1,298 @@
+// The only commit: it is made from the state that the caller knows, adds and never removes, and names only what is there.
+
+import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { chainOf, encodeHead, type Head, type HeadVolume } from "../../../protocol/archive/head.ts";
+import { encodeIndex, type VolumeIndex } from "../../../protocol/archive/index-file.ts";
+import { fileDigest } from "../../../protocol/archive/prefix.ts";
+import type { Digest, Generation } from "../../../protocol/archive/types.ts";
+import type { AgentClient } from "../../support/agent-client.ts";
+import {
+  bytesOf,
+  commit,
+  putIndex,
+  sendSession,
+  sendState,
+  type SourceSession,
+  type SourceState,
+  sourceState,
+} from "../replay.ts";
+import { archiveDirectory, randomImage, receiverSite, type ReceiverSite, sourceArchive } from "../site.ts";
+
+interface Prepared extends ReceiverSite {
+  readonly source: string;
+  readonly second: SourceState;
+  readonly session: SourceSession;
+}
+
+/** A site with one committed state; the second is there to be sent. */
+async function prepared(form: "dir" | "tar" = "dir"): Promise<Prepared> {
+  const site = receiverSite();
+  const image = randomImage(12);
+  const next = image.slice();
+  next.fill(3, 0, 300_000);
+  const source = sourceArchive(site, [image, next], form);
+  await using client = site.start();
+  await client.hello(site.mountpoint, archiveDirectory);
+  await sendState(client, source.path, 1);
+  await client.goodbye();
+  const second = sourceState(source.path, 2);
+  return { ...site, source: source.path, second, session: second.sessions[0]! };
+}
+
+const heads = (site: ReceiverSite): string[] =>
+  readdirSync(join(site.archive, "heads")).filter((name) => !name.startsWith("."));
+
+/** The second head with something changed, and what follows from that. */
+function altered(second: SourceState, change: Partial<Head>): { bytes: Uint8Array; digest: Digest } {
+  const head = { ...second.head, ...change };
+  const chain = chainOf(head.archive, head.generation, head.previousChain, head);
+  const bytes = encodeHead({ ...head, chain });
+  return { bytes, digest: fileDigest(bytes) };
+}
+
+async function tryCommit(
+  client: AgentClient,
+  second: SourceState,
+  { bytes, digest }: { bytes: Uint8Array; digest: Digest },
+  change: object = {},
+): Promise<unknown> {
+  await client.put({ kind: "head", generation: 2 as Generation }, bytes);
+  await client.send("commit", { ...second.commit, headDigest: digest, ...change });
+  const answer = await client.next();
+  return answer.type === "refused" ? answer.body.code : answer.type;
+}
+
+describe("refused, and nothing is committed:", () => {
+  const cases: Record<string, (site: Prepared, client: AgentClient) => Promise<unknown>> = {
+    "stale: another generation": async ({ second }, client) =>
+      tryCommit(client, second, altered(second, {}), { base: 0 }),
+    "stale: another digest of the base": async ({ second }, client) =>
+      tryCommit(client, second, altered(second, {}), { baseDigest: new Uint8Array(32) }),
+    "missing: a head that was never put": async ({ second }, client) => {
+      await client.send("commit", second.commit);
+      const answer = await client.next();
+      return answer.type === "refused" && answer.body.code;
+    },
+    "missing: another head than the one that was put": async ({ second }, client) =>
+      tryCommit(client, second, altered(second, {}), { headDigest: new Uint8Array(32) }),
+    "malformed: a chain that does not follow": async ({ second }, client) =>
+      tryCommit(client, second, altered(second, { previousChain: new Uint8Array(32).fill(1) as Digest })),
+    "malformed: a log that does not carry on": async ({ second }, client) =>
+      tryCommit(client, second, altered(second, { log: [new Uint8Array(8), new Uint8Array(8)] })),
+    "malformed: another archive header": async ({ second }, client) =>
+      tryCommit(client, second, altered(second, { archiveDigest: new Uint8Array(32) as Digest })),
+    "malformed: a volume that has gone": async ({ second }, client) =>
+      tryCommit(client, second, altered(second, { volumes: [] })),
+    "malformed: a volume in another directory": async ({ second }, client) =>
+      tryCommit(
+        client,
+        second,
+        altered(second, { volumes: second.head.volumes.map((each) => ({ ...each, directory: "moved" })) }),
+      ),
+    "malformed: an index with another digest": async ({ second }, client) =>
+      tryCommit(
+        client,
+        second,
+        altered(second, {
+          volumes: second.head.volumes.map((each) => ({ ...each, indexDigest: new Uint8Array(32) as Digest })),
+        }),
+      ),
+    "missing: a volume that nobody sent": async ({ second }, client) =>
+      tryCommit(
+        client,
+        second,
+        altered(second, {
+          volumes: [
+            ...second.head.volumes,
+            { ...second.head.volumes[0]!, volume: new Uint8Array(16).fill(255) as never, directory: "never" },
+          ],
+        }),
+      ),
+    "malformed: a session that has gone": async ({ second, session }, client) =>
+      commitIndex(client, second, session, (index) => ({
+        ...index,
+        containers: index.containers.slice(1),
+        sessions: index.sessions.slice(1),
+      })),
+    "malformed: a session that is another now": async ({ second, session }, client) =>
+      commitIndex(client, second, session, (index) => ({
+        ...index,
+        containers: index.containers.map((each, i) =>
+          i === 0 ? { ...each, headerDigest: new Uint8Array(32) as Digest } : each,
+        ),
+      })),
+    "malformed: a session with another list": async ({ second, session }, client) =>
+      commitIndex(client, second, session, (index) => ({
+        ...index,
+        containers: index.containers.map((each, i) =>
+          i === 1 ? { ...each, listDigest: new Uint8Array(32) as Digest } : each,
+        ),
+      })),
+  };
+
+  test.each(Object.keys(cases))("%s", async (name) => {
+    using site = await prepared();
+    await using client = site.start();
+    await client.hello(site.mountpoint, archiveDirectory);
+    await sendSession(client, site.session);
+    await putIndex(client, site.session);
+    expect(await cases[name]!(site, client)).toBe(name.split(":")[0]);
+    expect(heads(site)).toEqual(["1"]);
+    // The refusal is not the end: what is right is committed in the same call.
+    await putIndex(client, site.session);
+    await commit(client, site.second);
+    expect(heads(site).sort()).toEqual(["1", "2"]);
+    expect((await client.goodbye()).exitCode).toBe(0);
+  });
+});
+
+async function commitIndex(
+  client: AgentClient,
+  second: SourceState,
+  session: SourceSession,
+  change: (index: VolumeIndex) => VolumeIndex,
+): Promise<unknown> {
+  const bytes = encodeIndex(change(session.index));
+  const { volume } = session.of;
+  await client.put({ kind: "index", volume, generation: 2 as Generation }, bytes);
+  const volumes: readonly HeadVolume[] = second.head.volumes.map((each) => ({
+    ...each,
+    indexDigest: fileDigest(bytes),
+  }));
+  return tryCommit(client, second, altered(second, { volumes }));
+}
+
+describe.each(["dir", "tar"] as const)("a session that is not all there (%s)", (form) => {
+  const damage: Record<string, readonly [string, (session: string) => void]> = {
+    "is gone": ["missing", (session) => rmSync(session, { recursive: true })],
+    "has lost its manifest's end": [
+      "corrupt",
+      (session) => truncateSync(form === "dir" ? join(session, "manifest.2") : session, form === "dir" ? 200 : 8192),
+    ],
+  };
+  test.each(Object.keys(damage))("%s", async (name) => {
+    using site = await prepared(form);
+    await using client = site.start();
+    await client.hello(site.mountpoint, archiveDirectory);
+    await sendSession(client, site.session);
+    await putIndex(client, site.session);
+    const [code, break_] = damage[name]!;
+    break_(join(site.archive, "work", site.session.begin.name + (form === "tar" ? ".tar" : "")));
+    const answer = await tryCommit(client, site.second, altered(site.second, {}));
+    expect(form === "tar" ? ["missing", "corrupt"] : [code]).toContain(answer);
+    expect(heads(site)).toEqual(["1"]);
+  });
+});
+
+test("a session that was finished in one call can be committed in the next", async () => {
+  using site = await prepared();
+  {
+    await using client = site.start();
+    await client.hello(site.mountpoint, archiveDirectory);
+    await sendSession(client, site.session);
+    client.end();
+    expect((await client.ended).exitCode).toBe(1);
+  }
+  await using client = site.start();
+  await client.hello(site.mountpoint, archiveDirectory);
+  expect(await client.listPending()).toMatchObject([
+    { directory: "work", finished: true, session: site.session.container.uid },
+  ]);
+  await putIndex(client, site.session);
+  expect(await commit(client, site.second)).toMatchObject({ generation: 2 });
+  expect(await client.listPending()).toEqual([]);
+});
+
+test("the index of an attempt that was not committed gives way to the next one", async () => {
+  using site = await prepared();
+  await using client = site.start();
+  await client.hello(site.mountpoint, archiveDirectory);
+  await sendSession(client, site.session);
+  writeFileSync(join(site.archive, "work", "index.2"), "left over");
+  await putIndex(client, site.session);
+  await commit(client, site.second);
+  expect(bytesOf(join(site.archive, "work", "index.2"))).toEqual(site.session.indexBytes);
+});
+
+test("a head that was half written is no head, and one that is damaged is said to be", async () => {
+  using site = await prepared();
+  writeFileSync(join(site.archive, "heads", ".tmp-head"), bytesOf(join(site.source, "heads", "2")).subarray(0, 90));
+  {
+    await using client = site.start();
+    expect(await client.hello(site.mountpoint, archiveDirectory)).toMatchObject({ generation: 1 });
+  }
+  writeFileSync(join(site.archive, "heads", "2"), bytesOf(join(site.source, "heads", "2")).subarray(0, 90));
+  for (const service of ["sparsebak.Send", "sparsebak.Receive"] as const) {
+    await using client = site.start(service);
+    await client.send("agentHello", {
+      service,
+      mountpoint: site.mountpoint,
+      directory: archiveDirectory,
+      archive: site.second.head.archive,
+    });
+    const answer = await client.next();
+    expect(answer).toMatchObject({ type: "refused", body: { code: "corrupt" } });
+    expect((answer.body as { reason: string }).reason).toContain("head");
+  }
+});
+
+test("heads that are gone are not taken for a new archive", async () => {
+  using site = await prepared();
+  rmSync(join(site.archive, "heads"), { recursive: true });
+  await using client = site.start();
+  await client.send("agentHello", {
+    service: "sparsebak.Send",
+    mountpoint: site.mountpoint,
+    directory: archiveDirectory,
+    archive: site.second.head.archive,
+  });
+  expect(await client.next()).toMatchObject({ type: "refused", body: { code: "corrupt" } });
+  expect(existsSync(join(site.archive, "work", "index.1"))).toBe(true);
+});
+
+describe("a first archive that was never committed", () => {
+  test("gives way to another one, and what is somebody's own stays", async () => {
+    using site = receiverSite();
+    const image = randomImage(8);
+    const source = sourceArchive(site, [image]);
+    const state = sourceState(source.path, 1);
+    {
+      await using client = site.start();
+      await client.hello(site.mountpoint, archiveDirectory);
+      await client.put({ kind: "archive" }, bytesOf(join(source.path, "archive")));
+      await sendSession(client, state.sessions[0]!);
+      await putIndex(client, state.sessions[0]!);
+    }
+    execFileSync("mkdir", ["-p", join(site.archive, "Photos")]);
+    writeFileSync(join(site.archive, "Photos", "cat.jpg"), "cat");
+    rmSync(source.path, { recursive: true });
+    const other = sourceArchive(site, [image]);
+    await using client = site.start();
+    expect(await client.hello(site.mountpoint, archiveDirectory)).toMatchObject({ generation: 0 });
+    await sendState(client, other.path, 1);
+    expect((await client.goodbye()).exitCode).toBe(0);
+    expect(readdirSync(join(site.archive, "Photos"))).toEqual(["cat.jpg"]);
+    execFileSync("diff", ["-r", "-x", "lock", "-x", "README.txt", "-x", "Photos", other.path, site.archive]);
+  });
+
+  test("goes on where it is the same archive", async () => {
+    using site = receiverSite();
+    const source = sourceArchive(site, [randomImage(8)]);
+    const state = sourceState(source.path, 1);
+    {
+      await using client = site.start();
+      await client.hello(site.mountpoint, archiveDirectory);
+      await client.put({ kind: "archive" }, bytesOf(join(source.path, "archive")));
+      await sendSession(client, state.sessions[0]!);
+    }
+    await using client = site.start();
+    await client.hello(site.mountpoint, archiveDirectory);
+    await client.put({ kind: "archive" }, bytesOf(join(source.path, "archive")));
+    await putIndex(client, state.sessions[0]!);
+    await commit(client, state);
+    expect(await client.listPending()).toEqual([]);
+  });
+});

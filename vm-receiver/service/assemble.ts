@@ -1,0 +1,92 @@
+// sparsebak.Assemble: builds an image in this VM. The place it goes to is opened below the mountpoint, component by
+// component, like everything else.
+
+import { fstatSync } from "node:fs";
+import { fileNames } from "../../protocol/archive/names.ts";
+import { FormatError } from "../../protocol/errors.ts";
+import type { Assemble, Assembled, Refusal } from "../../protocol/wire/messages.ts";
+import { AssembleError, type AssembleErrorCode, assembleVolume } from "../assemble/assemble.ts";
+import { type Directory, ensureDirectory, openBelow } from "../directory.ts";
+import { RefusalError } from "../errors.ts";
+import { type Archive, containerOfUid } from "../store/archive.ts";
+import type { Destination } from "./destination.ts";
+
+export interface AssembleWatch {
+  readonly signal: AbortSignal;
+  readonly onProgress: (bytes: number, chunks: number) => void;
+}
+
+/** Builds the image of a session. RefusalError. */
+export async function assemble(
+  destination: Destination,
+  asked: Assemble,
+  watch: AssembleWatch,
+): Promise<Assembled> {
+  const { archive } = destination;
+  const volume = archive?.volume(asked.volume);
+  if (archive === undefined || volume === undefined)
+    throw new RefusalError("missing", "there is no such volume");
+  const container = containerOfUid(archive.containers(volume), asked.session);
+  if (container === undefined) throw new RefusalError("missing", "the volume has no such session");
+  const place = placeOf(destination, archive, asked, `${volume.directory}.${container.name}.img`);
+  using directory = place.directory;
+  try {
+    const { imageDigest, size } = await assembleVolume({
+      archivePath: `/proc/self/fd/${archive.root.fd}`,
+      volumeDirectory: volume.directory,
+      session: asked.session,
+      output: { kind: "file", path: directory.at(place.name), replace: asked.replace },
+      signal: watch.signal,
+      onProgress: ({ bytes, chunks }) => watch.onProgress(bytes, chunks),
+    });
+    return { imageDigest, size };
+  } catch (error) {
+    throw refusalFrom(error);
+  }
+}
+
+function placeOf(
+  { mountpoint }: Destination,
+  archive: Archive,
+  { saveTo }: Assemble,
+  usual: string,
+): { readonly directory: Directory; readonly name: string } {
+  if (saveTo === "") return { directory: ensureDirectory(archive.root, fileNames.assembled), name: usual };
+  const parts = saveTo.split("/");
+  const name = parts.pop() ?? "";
+  const root = fstatSync(archive.root.fd);
+  const outside = (directory: Directory): void => {
+    const { dev, ino } = fstatSync(directory.fd);
+    if (dev !== root.dev || ino !== root.ino) return;
+    throw new RefusalError(
+      "not-allowed",
+      "an image can't be put among the files of the archive: name no place, or another",
+    );
+  };
+  const directory = openBelow(mountpoint.directory, parts.join("/"), true, outside);
+  if (directory === undefined) throw new RefusalError("missing", "the directory for the image is not there");
+  return { directory, name };
+}
+
+const refusals: Partial<Record<AssembleErrorCode, Refusal>> = {
+  "no-archive": "missing",
+  "no-volume": "missing",
+  "no-such-session": "missing",
+  sealed: "unsupported",
+  "newer-format": "unsupported",
+  exists: "exists",
+  "bad-output": "not-allowed",
+  "no-space": "no-space",
+  "too-large": "unsupported",
+  io: "io",
+  stopped: "stopped",
+  internal: "internal",
+};
+
+function refusalFrom(error: unknown): unknown {
+  if (error instanceof FormatError) return new RefusalError("corrupt", error.message, { cause: error });
+  // Every code that is not listed says that the archive is not what it was when it was written.
+  if (error instanceof AssembleError)
+    return new RefusalError(refusals[error.code] ?? "corrupt", error.message, { cause: error });
+  return error;
+}

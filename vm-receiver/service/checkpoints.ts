@@ -1,0 +1,47 @@
+// Syncing in mid-session: after every 512 MiB what has been stored is made to last, while more comes in. What was complete
+// when the sync began is then reported, so that an interrupted session has to repeat no more than that.
+
+import type { Checkpoint } from "../../protocol/wire/messages.ts";
+import type { SessionWriter } from "../store/store.ts";
+
+export const checkpointBytes: number = 512 * 1024 * 1024;
+
+export interface Checkpoints {
+  /** Call after each chunk. */
+  note(): void;
+  /** Starts no more of them, and waits for the one that is going on. */
+  settle(): Promise<void>;
+}
+
+/** `report` is called for each, `failed` when a sync fails: then data may be lost, and the session is too. */
+export function checkpoints(
+  writer: SessionWriter,
+  report: (reached: Checkpoint) => void,
+  failed: (error: unknown) => void,
+  every: number = checkpointBytes,
+): Checkpoints {
+  let due = every;
+  let running: Promise<void> | undefined;
+  let over = false;
+
+  const run = async (): Promise<void> => {
+    const { chunks, address } = writer.written;
+    try {
+      if ((await writer.checkpoint()) && !over) report({ chunks, address });
+    } catch (error) {
+      failed(error);
+    }
+    running = undefined;
+  };
+  return {
+    note: () => {
+      if (writer.written.bytes < due || running !== undefined || over) return;
+      due = writer.written.bytes + every;
+      running = run();
+    },
+    settle: async () => {
+      over = true;
+      await running;
+    },
+  };
+}

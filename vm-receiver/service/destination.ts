@@ -1,0 +1,121 @@
+// From the hello's mountpoint and directory to an open archive: settings, mount, directories, lock, in this order, so that
+// nothing is made or locked where nothing is allowed.
+
+import { closeSync, linkSync } from "node:fs";
+import {
+  type AgentHello,
+  capabilities,
+  type ReceiverHello,
+  type Service,
+} from "../../protocol/wire/messages.ts";
+import type { ArchiveUuid, Digest, Generation } from "../../protocol/archive/types.ts";
+import { lockArchive } from "../archive-lock.ts";
+import type { ReceiverSettings } from "../config/settings.ts";
+import { type Directory, openBelow } from "../directory.ts";
+import { RefusalError, unless } from "../errors.ts";
+import { createFile, removeFile, statOf } from "../files.ts";
+import { mountIdOf } from "../mount-table.ts";
+import { type Mountpoint, openMountpoint } from "../mountpoint.ts";
+import { shown } from "../sanitize.ts";
+import { type Archive, openArchive } from "../store/archive.ts";
+import { writeReadme } from "../store/readme.ts";
+
+export interface Destination extends Disposable {
+  readonly mountpoint: Mountpoint;
+  /** undefined where its directory is not there, and this service makes none. */
+  readonly archive: Archive | undefined;
+  readonly hello: ReceiverHello;
+}
+
+/** What a service does to the archive's directory. */
+const powers: Readonly<
+  Record<Service, { readonly writes: boolean; readonly makes: boolean; readonly locks: boolean }>
+> = {
+  "sparsebak.Send": { writes: true, makes: true, locks: true },
+  "sparsebak.Prune": { writes: true, makes: false, locks: true },
+  "sparsebak.Receive": { writes: false, makes: false, locks: false },
+  "sparsebak.Assemble": { writes: true, makes: false, locks: false },
+};
+
+/** Opens what the hello names. Throws RefusalError; then nothing stays open or locked. */
+export async function openDestination(hello: AgentHello, settings: ReceiverSettings): Promise<Destination> {
+  const { writes, makes, locks } = powers[hello.service];
+  const plain = settings.plainDirectories.includes(hello.mountpoint);
+  if (!plain && settings.mountpoints !== undefined && !settings.mountpoints.includes(hello.mountpoint)) {
+    throw new RefusalError(
+      "not-allowed",
+      `the receiver's settings don't allow the mountpoint ${shown(hello.mountpoint)}`,
+    );
+  }
+  const opened: Disposable[] = [];
+  const keep = <T extends Disposable>(each: T): T => {
+    opened.push(each);
+    return each;
+  };
+  const close = (): void => {
+    for (const each of opened.splice(0).reverse()) each[Symbol.dispose]();
+  };
+  try {
+    const mountpoint = keep(openMountpoint(hello.mountpoint, plain));
+    if (writes) mountpoint.checkWritable();
+    const root = openBelow(mountpoint.directory, hello.directory, makes);
+    if (root === undefined) {
+      const nothing = helloOf(mountpoint, undefined, 0);
+      return { mountpoint, archive: undefined, hello: nothing, [Symbol.dispose]: close };
+    }
+    keep(root);
+    if (mountIdOf(root.fd) !== mountIdOf(mountpoint.directory.fd)) {
+      throw new RefusalError(
+        "not-mounted",
+        `another file system is mounted between ${shown(hello.mountpoint)} and the archive`,
+      );
+    }
+    if (locks) keep(await lockArchive(root));
+    const archive = openArchive(root);
+    if (writes && archive.current !== undefined && archive.header() === undefined) {
+      throw new RefusalError(
+        "corrupt",
+        "the archive header is missing: copy one back from a volume's directory",
+      );
+    }
+    if (makes && archive.current !== undefined) writeReadme(root);
+    const can = makes ? probe(root) : 0;
+    return { mountpoint, archive, hello: helloOf(mountpoint, archive, can), [Symbol.dispose]: close };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+function helloOf(mountpoint: Mountpoint, archive: Archive | undefined, can: number): ReceiverHello {
+  const current = archive?.current;
+  return {
+    capabilities: can,
+    archive: current?.head.archive ?? (new Uint8Array(16) as ArchiveUuid),
+    generation: current?.head.generation ?? (0 as Generation),
+    headDigest: current?.digest ?? (new Uint8Array(32) as Digest),
+    ...mountpoint.space(),
+  };
+}
+
+const probeName = ".tmp-probe";
+const probeLink = ".tmp-probe-link";
+
+/** Tries out what the file system can do: hard links, and names that differ in case only. */
+function probe(root: Directory): number {
+  const remove = (): void => {
+    removeFile(root, probeName);
+    removeFile(root, probeLink);
+  };
+  remove();
+  try {
+    closeSync(createFile(root, probeName));
+    const caseSensitive = statOf(root, probeName.toUpperCase()) === undefined;
+    const codes = ["EPERM", "EOPNOTSUPP", "ENOTSUP", "ENOSYS", "EMLINK", "EINVAL", "EACCES"];
+    unless(codes, () => linkSync(root.at(probeName), root.at(probeLink)));
+    const hardLinks = statOf(root, probeLink) !== undefined;
+    return (hardLinks ? capabilities.hardLinks : 0) | (caseSensitive ? capabilities.caseSensitive : 0);
+  } finally {
+    remove();
+  }
+}

@@ -1,0 +1,109 @@
+// What each request does, apart from the dialogue around it. One object a connection; it holds the destination, and with
+// it the archive's lock, from the hello to the end.
+
+import type { SessionUid } from "../../protocol/archive/types.ts";
+import { toHex } from "../../protocol/bytes.ts";
+import { InternalError } from "../../protocol/errors.ts";
+import type {
+  AgentHello,
+  Assemble,
+  Assembled,
+  BeginSession,
+  Commit,
+  Committed,
+  Discard,
+  MetaName,
+  Pending,
+  Put,
+  ReceiverHello,
+  Service,
+} from "../../protocol/wire/messages.ts";
+import type { ReceiverSettings } from "../config/settings.ts";
+import { RefusalError } from "../errors.ts";
+import type { StoredFile } from "../files.ts";
+import type { Archive } from "../store/archive.ts";
+import { allLeftovers, discardSession } from "../store/leftovers.ts";
+import { assemble, type AssembleWatch } from "./assemble.ts";
+import { commit } from "./commit.ts";
+import { type Destination, openDestination } from "./destination.ts";
+import { type FileUpload, putFile, type WriterMemory } from "./put-file.ts";
+import { openMeta } from "./read-meta.ts";
+import { beginSession, type ReceivedSession } from "./receive-session.ts";
+
+export interface Requests extends Disposable {
+  hello(asked: AgentHello): Promise<ReceiverHello>;
+  /** Throws RefusalError `not-mounted` where the mountpoint is no longer what was opened; nothing before the hello. */
+  checkMount(): void;
+  /** True when the file system is out of inodes, and not of bytes. */
+  outOfInodes(): boolean;
+  open(name: MetaName): StoredFile;
+  pending(): Generator<Pending, void, void>;
+  discard(asked: Discard): Promise<void>;
+  put(announced: Put): FileUpload;
+  begin(asked: BeginSession): Promise<ReceivedSession>;
+  commit(asked: Commit): Promise<Committed>;
+  assemble(asked: Assemble, watch: AssembleWatch): Promise<Assembled>;
+}
+
+/** A leftover that does not say whose it is has this uid on the wire. */
+const unknownSession = new Uint8Array(16) as SessionUid;
+
+/** The requests of one connection. All throw RefusalError for what is refused. */
+export function requests(service: Service, settings: ReceiverSettings): Requests {
+  let destination: Destination | undefined;
+  const memory: WriterMemory = { begun: new Map(), headPut: undefined };
+
+  const there = (): Destination => {
+    if (destination === undefined) throw new InternalError("a request before the hello");
+    return destination;
+  };
+  const writable = (): Archive => {
+    if (service !== "sparsebak.Send")
+      throw new RefusalError("unsupported", `${service} can't do that in this version`);
+    const { archive } = there();
+    if (archive === undefined) throw new InternalError("sparsebak.Send without a directory");
+    return archive;
+  };
+
+  return {
+    hello: async (asked) => {
+      if (asked.service !== service) {
+        throw new RefusalError("not-allowed", `this is ${service}, and the hello is for ${asked.service}`);
+      }
+      destination = await openDestination(asked, settings);
+      return destination.hello;
+    },
+    checkMount: () => destination?.mountpoint.check(),
+    outOfInodes: () => {
+      const space = destination?.mountpoint.space();
+      return space !== undefined && space.totalInodes > 0 && space.freeInodes === 0;
+    },
+    open: (name) => openMeta(there().archive, name),
+    pending: function* () {
+      for (const { directory, name, form, finished, identity } of allLeftovers(writable())) {
+        yield { directory, name, form, finished, session: identity?.session ?? unknownSession };
+      }
+    },
+    discard: async ({ directory, session }) => {
+      const uid = session.some((byte) => byte !== 0) ? session : undefined;
+      const found = await discardSession(writable(), directory, uid);
+      if (found === 0) throw new RefusalError("missing", "there is no uncommitted session of that uid");
+    },
+    put: (announced) => putFile(writable(), memory, announced),
+    begin: async (asked) => {
+      const session = await beginSession(writable(), asked);
+      memory.begun.set(toHex(asked.volume), asked.directory);
+      return session;
+    },
+    commit: async (asked) => {
+      const archive = writable();
+      const { head, digest } = await commit(archive, memory, asked, () => there().mountpoint.check());
+      return { generation: head.generation, headDigest: digest };
+    },
+    assemble: (asked, watch) => assemble(there(), asked, watch),
+    [Symbol.dispose]: () => {
+      destination?.[Symbol.dispose]();
+      destination = undefined;
+    },
+  };
+}

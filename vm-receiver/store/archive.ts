@@ -1,0 +1,152 @@
+// The archive as it lies below its directory: which head is current, and what is where according to it. Heads and
+// indexes are checked by their digests; whether dom0 made them only dom0 can tell.
+
+import { type ArchiveHeader, decodeArchiveHeader } from "../../protocol/archive/archive-header.ts";
+import { decodeHead, type Head, type HeadVolume, maxHeadBytes } from "../../protocol/archive/head.ts";
+import { type Container, maxIndexBytes } from "../../protocol/archive/index-file.ts";
+import { fileNames, indexFile, parseGeneration } from "../../protocol/archive/names.ts";
+import { fileDigest } from "../../protocol/archive/prefix.ts";
+import type { ArchiveUuid, Digest, Generation, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
+import { equalBytes, toHex } from "../../protocol/bytes.ts";
+import { FormatError } from "../../protocol/errors.ts";
+import { type Directory, namesIn, openIfThere } from "../directory.ts";
+import { RefusalError } from "../errors.ts";
+import { readWhole } from "../files.ts";
+import { containersOf } from "./containers.ts";
+
+/** Bytes of the largest `archive` file. */
+export const maxArchiveHeaderBytes = 4096;
+
+/** A head and the digest that its file ends with. */
+export interface CurrentHead {
+  readonly head: Head;
+  readonly digest: Digest;
+}
+
+export interface Archive extends Disposable {
+  readonly root: Directory;
+  /** The newest head; undefined where nothing has been committed yet. */
+  readonly current: CurrentHead | undefined;
+  /** 0 before the first commit. */
+  readonly generation: Generation;
+  /** Takes a head that has just been committed for the current one. */
+  advance(to: CurrentHead): void;
+  /** `archive`, its bytes and what they say; undefined where it is not there. RefusalError `corrupt`. */
+  header(): { readonly bytes: Uint8Array; readonly header: ArchiveHeader } | undefined;
+  /** Where the current head has a volume. */
+  volume(id: VolumeId): HeadVolume | undefined;
+  volumeIn(directory: string): HeadVolume | undefined;
+  /** The sessions that a volume's index, as of the current head, names. RefusalError `corrupt`. */
+  containers(volume: HeadVolume): readonly Container[];
+}
+
+/** Opens the archive in `root`, which it then owns. RefusalError `corrupt` when the newest head can't be read. */
+export function openArchive(root: Directory): Archive {
+  let current = newestHead(root);
+  let byId = volumesOf(current);
+  let known: { readonly of: HeadVolume; readonly containers: readonly Container[] } | undefined;
+  return {
+    root,
+    get current() {
+      return current;
+    },
+    get generation() {
+      return current?.head.generation ?? (0 as Generation);
+    },
+    advance: (to) => {
+      current = to;
+      byId = volumesOf(to);
+      known = undefined;
+    },
+    header: () => readArchiveHeader(root, current?.head.archive),
+    volume: (id) => byId.get(toHex(id)),
+    volumeIn: (directory) => {
+      const wanted = directory.toLowerCase();
+      return current?.head.volumes.find((each) => each.directory.toLowerCase() === wanted);
+    },
+    containers: (volume) => {
+      if (known?.of !== volume)
+        known = { of: volume, containers: readContainers(root, volume, current?.head.archive) };
+      return known.containers;
+    },
+    [Symbol.dispose]: () => root[Symbol.dispose](),
+  };
+}
+
+function volumesOf(current: CurrentHead | undefined): ReadonlyMap<string, HeadVolume> {
+  return new Map((current?.head.volumes ?? []).map((each) => [toHex(each.volume), each]));
+}
+
+function newestHead(root: Directory): CurrentHead | undefined {
+  using heads = openIfThere(root, fileNames.heads);
+  let newest = 0;
+  for (const name of heads === undefined ? [] : namesIn(heads))
+    newest = Math.max(newest, parseGeneration(name) ?? 0);
+  if (heads === undefined || newest === 0) {
+    if (readWhole(root, fileNames.readme, maxReadmeBytes) === undefined) return undefined;
+    throw new RefusalError(
+      "corrupt",
+      "there was an archive here, as README.txt says, but its heads are gone",
+    );
+  }
+  const bytes = corruptUnless("the newest head", () => readWhole(heads, String(newest), maxHeadBytes));
+  if (bytes === undefined)
+    throw new RefusalError("corrupt", "the newest head has gone while it was being read");
+  const head = corruptUnless("the newest head", () =>
+    decodeHead(bytes, { generation: newest as Generation }),
+  );
+  return { head, digest: fileDigest(bytes) };
+}
+
+const maxReadmeBytes = 1024 * 1024;
+
+function readArchiveHeader(
+  root: Directory,
+  archive: ArchiveUuid | undefined,
+): { readonly bytes: Uint8Array; readonly header: ArchiveHeader } | undefined {
+  return corruptUnless("the archive header", () => {
+    const bytes = readWhole(root, fileNames.archive, maxArchiveHeaderBytes);
+    if (bytes === undefined) return undefined;
+    const header = decodeArchiveHeader(bytes);
+    if (archive !== undefined && !equalBytes(header.uuid, archive)) {
+      throw new FormatError("bad-value", "it belongs to another archive than the newest head");
+    }
+    return { bytes, header };
+  });
+}
+
+function readContainers(
+  root: Directory,
+  volume: HeadVolume,
+  archive: ArchiveUuid | undefined,
+): readonly Container[] {
+  using directory = openIfThere(root, volume.directory);
+  const name = indexFile(volume.indexGeneration);
+  return corruptUnless("the index of a volume", () => {
+    const bytes = directory && readWhole(directory, name, maxIndexBytes);
+    if (bytes === undefined) throw new FormatError("truncated", `${name} is not there`);
+    if (!equalBytes(fileDigest(bytes), volume.indexDigest)) {
+      throw new FormatError("bad-digest", `${name} is not the one that the head names`);
+    }
+    return containersOf(bytes, {
+      volume: volume.volume,
+      generation: volume.indexGeneration,
+      ...(archive === undefined ? {} : { archive }),
+    });
+  });
+}
+
+/** Runs a reader; what it refuses is damage: RefusalError `corrupt`, which names the kind of file. */
+export function corruptUnless<T>(what: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    throw new RefusalError("corrupt", `${what} is damaged: ${error.message}`, { cause: error });
+  }
+}
+
+/** The container of a session among others. */
+export function containerOfUid(containers: readonly Container[], uid: SessionUid): Container | undefined {
+  return containers.find((each) => equalBytes(each.uid, uid));
+}

@@ -1,0 +1,64 @@
+// README.txt of every archive: what this is and how to get data out of it when nothing else is at hand. It is written
+// after the first commit, so it also says that there was one.
+
+import { closeSync, fsyncSync } from "node:fs";
+import { fileNames } from "../../protocol/archive/names.ts";
+import { utf8 } from "../../protocol/wire/writer.ts";
+import type { Directory } from "../directory.ts";
+import { createFile, removeFile, statOf, writeAll } from "../files.ts";
+import { publishFile } from "./publish.ts";
+
+const temporary = ".tmp-readme";
+
+/** Writes README.txt where it is not there. */
+export function writeReadme(root: Directory): void {
+  if (statOf(root, fileNames.readme) !== undefined) return;
+  removeFile(root, temporary);
+  const fd = createFile(root, temporary);
+  try {
+    writeAll(fd, utf8(text));
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+  publishFile(root, temporary, root, fileNames.readme);
+}
+
+const text = `This directory is an archive of disk images, made by sparsebak.
+
+To restore, use sparsebak in dom0, or, with nothing but this directory:
+
+    spbk-assemble PATH-TO-VOLUME -o disk.img
+
+What is here
+
+    archive         format, identity and chunk size of the archive
+    heads/N         the states of the archive; the highest number counts
+    VOLUME/         one directory for each volume
+      index.N       its sessions, as of head N; the one that the head names counts
+      S_DATE-TIME/  one session: the chunks that were written to the archive at that time (UTC)
+        manifest.N  what the volume looked like, as differences from the session before
+        list        every chunk stored here, with its length and SHA-256
+        header      time, size and identity of the session
+        000000000/x0000000000000000 ...   the chunks
+      S_DATE-TIME.tar   the same as one tar; GNU tar lists and extracts it
+
+Files and directories that end in .part or begin with .tmp belong to a run that was cut short; the next one removes them.
+Remove nothing else by hand: a session needs the chunks of the sessions before it.
+
+Without any of our programs
+
+In an archive that is not sealed, each chunk file is a Zstandard frame (RFC 8878) of one piece of the disk, and its name is
+the piece's offset in bytes, in hexadecimal, behind an x. What no file covers is zero. So the oldest session alone gives
+a whole image:
+
+    for f in S_20260101-000000/*/x*; do
+        zstd -dc "$f" | dd of=disk.img bs=64K oflag=seek_bytes conv=notrunc seek=$((16#$(basename "$f" | tail -c 17)))
+    done
+
+and each later one, in the order of time, is laid over it in the same way. That leaves out what only the manifests know:
+pieces that became zero again, pieces that equal another one and were not stored twice, and the size of the volume. The
+format of every file is described in docs/archive-format.md of the source.
+
+The chunks of a sealed archive can be read only with its key.
+`;
