@@ -258,8 +258,9 @@ async function openSource(context: Context, source: Source): Promise<OpenVolume>
 
 function consistencyOf(source: Source, committed: boolean): Consistency {
   if (source.snapshot === undefined) return "file";
-  if (!source.state.running) return "clean";
-  return committed ? "committed" : "crash";
+  // Also where the clean volume was asked for: with revisions_to_keep=-1 the VM writes to that one.
+  if (source.state.running) return "crash";
+  return committed ? "committed" : "clean";
 }
 
 /** The run's session name, or the next second whose name the volume has not had: two in one second, or a clock that

@@ -1,4 +1,4 @@
-// Killed with SIGKILL at every single thing that they do to the outside: the agent, and the receiver. After each, the
+// Killed with SIGKILL at what they do to the outside, thing by thing: the agent, and the receiver. After each, the
 // next run succeeds, every session assembles to what the volume was, and nothing unfinished is left (design section 5).
 
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -7,13 +7,18 @@ import { describe, expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
 import { leftovers, makeSite, sha256Of, type Site } from "../support/site.ts";
 
+/** Every so many-th step, from a random one on; 1 takes them all, which is many minutes. */
+const stride = Number(process.env["SPARSEBAK_KILL_STRIDE"] ?? 5);
+const from = 1 + Math.floor(Math.random() * stride);
 const mib = 1024 * 1024;
 const volume = "work.img";
 const size = 8 * mib;
 
 /** A site with one session, and its state and archive put aside, to begin again from for each kill. */
-async function preparedSite(): Promise<{ site: Site; first: string; readonly reset: () => void }> {
-  const site = await makeSite({ volumes: [volume], driveBytes: 128 * mib });
+async function preparedSite(
+  options: { readonly local?: boolean } = {},
+): Promise<{ site: Site; first: string; readonly reset: () => void }> {
+  const site = await makeSite({ volumes: [volume], driveBytes: 128 * mib, ...options });
   makeImage(site.image(volume), { size, dataBytes: 2 * mib, seed: 3 });
   const first = sha256Of(site.image(volume));
   expect(await site.sparsebak(["-u", "send"])).toMatchObject({ code: 0 });
@@ -60,45 +65,55 @@ describe.each([
   ["directory", []],
   ["tar", ["--tarfile"]],
 ] as const)("a send into a %s", (form, options) => {
-  test(`the agent killed at every step (${form})`, { timeout: 900_000 }, async () => {
-    const { site, first, reset } = await preparedSite();
-    await using _site = site;
-    const count = join(site.directory, "count");
-    expect(await site.sparsebak(["-u", "send", ...options], { countInto: count })).toMatchObject({ code: 0 });
-    const steps = Number(readFileSync(count, "utf8"));
-    expect(steps).toBeGreaterThan(30);
-    for (let n = 1; n <= steps; n++) {
-      reset();
-      const killed = await site.sparsebak(["-u", "send", ...options], { killAt: n });
-      expect(killed.signal, `step ${n}: ${killed.stderr}`).toBe("SIGKILL");
-      await afterKill(site, first, `agent killed at step ${n} of ${steps}`);
-    }
-  });
+  test(
+    `the agent killed at every ${stride}th step from ${from} on (${form})`,
+    { timeout: 900_000 },
+    async () => {
+      const { site, first, reset } = await preparedSite({ local: true });
+      await using _site = site;
+      const count = join(site.directory, "count");
+      expect(await site.sparsebak(["-u", "send", ...options], { countInto: count })).toMatchObject({
+        code: 0,
+      });
+      const steps = Number(readFileSync(count, "utf8"));
+      expect(steps).toBeGreaterThan(30);
+      for (let n = from; n <= steps; n += stride) {
+        reset();
+        const killed = await site.sparsebak(["-u", "send", ...options], { killAt: n });
+        expect(killed.signal, `step ${n}: ${killed.stderr}`).toBe("SIGKILL");
+        await afterKill(site, first, `agent killed at step ${n} of ${steps}`);
+      }
+    },
+  );
 
-  test(`the receiver killed at every step (${form})`, { timeout: 900_000 }, async () => {
-    const { site, first, reset } = await preparedSite();
-    await using _site = site;
-    const count = join(site.directory, "count");
-    site.killReceiverAt(undefined, count);
-    expect(await site.sparsebak(["-u", "send", ...options])).toMatchObject({ code: 0 });
-    const steps = Number(readFileSync(count, "utf8"));
-    expect(steps).toBeGreaterThan(30);
-    for (let n = 1; n <= steps; n++) {
-      reset();
-      site.killReceiverAt(n);
-      const ended = await site.sparsebak(["-u", "send", ...options]);
-      expect([0, 4], `step ${n}: ${ended.stderr}`).toContain(ended.code);
-      site.killReceiverAt(undefined);
-      await afterKill(site, first, `receiver killed at step ${n} of ${steps}`);
-    }
-  });
+  test(
+    `the receiver killed at every ${stride}th step from ${from} on (${form})`,
+    { timeout: 900_000 },
+    async () => {
+      const { site, first, reset } = await preparedSite();
+      await using _site = site;
+      const count = join(site.directory, "count");
+      site.killReceiverAt(undefined, count);
+      expect(await site.sparsebak(["-u", "send", ...options])).toMatchObject({ code: 0 });
+      const steps = Number(readFileSync(count, "utf8"));
+      expect(steps).toBeGreaterThan(30);
+      for (let n = from; n <= steps; n += stride) {
+        reset();
+        site.killReceiverAt(n);
+        const ended = await site.sparsebak(["-u", "send", ...options]);
+        expect([0, 4], `step ${n}: ${ended.stderr}`).toContain(ended.code);
+        site.killReceiverAt(undefined);
+        await afterKill(site, first, `receiver killed at step ${n} of ${steps}`);
+      }
+    },
+  );
 });
 
 test(
   "the first send killed at every step: the archive is made by the next one",
   { timeout: 900_000 },
   async () => {
-    await using site = await makeSite({ volumes: [volume], driveBytes: 128 * mib });
+    await using site = await makeSite({ volumes: [volume], driveBytes: 128 * mib, local: true });
     makeImage(site.image(volume), { size, dataBytes: mib, seed: 3 });
     const count = join(site.directory, "count");
     const reset = (): void => {
@@ -107,7 +122,7 @@ test(
     };
     expect(await site.sparsebak(["-u", "send"], { countInto: count })).toMatchObject({ code: 0 });
     const steps = Number(readFileSync(count, "utf8"));
-    for (let n = 1; n <= steps; n++) {
+    for (let n = from; n <= steps; n += stride) {
       reset();
       expect((await site.sparsebak(["-u", "send"], { killAt: n })).signal).toBe("SIGKILL");
       const ended = await site.sparsebak(["-u", "send"]);

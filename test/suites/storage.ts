@@ -94,10 +94,7 @@ export function storageCases(
   make: () => Promise<StorageHarness>,
   capable: { readonly snapshots: boolean },
 ): readonly StorageCase[] {
-  const withHarness = (
-    name: string,
-    run: (harness: StorageHarness) => Promise<void>,
-  ): StorageCase => ({
+  const withHarness = (name: string, run: (harness: StorageHarness) => Promise<void>): StorageCase => ({
     name,
     run: async () => {
       await using harness = await make();
@@ -131,17 +128,20 @@ const commonCases = (add: CaseMaker): readonly StorageCase[] => [
     assert.equal((await harness.storage.survey(["two"])).pool.uuid, survey.pool.uuid);
   }),
 
-  add("a volume keeps its uuid while it is written to, and is another one when it was made anew", async (harness) => {
-    const model = new Model(harness, "vm-one-private", 4 * mib);
-    const before = await stateOf(harness.storage, model.name);
-    model.write(0, noise(block, 1));
-    assert.equal((await stateOf(harness.storage, model.name)).uuid, before.uuid);
-    harness.remove(model.name);
-    // A file system may give the next file the inode that has just become free.
-    harness.makeVolume("other", 4 * mib);
-    harness.makeVolume(model.name, 4 * mib);
-    assert.notEqual((await stateOf(harness.storage, model.name)).uuid, before.uuid);
-  }),
+  add(
+    "a volume keeps its uuid while it is written to, and is another one when it was made anew",
+    async (harness) => {
+      const model = new Model(harness, "vm-one-private", 4 * mib);
+      const before = await stateOf(harness.storage, model.name);
+      model.write(0, noise(block, 1));
+      assert.equal((await stateOf(harness.storage, model.name)).uuid, before.uuid);
+      harness.remove(model.name);
+      // A file system may give the next file the inode that has just become free.
+      harness.makeVolume("other", 4 * mib);
+      harness.makeVolume(model.name, 4 * mib);
+      assert.notEqual((await stateOf(harness.storage, model.name)).uuid, before.uuid);
+    },
+  ),
 
   add("what was written is what is read, and the rest is zeros", async (harness) => {
     const model = new Model(harness, "vm-one-private", 16 * mib);
@@ -301,33 +301,42 @@ const snapshotCases = (add: CaseMaker): readonly StorageCase[] => [
     assert.equal((await harness.storage.survey(["two"])).volumes.size, 1);
   }),
 
-  add("a delta names all that differs: writes, holes, equal bytes, snapshots of any age and order", async (harness) => {
-    const model = new Model(harness, "vm-one-private", 16 * mib, 3);
-    const labels = ["tick", "tock", "send-1"];
-    const taken: { readonly snapshot: Snapshot; readonly bytes: Buffer }[] = [];
-    for (const label of labels) {
-      model.churn(8);
-      taken.push({ snapshot: await take(harness.storage, model.name, label), bytes: Buffer.from(model.bytes) });
-    }
-    model.churn(4);
-    await harness.storage.withMetadata(async (deltas) => {
-      for (const from of taken) {
-        for (const to of taken) {
-          const delta = await list(deltas.between(from.snapshot, to.snapshot));
-          assertRising(delta, to.snapshot.size);
-          assertCovers(delta, differences(from.bytes, to.bytes));
-          if (from === to) assert.deepEqual(delta, [], "of a snapshot and itself");
-        }
+  add(
+    "a delta names all that differs: writes, holes, equal bytes, snapshots of any age and order",
+    async (harness) => {
+      const model = new Model(harness, "vm-one-private", 16 * mib, 3);
+      const labels = ["tick", "tock", "send-1"];
+      const taken: { readonly snapshot: Snapshot; readonly bytes: Buffer }[] = [];
+      for (const label of labels) {
+        model.churn(8);
+        taken.push({
+          snapshot: await take(harness.storage, model.name, label),
+          bytes: Buffer.from(model.bytes),
+        });
       }
-    });
-  }),
+      model.churn(4);
+      await harness.storage.withMetadata(async (deltas) => {
+        for (const from of taken) {
+          for (const to of taken) {
+            const delta = await list(deltas.between(from.snapshot, to.snapshot));
+            assertRising(delta, to.snapshot.size);
+            assertCovers(delta, differences(from.bytes, to.bytes));
+            if (from === to) assert.deepEqual(delta, [], "of a snapshot and itself");
+          }
+        }
+      });
+    },
+  ),
 
   add("a delta is empty where nothing was written", async (harness) => {
     const model = new Model(harness, "vm-one-private", 8 * mib, 4);
     model.churn(6);
     const tick = await take(harness.storage, model.name, "tick");
     const tock = await take(harness.storage, model.name, "tock");
-    assert.deepEqual(await harness.storage.withMetadata(async (deltas) => list(deltas.between(tick, tock))), []);
+    assert.deepEqual(
+      await harness.storage.withMetadata(async (deltas) => list(deltas.between(tick, tock))),
+      [],
+    );
   }),
 
   add("a delta costs what changed: one block, not the volume", async (harness) => {
@@ -362,7 +371,10 @@ const snapshotCases = (add: CaseMaker): readonly StorageCase[] => [
       assertRising(more, 16 * mib);
       // Whatever can be read there was not there before; below the smaller end nothing was written.
       assertCovers(more, differences(bytes, Buffer.alloc(8 * mib), 8 * mib));
-      assert.ok(more.every((each) => each.offset >= 8 * mib), JSON.stringify(more));
+      assert.ok(
+        more.every((each) => each.offset >= 8 * mib),
+        JSON.stringify(more),
+      );
       assertCovers(await list(deltas.between(large, grown)), [{ offset: 12 * mib, length: block }]);
     });
   }),
@@ -486,7 +498,7 @@ export async function stateOf(storage: Storage, name: string): Promise<VolumeSta
 
 export async function readAll(volume: OpenVolume): Promise<Buffer> {
   const bytes = Buffer.alloc(volume.size);
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const count = readSync(volume.fd, bytes, at, Math.min(mib, bytes.length - at), at);
     assert.ok(count > 0, `reading ends at ${at}`);
     at += count;
@@ -522,7 +534,11 @@ export function assertCovers(extents: readonly Extent[], wanted: readonly Extent
     ({ offset, length }) =>
       !extents.some((each) => each.offset <= offset && each.offset + each.length >= offset + length),
   );
-  assert.equal(missed.length, 0, `missed ${JSON.stringify(missed.slice(0, 8))} in ${JSON.stringify(extents)}`);
+  assert.equal(
+    missed.length,
+    0,
+    `missed ${JSON.stringify(missed.slice(0, 8))} in ${JSON.stringify(extents)}`,
+  );
 }
 
 /** In rising order, apart from each other, none empty, none past `size`. */
@@ -536,7 +552,8 @@ export function assertRising(extents: readonly Extent[], size: number): void {
 
 function assertSame(found: Buffer, wanted: Buffer): void {
   assert.equal(found.length, wanted.length);
-  if (!found.equals(wanted)) assert.fail(`differs at ${JSON.stringify(differences(found, wanted).slice(0, 8))}`);
+  if (!found.equals(wanted))
+    assert.fail(`differs at ${JSON.stringify(differences(found, wanted).slice(0, 8))}`);
 }
 
 export function total(extents: readonly Extent[]): number {

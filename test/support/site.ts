@@ -44,6 +44,8 @@ export interface SiteOptions {
   readonly mkfs?: readonly string[];
   /** More lines for [var]. */
   readonly settings?: readonly string[];
+  /** The drive is mounted here, and the receiver a child of the agent: no VM in between. */
+  readonly local?: boolean;
   /** The Node that the programs run on. */
   readonly node?: string;
 }
@@ -94,7 +96,7 @@ export async function makeSite(options: SiteOptions): Promise<Site> {
     [
       "[var]",
       `localpath = ${site.images}`,
-      "destvm = backup",
+      `destvm = ${options.local === true ? "none" : "backup"}`,
       `destmountpoint = ${site.drive}`,
       "destdir = backups",
       "encryption = off",

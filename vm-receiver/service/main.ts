@@ -42,8 +42,8 @@ async function main(): Promise<number> {
 try {
   process.exit(await main());
 } catch (error) {
-  process.stderr.write(
-    `sparsebak receiver: error: ${error instanceof Error ? error.message : String(error)}\n`,
-  );
-  process.exit(1);
+  const badStream = error instanceof Error && "code" in error && error.code === "ERR_INVALID_FD_TYPE";
+  const message = badStream ? "standard input and output must be pipes or sockets" : String(error);
+  process.stderr.write(`sparsebak receiver: error: ${message}\n`);
+  process.exit(badStream ? 2 : 1);
 }

@@ -9,10 +9,10 @@ import {
   StorageError,
   type StorageOptions,
 } from "../storage.ts";
-import { deltaSource, thinDelta } from "./deltas.ts";
+import { deltaSource, type MetadataReader, thinDelta } from "./deltas.ts";
 import { runAlone } from "./lvm-commands.ts";
 import { poolDevice } from "./pool-device.ts";
-import { reserveMetadata, settleLeftover } from "./reservation.ts";
+import { type Reservation, reserveMetadata, settleLeftover } from "./reservation.ts";
 import { openSnapshotDevice } from "./snapshot-device.ts";
 import { createSnapshots, dropSnapshots, relabelSnapshots } from "./snapshots.ts";
 import { current, type Look, lookAt, type LvmSettings, surveyOf } from "./volume-group.ts";
@@ -52,7 +52,7 @@ export function lvmStorage(settings: LvmSettings, options: StorageOptions): Stor
     try {
       // One look is enough: what the held metadata knows by these ids can't change any more.
       const seen = await look();
-      const reader = thinDelta(device.metadata, seen.pool.chunkSize, aborted);
+      const reader = verified(thinDelta(device.metadata, seen.pool.chunkSize, aborted), reservation);
       result = await use(deltaSource(reader, (snapshot) => mustBeVouchedFor(seen, snapshot)));
     } catch (error) {
       // Should this fail as well, the intent is still there, and the next run lets go.
@@ -89,6 +89,16 @@ export function lvmStorage(settings: LvmSettings, options: StorageOptions): Stor
     openVolume: async () => noPlainVolumes(),
     mappedOf: noPlainVolumes,
     recover: settle,
+  };
+}
+
+/** A reader whose answer ends well only if the metadata was held all the time. */
+function verified(reader: MetadataReader, reservation: Reservation): MetadataReader {
+  return {
+    compare: async function* (left, right) {
+      yield* reader.compare(left, right);
+      await reservation.verify();
+    },
   };
 }
 

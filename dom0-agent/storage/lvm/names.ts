@@ -1,8 +1,6 @@
 // Names in the volume group: which LV a volume's clean name means while its VM runs, how our snapshots are called, and
 // where the device mapper keeps a device (facts of Qubes; design section 5).
 
-import type { LogicalVolume } from "./lvs.ts";
-
 /** What the device mapper takes for a name, in bytes: the group's and the volume's, their dashes doubled. */
 const maxMapperName = 127;
 /** Every snapshot may have to be kept under this label, which is the longest. */
@@ -62,11 +60,11 @@ export function worthBackingUp(name: string, exists: (name: string) => boolean):
  * which Qubes made from the clean one and will put in its place; a `-snap` that a crash left is what the next start
  * goes on with. `committed` asks for the clean one.
  */
-export function sourceOf(
-  volumes: ReadonlyMap<string, LogicalVolume>,
+export function sourceOf<Volume>(
+  volumes: ReadonlyMap<string, Volume>,
   name: string,
   committed: boolean,
-): LogicalVolume | undefined {
+): Volume | undefined {
   const working = name.startsWith("vm-") && !committed ? volumes.get(`${name}-snap`) : undefined;
   return working ?? volumes.get(name);
 }

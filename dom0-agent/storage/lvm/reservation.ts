@@ -2,27 +2,29 @@
 // room for one; another program may hold it, and its is never released by us. What we take is written down before, so
 // that what a killed run leaves is recognised (design section 5).
 //
-//   1. the intent, without a root, is written and synced: this pool, this process, the pool's transaction
-//   2. reserve
-//   3. the intent is written again, with the block that is held now
+//   1. the intent, without a root, is written and synced: this pool, this process
+//   2. a helper reserves, and writes down which block is held now; a SIGKILL of this process does not stop it
+//   3. the intent is written again, with that block
 //   4. … the metadata is read …
-//   5. release, then the intent is removed
+//   5. released, if it is still that block; then the intent is removed
 //
-// A reservation outlives its process and even a reboot: it stands in the pool's superblock. Found held after a death
-// between 1 and 3, it is ours if it was made at the transaction that the intent names; after 3, if it is that block.
+// A reservation outlives its process and even a reboot: it stands in the pool's superblock. What is found held is ours
+// if it is the block that the intent or the helper wrote down. Without such a word (the machine lost its power between
+// the reservation and the word) it is left alone, and the user is told how to let go of it.
 
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { removeFile } from "../../state/atomic-file.ts";
 import { DamagedStateError, field, readRecord, writeRecord } from "../../state/record.ts";
+import { runTool } from "../../tools.ts";
 import { StorageError } from "../storage.ts";
-import { heldTransaction, type PoolDevice, poolDevice, poolStatus, sendMessage } from "./pool-device.ts";
+import { parsePoolStatus, type PoolDevice, poolDevice, heldRoot, releaseMetadata } from "./pool-device.ts";
 import { isAlive, ourIdentity, type ProcessIdentity } from "./process-identity.ts";
 
 interface Intent extends ProcessIdentity {
   readonly vg: string;
   readonly pool: string;
   readonly poolUuid: string;
-  readonly transaction: string;
   /** Empty until we have it. */
   readonly root: string;
 }
@@ -35,6 +37,8 @@ export interface PoolIdentity {
 }
 
 export interface Reservation {
+  /** Throws StorageError `held` when the metadata is not held by us any more: another program has let go of it. */
+  verify(): Promise<void>;
   /** Lets go, and makes it known. Throws StorageError `tool`; then the next run lets go. */
   release(): Promise<void>;
 }
@@ -44,37 +48,72 @@ export interface Reservation {
 export async function reserveMetadata(pool: PoolIdentity, stateDirectory: string): Promise<Reservation> {
   const device = poolDevice(pool.vg, pool.pool);
   const path = intentPath(stateDirectory);
-  const { transaction, heldRoot } = await poolStatus(device);
-  if (heldRoot !== undefined) throw held(device, heldRoot);
+  const heldBefore = await heldRoot(device);
+  if (heldBefore !== undefined) throw held(device, heldBefore);
   const intent: Intent = {
     vg: pool.vg,
     pool: pool.pool,
     poolUuid: pool.uuid,
     ...ourIdentity(),
-    transaction,
     root: "",
   };
+  removeFile(wordPath(stateDirectory));
   writeRecord(path, intent);
-  const refused = await sendMessage(device, "reserve_metadata_snap");
-  if (refused !== undefined) {
-    removeFile(path);
-    if (/busy/i.test(refused)) throw held(device, "unknown");
-    throw new StorageError("tool", `reserve the metadata of ${device.title}: dmsetup: ${refused}`);
+  const refused = await runHelper(device, stateDirectory);
+  const root = refused === undefined ? await helpersWord(stateDirectory) : undefined;
+  if (root === undefined) {
+    // What the helper may hold all the same, the next run lets go of.
+    if (refused === "busy") removeFile(path);
+    throw refused === "busy"
+      ? held(device, "unknown")
+      : new StorageError("tool", `reserve the metadata of ${device.title}: ${refused ?? "it is not held"}`);
   }
-  const release = async (): Promise<void> => {
-    await sendRelease(device);
-    removeFile(path);
+  writeRecord(path, { ...intent, root });
+  return {
+    verify: async () => {
+      if ((await heldRoot(device)) === root) return;
+      throw new StorageError(
+        "held",
+        `the metadata of ${device.title} was let go of by another program while it was read`,
+        "run again when no other backup tool works on this pool",
+      );
+    },
+    release: async () => {
+      await releaseIfHeld(device, root);
+      removeFile(path);
+      removeFile(wordPath(stateDirectory));
+    },
   };
-  try {
-    const { heldRoot: root } = await poolStatus(device);
-    if (root === undefined)
-      throw new StorageError("tool", `reserve the metadata of ${device.title}: it is not held`);
-    writeRecord(path, { ...intent, root });
-  } catch (error) {
-    await release();
-    throw error;
+}
+
+/** Reserves, and writes the pool's status to the word's path; where that fails, it lets go. It holds a lock on the state
+ *  directory while it lives, and of the signals that end whole process groups only SIGKILL ends it. */
+const helper = `
+trap '' HUP INT TERM
+dmsetup message "$1" 0 reserve_metadata_snap || exit
+dmsetup status --noflush "$1" >"$2" && exit
+rm -f -- "$2"
+dmsetup message "$1" 0 release_metadata_snap
+exit 1`;
+
+/** Gives undefined when the helper succeeded, `busy` when somebody else was first, else what it said. */
+async function runHelper(device: PoolDevice, stateDirectory: string): Promise<string | undefined> {
+  const command = ["sh", "-c", helper, "sh", device.name, wordPath(stateDirectory)];
+  const result = await runTool("flock", ["--exclusive", stateDirectory, ...command]);
+  if (result.exitCode === 0) return undefined;
+  if (/resource busy/i.test(result.stderr)) return "busy";
+  return (result.failure ?? `dmsetup: ${result.stderr.trim()}`).slice(0, 500);
+}
+
+/** The block that the helper reserved, once no helper is at work; undefined when it left no word. */
+async function helpersWord(stateDirectory: string): Promise<string | undefined> {
+  const result = await runTool("flock", ["--exclusive", "--timeout", "30", stateDirectory, "true"]);
+  if (result.exitCode !== 0) {
+    const why = result.failure ?? (result.stderr.trim() || "it is locked for 30 s");
+    throw new StorageError("held", `wait for the reservation in ${stateDirectory}: flock: ${why}`);
   }
-  return { release };
+  const path = wordPath(stateDirectory);
+  return existsSync(path) ? parsePoolStatus(readFileSync(path, "utf8"))?.heldRoot : undefined;
 }
 
 /**
@@ -99,15 +138,11 @@ export async function settleLeftover(
   // The disk may come back.
   if (uuid === undefined) return;
   if (uuid === intent.poolUuid) {
-    const { heldRoot } = await poolStatus(device);
-    if (heldRoot !== undefined && isOurs(intent, device, heldRoot)) await sendRelease(device);
+    const root = intent.root === "" ? await helpersWord(stateDirectory) : intent.root;
+    if (root !== undefined) await releaseIfHeld(device, root);
   }
   removeFile(path);
-}
-
-function isOurs(intent: Intent, device: PoolDevice, heldRoot: string): boolean {
-  if (intent.root !== "") return intent.root === heldRoot;
-  return heldTransaction(device, heldRoot) === intent.transaction;
+  removeFile(wordPath(stateDirectory));
 }
 
 /** An intent that is damaged proves nothing, so what is held is treated as another program's. */
@@ -120,7 +155,6 @@ function readIntent(path: string): Intent | undefined {
       bootId: field.text(value, "bootId"),
       pid: field.number(value, "pid"),
       startedAt: field.text(value, "startedAt"),
-      transaction: field.text(value, "transaction"),
       root: field.text(value, "root"),
     }));
   } catch (error) {
@@ -129,11 +163,13 @@ function readIntent(path: string): Intent | undefined {
   }
 }
 
-async function sendRelease(device: PoolDevice): Promise<void> {
-  const refused = await sendMessage(device, "release_metadata_snap");
+/** Lets go of the metadata snapshot in block `root`; another one, or none, is left as it is. */
+async function releaseIfHeld(device: PoolDevice, root: string): Promise<void> {
+  if ((await heldRoot(device)) !== root) return;
+  const refused = await releaseMetadata(device);
   if (refused === undefined) return;
   // Somebody may have let go of it by hand: then there is nothing left to do.
-  if ((await poolStatus(device)).heldRoot === undefined) return;
+  if ((await heldRoot(device)) === undefined) return;
   throw new StorageError("tool", `release the metadata of ${device.title}: dmsetup: ${refused}`);
 }
 
@@ -148,4 +184,9 @@ function held(device: PoolDevice, root: string): StorageError {
 
 function intentPath(stateDirectory: string): string {
   return join(stateDirectory, "reservation");
+}
+
+/** Where the helper writes what it got. */
+function wordPath(stateDirectory: string): string {
+  return join(stateDirectory, "reservation.held");
 }

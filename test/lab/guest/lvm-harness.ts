@@ -5,7 +5,16 @@ import { join } from "node:path";
 import { lvmStorage } from "../../../dom0-agent/storage/lvm/lvm-storage.ts";
 import type { Storage, StorageOptions } from "../../../dom0-agent/storage/storage.ts";
 import type { StorageHarness } from "../../suites/storage.ts";
-import { discardVolume, heldRoot, makeThin, poolMessage, removeVolumes, run, vg, writeVolume } from "./lvm.ts";
+import {
+  discardVolume,
+  heldRoot,
+  makeThin,
+  poolMessage,
+  removeVolumes,
+  run,
+  vg,
+  writeVolume,
+} from "./lvm.ts";
 
 export interface LvmHarness extends StorageHarness {
   readonly pool: string;

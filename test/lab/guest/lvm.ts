@@ -28,12 +28,38 @@ export interface PoolShape {
 
 export function makePool(pool: string, { chunkKiB, sizeMiB = 256 }: PoolShape): void {
   const size = ["-L", `${sizeMiB}m`, "--poolmetadatasize", "4m", "--chunksize", `${chunkKiB}k`];
-  run("lvcreate", "-y", "-q", ...size, "-Zn", "--discards", "passdown", "--type", "thin-pool", "-n", pool, vg);
+  run(
+    "lvcreate",
+    "-y",
+    "-q",
+    ...size,
+    "-Zn",
+    "--discards",
+    "passdown",
+    "--type",
+    "thin-pool",
+    "-n",
+    pool,
+    vg,
+  );
 }
 
 /** A thin volume of `size` bytes. */
 export function makeThin(pool: string, name: string, size: number): void {
-  run("lvcreate", "-y", "-q", "-kn", "-ay", "-Wn", "-V", `${size}b`, "--thinpool", `${vg}/${pool}`, "-n", name);
+  run(
+    "lvcreate",
+    "-y",
+    "-q",
+    "-kn",
+    "-ay",
+    "-Wn",
+    "-V",
+    `${size}b`,
+    "--thinpool",
+    `${vg}/${pool}`,
+    "-n",
+    name,
+  );
 }
 
 /** A writable thin snapshot, as Qubes makes for a VM that starts. */
@@ -65,7 +91,7 @@ export function mapped(name: string): string {
 export function writeVolume(name: string, offset: number, bytes: Uint8Array): void {
   const fd = openSync(devicePath(name), constants.O_WRONLY);
   try {
-    for (let done = 0; done < bytes.length; ) {
+    for (let done = 0; done < bytes.length;) {
       done += writeSync(fd, bytes, done, bytes.length - done, offset + done);
     }
     fsyncSync(fd);
@@ -93,7 +119,11 @@ export function lvNames(): readonly string[] {
 
 /** The pool's held metadata block, `-` when there is none. */
 export function heldRoot(pool: string): string {
-  return run("dmsetup", "status", `${mapped(pool)}-tpool`).trim().split(/\s+/)[6] ?? "";
+  return (
+    run("dmsetup", "status", `${mapped(pool)}-tpool`)
+      .trim()
+      .split(/\s+/)[6] ?? ""
+  );
 }
 
 /** What another program does that reads a pool's metadata. */

@@ -14,7 +14,11 @@ async function harness(pool: keyof typeof pools): Promise<LvmHarness> {
 }
 
 /** Cases of the suite that the size of the pool's chunks matters to. */
-const aboutChunks = ["a delta names all that differs", "a delta costs what changed", "a delta ends with the volume"];
+const aboutChunks = [
+  "a delta names all that differs",
+  "a delta costs what changed",
+  "a delta ends with the volume",
+];
 
 export function storageLabCases(): readonly Case[] {
   const suite = (pool: keyof typeof pools): readonly Case[] =>

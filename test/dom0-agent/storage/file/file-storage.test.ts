@@ -88,7 +88,10 @@ for (const fileSystem of fileSystems) {
     const make = async (): Promise<Awaited<ReturnType<typeof fileHarness>>> =>
       fileHarness(place?.directory ?? "");
 
-    for (const each of storageCases(make, { snapshots: false })) {
+    // Where nothing is told, everything is mapped: the test of holes below says so.
+    const needsExtents = "nothing is mapped of a volume that was never written to";
+    const cases = storageCases(make, { snapshots: false });
+    for (const each of cases.filter(({ name }) => fileSystem.tellsExtents || name !== needsExtents)) {
       test(each.name, async (context) => {
         if (skipped !== undefined) context.skip(skipped);
         await each.run();
@@ -287,7 +290,7 @@ describe("image files", () => {
       expect(await list(storage.mappedOf(state))).toEqual([{ offset: 0, length: 4 * mib }]);
       for (const script of [
         "echo '/proc/self/fd/0: 0 extents found'",
-        "filefrag -s -e; kill -9 $$",
+        '/usr/sbin/filefrag "$@"; kill -9 $$',
         "exit 0",
       ]) {
         writeFileSync(join(tools, "filefrag"), `#!/bin/sh\n${script}\n`, { mode: 0o755 });

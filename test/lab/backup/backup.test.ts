@@ -1,0 +1,41 @@
+// The main job on real LVM thin volumes, in QEMU guests (design sections 5 and 7). Seeds of random runs are printed; a
+// failed one is repeated with SPARSEBAK_SEED.
+
+import { describe, expect, test } from "vitest";
+import { projectRoot, runInGuest, tellOf } from "../lab.ts";
+
+async function guest(program: string, ...args: string[]): Promise<string> {
+  const result = await runInGuest({
+    program: `test/lab/backup/${program}.ts`,
+    args,
+    disks: ["3G", "1G"],
+    env: { LAB_PROJECT: projectRoot },
+    timeoutSeconds: 1500,
+  });
+  expect(result.exitCode, tellOf(result)).toBe(0);
+  expect(result.stdout, tellOf(result)).toMatch(/^done/m);
+  return result.stdout;
+}
+
+const fresh = Math.floor(Math.random() * 2 ** 31);
+const seeds =
+  process.env["SPARSEBAK_SEED"] === undefined ? [20_261_123, fresh] : [Number(process.env["SPARSEBAK_SEED"])];
+
+describe("on real thin volumes", () => {
+  test.each(["64k", "1m"])("three volumes, one of them of a running VM; pool chunks of %s", async (chunk) => {
+    const said = await guest("main-job", chunk);
+    expect(said.match(/^ok assembled/gm)?.length).toBeGreaterThan(9);
+  });
+
+  test.each(seeds)("random steps, seed %i", async (seed) => {
+    await guest("random", String(seed), "60");
+  });
+
+  test.each([
+    ["monitor", 2],
+    ["send", 6],
+  ])("%s killed at every %i-th thing that it does, from a random one on", async (command, stride) => {
+    const said = await guest("kills", command, String(stride), String(fresh));
+    expect(said.match(/^ok \d+$/gm)?.length).toBeGreaterThan(10);
+  });
+});

@@ -1,0 +1,246 @@
+// An installation inside the guest: a volume group named as Qubes names it, a mounted drive, the settings, and the
+// built programs. Everything runs as on a real dom0 with a drive of its own (destvm = none).
+
+import { execFileSync, spawnSync } from "node:child_process";
+import {
+  mkdirSync,
+  openSync,
+  closeSync,
+  fsyncSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+
+const vg = "qubes_dom0";
+const dist = new URL("../../../dist/", `file://${process.env["LAB_PROJECT"] ?? ""}/test/lab/backup/`)
+  .pathname;
+const killer = `${process.env["LAB_PROJECT"] ?? ""}/test/support/kill-at.mjs`;
+
+export const mib: number = 1024 * 1024;
+
+export interface Ran {
+  readonly code: number | null;
+  readonly signal: string | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a command; its output is only shown when it fails. Throws then. */
+export function must(command: string, ...args: readonly string[]): string {
+  const done = spawnSync(command, args, { encoding: "utf8", maxBuffer: 64 * mib });
+  if (done.status !== 0) throw new Error(`${command} ${args.join(" ")}: ${done.status}: ${done.stderr}`);
+  return done.stdout;
+}
+
+export function device(name: string): string {
+  return `/dev/${vg}/${name}`;
+}
+
+export interface GuestSite {
+  readonly ini: string;
+  readonly state: string;
+  readonly drive: string;
+  readonly archive: string;
+  sparsebak(...args: readonly string[]): Ran;
+  killed(at: number, ...args: readonly string[]): Ran;
+  /** Runs it and gives how many things it did to the outside. */
+  counted(...args: readonly string[]): number;
+  /** SHA-256 of the image that spbk-assemble makes of a session. Throws when it fails. */
+  assembled(volume: string, session?: string): string;
+  sessions(volume: string): readonly string[];
+}
+
+export function makeGuestSite(options: {
+  readonly volumes: readonly string[];
+  readonly poolChunk?: string;
+  readonly archives?: readonly string[];
+  readonly settings?: readonly string[];
+}): GuestSite {
+  const disk = process.env["VM_DISK"] ?? "/nonexistent";
+  if (process.env["VM_RUN"] !== "1") throw new Error("only inside the lab's guest");
+  must("vgcreate", vg, disk);
+  must("lvcreate", "-L", "1536M", "-T", `${vg}/vm-pool`, "-c", options.poolChunk ?? "64k");
+  const drive = "/mnt/volume";
+  mkdirSync(drive, { recursive: true });
+  must("mkfs.ext4", "-q", "-F", "/dev/vdb");
+  must("mount", "/dev/vdb", drive);
+  const state = "/sparsebak";
+  mkdirSync(state, { recursive: true });
+  const ini = join(state, "sparsebak.ini");
+  const more = (options.archives ?? []).map(
+    (name) => `[archive ${name}]\ndestvm = none\ndestmountpoint = ${drive}\ndestdir = ${name}\n`,
+  );
+  writeFileSync(
+    ini,
+    [
+      "[var]",
+      `vgname = ${vg}`,
+      "poolname = vm-pool",
+      "destvm = none",
+      `destmountpoint = ${drive}`,
+      "destdir = backups",
+      "encryption = off",
+      ...(options.settings ?? []),
+      "[volumes]",
+      ...options.volumes.map((volume) => `${volume} = enable`),
+      ...more,
+      "",
+    ].join("\n"),
+  );
+  const archive = join(drive, "backups");
+  const run = (
+    program: string,
+    args: readonly string[],
+    env: Record<string, string> = {},
+    preload: readonly string[] = [],
+  ): Ran => {
+    const done = spawnSync(process.execPath, [...preload, join(dist, "lib", program), ...args], {
+      encoding: "utf8",
+      env: {
+        PATH: process.env["PATH"] ?? "",
+        HOME: "/root",
+        DM_DISABLE_UDEV: process.env["DM_DISABLE_UDEV"] ?? "",
+        NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? "",
+        ...env,
+      },
+    });
+    return { code: done.status, signal: done.signal, stdout: done.stdout, stderr: done.stderr };
+  };
+  return {
+    ini,
+    state,
+    drive,
+    archive,
+    sparsebak: (...args) => run("sparsebak.mjs", args),
+    killed: (at, ...args) => run("sparsebak.mjs", args, { KILL_AT: String(at) }, ["--import", killer]),
+    counted: (...args) => {
+      const done = run("sparsebak.mjs", args, { KILL_COUNT: "/run/count" }, ["--import", killer]);
+      if (done.code !== 0) throw new Error(`sparsebak ${args.join(" ")}: ${done.code}: ${done.stderr}`);
+      return Number(readFileSync("/run/count", "utf8"));
+    },
+    assembled: (volume, session) => {
+      const output = "/tmp/assembled.img";
+      const choice = session === undefined ? [] : ["--session", session];
+      const done = run("spbk-assemble.mjs", [
+        join(archive, volume),
+        "-o",
+        output,
+        "--force",
+        "-q",
+        ...choice,
+      ]);
+      if (done.code !== 0)
+        throw new Error(`spbk-assemble ${volume} ${session ?? ""}: ${done.code}: ${done.stderr}`);
+      const digest = sha256(output);
+      rmSync(output);
+      return digest;
+    },
+    sessions: (volume) =>
+      execFileSync("ls", [join(archive, volume)], { encoding: "utf8" })
+        .split("\n")
+        .filter((name) => /^S_\d{8}-\d{6}(\.tar)?$/.test(name))
+        .map((name) => name.replace(".tar", ""))
+        .sort(),
+  };
+}
+
+export function sha256(path: string): string {
+  return must("sha256sum", path).slice(0, 64);
+}
+
+/** Repeatable random numbers, good enough to choose what a test does. */
+export function randomOf(seed: number): (below: number) => number {
+  let state = seed >>> 0 || 1;
+  return (below) => {
+    state ^= state << 13;
+    state >>>= 0;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    state >>>= 0;
+    return state % below;
+  };
+}
+
+let filled = 0;
+
+/** Writes `length` bytes that were never written before, synced on the device: a thin LV forgets others when the
+ *  machine dies. */
+export function write(name: string, offset: number, length: number): void {
+  const block = Buffer.alloc(length);
+  for (let at = 0; at + 8 <= length; at += 512) block.writeUInt32LE(++filled, at);
+  const fd = openSync(device(name), "r+");
+  writeSync(fd, block, 0, length, offset);
+  fsyncSync(fd);
+  closeSync(fd);
+}
+
+export function sizeOf(name: string): number {
+  return Number(must("blockdev", "--getsize64", device(name)).trim());
+}
+
+export function exists(name: string): boolean {
+  return spawnSync("lvs", [`${vg}/${name}`], { stdio: "ignore" }).status === 0;
+}
+
+/** What Qubes does when a VM starts: its own working copy, which it holds open (facts of Qubes). */
+export function startVm(volume: string): number {
+  if (!exists(`${volume}-snap`))
+    must("lvcreate", "-kn", "-ay", "-s", `${vg}/${volume}`, "-n", `${volume}-snap`);
+  return openSync(device(`${volume}-snap`), "r");
+}
+
+/** What it does when the VM stops: the old state is put aside, the working copy takes its place. */
+export function stopVm(volume: string, held: number): void {
+  closeSync(held);
+  const back = `${volume}-${Date.now()}-back`;
+  must("lvrename", `${vg}/${volume}`, `${vg}/${back}`);
+  must("lvrename", `${vg}/${volume}-snap`, `${vg}/${volume}`);
+  must("lvremove", "-f", `${vg}/${back}`);
+}
+
+/** Nothing of ours is left but one `.tick` for each volume that was sent, and the metadata is free. */
+export function checkNothingLeft(site: GuestSite): void {
+  const snapshots = must("lvs", "--noheadings", "-o", "lv_name", "@sparsebak")
+    .split("\n")
+    .map((line) => line.trim())
+    .filter(Boolean);
+  const stray = snapshots.filter((name) => !name.endsWith(".tick"));
+  if (stray.length > 0) throw new Error(`snapshots left: ${stray.join(" ")}`);
+  const held = must("dmsetup", "status", "qubes_dom0-vm--pool-tpool").trim().split(/\s+/)[6];
+  if (held !== "-") throw new Error(`the metadata snapshot is held: ${held}`);
+  const files = must("find", site.drive, "(", "-name", "*.part", "-o", "-name", ".tmp-*", ")").trim();
+  if (files !== "") throw new Error(`unfinished files left: ${files}`);
+  const own = must(
+    "find",
+    site.state,
+    "(",
+    "-name",
+    "pending",
+    "-o",
+    "-name",
+    "sending",
+    "-o",
+    "-name",
+    "intent",
+    "-o",
+    "-name",
+    "reservation",
+    "-o",
+    "-name",
+    "*.new",
+    ")",
+  ).trim();
+  if (own !== "") throw new Error(`state left: ${own}`);
+}
+
+export function check(condition: boolean, what: string): void {
+  if (!condition) throw new Error(what);
+}
+
+/** A line for the test that started the guest. */
+export function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
