@@ -4,6 +4,7 @@
 import { randomBytes } from "node:crypto";
 import { directoryFor } from "../../protocol/archive/names.ts";
 import type { GroupId, VolumeId } from "../../protocol/archive/types.ts";
+import { toHex } from "../../protocol/bytes.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
 import { createPool } from "../pipeline/pool.ts";
@@ -96,13 +97,25 @@ async function openForSend(context: Context, settings: ArchiveSettings): Promise
   };
   const open = await openDestination(context, settings, "sparsebak.Send", create);
   if (open === undefined) throw new AgentError("failed", `archive ${settings.name}: not made`);
-  for (const left of await open.client.listPending()) {
-    context.report.notice(
-      `${left.directory}/${left.name}: an unfinished session of an earlier run is removed`,
-    );
-    await open.client.ask("discard", { directory: left.directory, session: left.session });
+  try {
+    await discardLeftovers(context, open);
+  } catch (error) {
+    await open.client[Symbol.asyncDispose]();
+    throw error;
   }
   return open;
+}
+
+/** Removes what earlier runs left unfinished. One session may have left several things, which go together. */
+async function discardLeftovers(context: Context, open: OpenArchive): Promise<void> {
+  const discarded = new Set<string>();
+  for (const { directory, name, session } of await open.client.listPending()) {
+    const key = `${directory} ${toHex(session)}`;
+    if (discarded.has(key)) continue;
+    discarded.add(key);
+    context.report.notice(`${directory}/${name}: an unfinished session of an earlier run is removed`);
+    await open.client.ask("discard", { directory, session });
+  }
 }
 
 /** The volume's identity in the archive, written down before anything is sent under it. */

@@ -3,7 +3,8 @@ import { FormatError, InternalError } from "../../protocol/errors.ts";
 import { maxReasonBytes } from "../../protocol/wire/messages.ts";
 import { reasonOf, RefusalError, unless } from "../../vm-receiver/errors.ts";
 
-const system = (code: string): Error => Object.assign(new Error(`${code}: open '/x/secret'`), { code, syscall: "write" });
+const system = (code: string): Error =>
+  Object.assign(new Error(`${code}: open '/x/secret'`), { code, syscall: "write" });
 
 describe("what the system says becomes one of the wire's codes", () => {
   test.each([
@@ -35,9 +36,9 @@ test("other errors", () => {
   expect(reasonOf(new FormatError("bad-digest", "x")).code).toBe("malformed");
   expect(reasonOf(new InternalError("x")).code).toBe("internal");
   expect(reasonOf(new TypeError("x")).code).toBe("internal");
-  expect(Buffer.byteLength(reasonOf(new RefusalError("io", "\u0007".repeat(9999))).reason)).toBeLessThanOrEqual(
-    maxReasonBytes,
-  );
+  expect(
+    Buffer.byteLength(reasonOf(new RefusalError("io", "\u0007".repeat(9999))).reason),
+  ).toBeLessThanOrEqual(maxReasonBytes);
 });
 
 test("unless lets through what it was not told to expect", () => {

@@ -10,7 +10,7 @@ import { decodeList, type ListEntry } from "../../protocol/archive/list-file.ts"
 import { chunkPath } from "../../protocol/archive/names.ts";
 import { fileDigest, sha256 } from "../../protocol/archive/prefix.ts";
 import { decodeSessionHeader, type SessionHeader } from "../../protocol/archive/session-header.ts";
-import type { Digest, Generation, SessionUid } from "../../protocol/archive/types.ts";
+import type { Digest, Generation } from "../../protocol/archive/types.ts";
 import type { BeginSession, Chunk, EndSession, Messages } from "../../protocol/wire/messages.ts";
 import type { AgentClient } from "../support/agent-client.ts";
 
@@ -55,8 +55,8 @@ export function sourceState(path: string, generation: number): SourceState {
   const sessions = head.volumes
     .filter((each) => each.indexGeneration === generation)
     .flatMap((of) => sessionsOf(path, of, generation));
-  const commit = { base: base.generation, baseDigest: base.digest, headDigest: fileDigest(headBytes) };
-  return { head, headBytes, base, sessions, commit };
+  const asked = { base: base.generation, baseDigest: base.digest, headDigest: fileDigest(headBytes) };
+  return { head, headBytes, base, sessions, commit: asked };
 }
 
 function sessionsOf(path: string, of: HeadVolume, generation: number): readonly SourceSession[] {
@@ -134,7 +134,7 @@ export async function sendChunks(
 export async function putMeta(client: AgentClient, session: SourceSession): Promise<void> {
   const of = {
     volume: session.of.volume,
-    session: session.container.uid as SessionUid,
+    session: session.container.uid,
     generation: session.begin.generation,
   };
   await client.put({ kind: "manifest", ...of }, session.manifestBytes);

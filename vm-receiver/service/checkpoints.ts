@@ -9,11 +9,12 @@ export const checkpointBytes: number = 512 * 1024 * 1024;
 export interface Checkpoints {
   /** Call after each chunk. */
   note(): void;
-  /** Starts no more of them, and waits for the one that is going on. */
+  /** Starts no more of them, and waits for the one that is going on. Throws what that one threw. */
   settle(): Promise<void>;
 }
 
-/** `report` is called for each, `failed` when a sync fails: then data may be lost, and the session is too. */
+/** `report` is called for each, `failed` when a sync fails: then data may be lost, and the session is too. Neither is
+ *  called once `settle` has been. */
 export function checkpoints(
   writer: SessionWriter,
   report: (reached: Checkpoint) => void,
@@ -23,13 +24,15 @@ export function checkpoints(
   let due = every;
   let running: Promise<void> | undefined;
   let over = false;
+  let failure: { readonly error: unknown } | undefined;
 
   const run = async (): Promise<void> => {
     const { chunks, address } = writer.written;
     try {
       if ((await writer.checkpoint()) && !over) report({ chunks, address });
     } catch (error) {
-      failed(error);
+      failure = { error };
+      if (!over) failed(error);
     }
     running = undefined;
   };
@@ -42,6 +45,7 @@ export function checkpoints(
     settle: async () => {
       over = true;
       await running;
+      if (failure !== undefined) throw failure.error;
     },
   };
 }

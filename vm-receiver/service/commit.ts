@@ -16,7 +16,7 @@ import type { Digest } from "../../protocol/archive/types.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import type { Commit } from "../../protocol/wire/messages.ts";
 import { type Directory, ensureDirectory, openIfThere } from "../directory.ts";
-import { RefusalError } from "../errors.ts";
+import { RefusalError, unless } from "../errors.ts";
 import { readWhole } from "../files.ts";
 import type { Archive, CurrentHead } from "../store/archive.ts";
 import { containersOf } from "../store/containers.ts";
@@ -53,7 +53,8 @@ export async function commit(
   check();
   const current = { head, digest: asked.headDigest };
   archive.advance(current);
-  writeReadme(archive.root);
+  // It is committed whatever becomes of README.txt, which a later call writes if need be.
+  unless(["ENOSPC", "EDQUOT"], () => writeReadme(archive.root));
   return current;
 }
 

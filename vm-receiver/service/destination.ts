@@ -78,8 +78,9 @@ export async function openDestination(hello: AgentHello, settings: ReceiverSetti
         "the archive header is missing: copy one back from a volume's directory",
       );
     }
-    if (makes && archive.current !== undefined) writeReadme(root);
-    const can = makes ? probe(root) : 0;
+    // A full file system must not keep anybody from removing what fills it.
+    const can = makes ? (unless(full, () => probe(root)) ?? 0) : 0;
+    if (makes && archive.current !== undefined) unless(full, () => writeReadme(root));
     return { mountpoint, archive, hello: helloOf(mountpoint, archive, can), [Symbol.dispose]: close };
   } catch (error) {
     close();
@@ -98,6 +99,7 @@ function helloOf(mountpoint: Mountpoint, archive: Archive | undefined, can: numb
   };
 }
 
+const full = ["ENOSPC", "EDQUOT"];
 const probeName = ".tmp-probe";
 const probeLink = ".tmp-probe-link";
 

@@ -35,6 +35,10 @@ async function main(): Promise<number> {
   for (const [signal, number] of Object.entries(signals)) {
     process.on(signal, () => connection.stop(128 + number));
   }
+  process.on("uncaughtException", () => {
+    log("internal error");
+    process.exit(1);
+  });
   readFrom(0, { onBytes: connection.take, onEnd: connection.lost });
   return connection.finished;
 }

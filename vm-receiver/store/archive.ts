@@ -35,6 +35,7 @@ export interface Archive extends Disposable {
   header(): { readonly bytes: Uint8Array; readonly header: ArchiveHeader } | undefined;
   /** Where the current head has a volume. */
   volume(id: VolumeId): HeadVolume | undefined;
+  /** The same by directory, whatever the case of its letters. */
   volumeIn(directory: string): HeadVolume | undefined;
   /** The sessions that a volume's index, as of the current head, names. RefusalError `corrupt`. */
   containers(volume: HeadVolume): readonly Container[];
@@ -44,6 +45,7 @@ export interface Archive extends Disposable {
 export function openArchive(root: Directory): Archive {
   let current = newestHead(root);
   let byId = volumesOf(current);
+  let byDirectory = directoriesOf(current);
   let known: { readonly of: HeadVolume; readonly containers: readonly Container[] } | undefined;
   return {
     root,
@@ -56,14 +58,12 @@ export function openArchive(root: Directory): Archive {
     advance: (to) => {
       current = to;
       byId = volumesOf(to);
+      byDirectory = directoriesOf(to);
       known = undefined;
     },
     header: () => readArchiveHeader(root, current?.head.archive),
     volume: (id) => byId.get(toHex(id)),
-    volumeIn: (directory) => {
-      const wanted = directory.toLowerCase();
-      return current?.head.volumes.find((each) => each.directory.toLowerCase() === wanted);
-    },
+    volumeIn: (directory) => byDirectory.get(directory.toLowerCase()),
     containers: (volume) => {
       if (known?.of !== volume)
         known = { of: volume, containers: readContainers(root, volume, current?.head.archive) };
@@ -75,6 +75,10 @@ export function openArchive(root: Directory): Archive {
 
 function volumesOf(current: CurrentHead | undefined): ReadonlyMap<string, HeadVolume> {
   return new Map((current?.head.volumes ?? []).map((each) => [toHex(each.volume), each]));
+}
+
+function directoriesOf(current: CurrentHead | undefined): ReadonlyMap<string, HeadVolume> {
+  return new Map((current?.head.volumes ?? []).map((each) => [each.directory.toLowerCase(), each]));
 }
 
 function newestHead(root: Directory): CurrentHead | undefined {

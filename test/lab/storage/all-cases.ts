@@ -1,31 +1,32 @@
-// All cases of the storage lab, by their names, on both sides: nothing of a guest is touched until a case runs.
+// All cases of the storage lab but udev's, by their names, on both sides: nothing of a guest is touched until a case runs.
 
 import { storageCases } from "../../suites/storage.ts";
 import type { Case } from "../cases.ts";
-import type { LvmHarness } from "../guest/lvm-harness.ts";
+import { type LvmHarness, lvmHarness } from "../guest/lvm-harness.ts";
+import { changeCases } from "./changes.ts";
+import { metadataCases } from "./metadata.ts";
+import { runningCases } from "./running.ts";
 
 /** Pools by name, with the KiB of their chunks. */
 export const pools = { "pool-64": 64, pool256: 256, pool1024: 1024 } as const;
 
-/** Made in the guest only: its module refuses to be loaded elsewhere. */
-async function harness(pool: keyof typeof pools): Promise<LvmHarness> {
-  const { lvmHarness } = await import("../guest/lvm-harness.ts");
-  return lvmHarness(pool);
-}
-
 /** Cases of the suite that the size of the pool's chunks matters to. */
-const aboutChunks = [
-  "a delta names all that differs",
-  "a delta costs what changed",
-  "a delta ends with the volume",
-];
+const aboutChunks = ["a delta names all that differs", "a delta ends with the volume"];
 
 export function storageLabCases(): readonly Case[] {
   const suite = (pool: keyof typeof pools): readonly Case[] =>
-    storageCases(async () => harness(pool), { snapshots: true }).map(({ name, run }) => ({
+    storageCases(async () => lvmHarness(pool), { snapshots: true }).map(({ name, run }) => ({
       name: `${pools[pool]} KiB: ${name}`,
       run,
     }));
   const aboutThem = ({ name }: Case): boolean => aboutChunks.some((each) => name.includes(each));
-  return [...suite("pool-64"), ...suite("pool256").filter(aboutThem), ...suite("pool1024").filter(aboutThem)];
+  const harness = (): LvmHarness => lvmHarness("pool-64");
+  return [
+    ...suite("pool-64"),
+    ...suite("pool256").filter(aboutThem),
+    ...suite("pool1024").filter(aboutThem),
+    ...changeCases(harness),
+    ...runningCases(harness),
+    ...metadataCases(harness),
+  ];
 }

@@ -114,7 +114,7 @@ export const changeCases = (harness: () => LvmHarness): readonly Case[] => {
     }),
 
     add(
-      "what changed right before the metadata is held is seen, 25 times in a row, with stale pages about",
+      "what changed right before the metadata is held is seen, 12 times in a row, with stale pages about",
       async (lab) => {
         lab.makeVolume(volume, 16 * mib);
         lab.writeAt(volume, 0, noise(mib, 1));
@@ -128,7 +128,7 @@ export const changeCases = (harness: () => LvmHarness): readonly Case[] => {
         // A reader of the metadata who keeps it in the page cache.
         const stale = openSync(device.metadata, "r");
         try {
-          for (let i = 0; i < 25; i++) {
+          for (let i = 0; i < 12; i++) {
             readSync(stale, Buffer.alloc(mib), 0, mib, 0);
             const offset = ((i * 7) % 60) * 262_144;
             lab.writeAt(volume, offset, noise(4096, i + 100));

@@ -1,12 +1,23 @@
-// Runs the storage cases in the guest: the suite on an LVM pool, then what only LVM has.
+// In the guest: runs the storage cases, all or those whose name matches the argument. `hold POOL STATE` is another run of
+// ours, which takes the metadata and is killed with it.
 
 import { writeSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { runCases } from "../cases.ts";
 import { makeGroup, makePool } from "../guest/lvm.ts";
+import { lvmHarness } from "../guest/lvm-harness.ts";
 import { pools, storageLabCases } from "./all-cases.ts";
 
-makeGroup();
-for (const [pool, chunkKiB] of Object.entries(pools)) makePool(pool, { chunkKiB });
-const only = process.argv[2];
-const cases = storageLabCases().filter(({ name }) => only === undefined || name.includes(only));
-process.exitCode = Math.min(await runCases(cases, (line) => void writeSync(1, `${line}\n`)), 1);
+const [what = "", pool = "", stateDirectory = ""] = process.argv.slice(2);
+if (what === "hold") {
+  const { storageOf } = lvmHarness(pool);
+  await storageOf({ stateDirectory }).withMetadata(async () => {
+    writeSync(1, "held\n");
+    await sleep(600_000);
+  });
+} else {
+  makeGroup();
+  for (const [name, chunkKiB] of Object.entries(pools)) makePool(name, { chunkKiB });
+  const cases = storageLabCases().filter(({ name }) => new RegExp(what).test(name));
+  process.exitCode = Math.min(await runCases(cases, (line) => void writeSync(1, `${line}\n`)), 1);
+}

@@ -5,7 +5,16 @@ import { closeSync, openSync } from "node:fs";
 import type { Snapshot, SnapshotOutcome, Storage } from "../../../dom0-agent/storage/storage.ts";
 import { list, noise, readAll, stateOf } from "../../suites/storage.ts";
 import type { Case } from "../cases.ts";
-import { devicePath, lvField, makeThinSnapshot, mapped, removeVolumes, rename } from "../guest/lvm.ts";
+import {
+  devicePath,
+  lvField,
+  makeThinSnapshot,
+  mapped,
+  removeVolumes,
+  rename,
+  runLvm,
+  vg,
+} from "../guest/lvm.ts";
 import type { LvmHarness } from "../guest/lvm-harness.ts";
 import { caseMaker } from "./case-maker.ts";
 import { toolPath } from "./tool-path.ts";
@@ -164,7 +173,7 @@ exec "$real" "$@"`,
     add("twelve volumes take as many processes as one, the deltas themselves apart", async (lab) => {
       const names = Array.from({ length: 12 }, (_, i) => `vm-n${i}-private`);
       lab.makeVolume("n", 4 * mib);
-      for (const name of names) makeThinSnapshot("n", name);
+      runLvm(...names.map((name) => `lvcreate -q -kn -ay -s ${vg}/n -n ${name}`));
       using tools = toolPath();
       tools.count("lvs", "lvm", "dmsetup", "thin_delta");
       const takeAll = async (label: string): Promise<readonly Snapshot[]> => {

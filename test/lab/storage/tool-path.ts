@@ -41,7 +41,7 @@ export function toolPath(): ToolPath {
     },
     [Symbol.dispose]: () => {
       delete process.env["SPARSEBAK_TOOL_PATH"];
-      rmSync(path, { recursive: true });
+      rmSync(path, { recursive: true, force: true });
     },
   };
 }

@@ -15,7 +15,10 @@ import {
 } from "../../support/agent-client.ts";
 import { receiverSite } from "../site.ts";
 
-async function refusalOf(client: AgentClient, mountpoint: string): Promise<{ code: string; reason: string; exitCode: number | null }> {
+async function refusalOf(
+  client: AgentClient,
+  mountpoint: string,
+): Promise<{ code: string; reason: string; exitCode: number | null }> {
   await client.send("agentHello", { service: "sparsebak.Send", mountpoint, directory: "", archive: noUuid });
   const { code, reason } = await client.expect("refused");
   return { code, reason, exitCode: (await client.ended).exitCode };
@@ -44,15 +47,24 @@ describe("over qrexec", () => {
     ["an argument of qrexec", { QREXEC_SERVICE_ARGUMENT: "x" }, []],
     ["an argument in the full name", { QREXEC_SERVICE_FULL_NAME: "sparsebak.Send+x" }, []],
   ])("%s is refused", async (_name, environment, args) => {
-    await using client = startReceiver("sparsebak.Send", { environment: { ...qrexec, ...environment }, args });
+    await using client = startReceiver("sparsebak.Send", {
+      environment: { ...qrexec, ...environment },
+      args,
+    });
     const end = await client.ended;
     expect(end.exitCode).toBe(2);
     expect(end.stderr).toContain("takes no argument");
   });
 
   test("an empty argument is none", () => {
-    const environment = { ...qrexec, QREXEC_SERVICE_ARGUMENT: "", QREXEC_SERVICE_FULL_NAME: "sparsebak.Send+" };
-    expect(parseInvocation(["sparsebak.Send"], environment)).toMatchObject({ caller: { kind: "qube", name: "dom0" } });
+    const environment = {
+      ...qrexec,
+      QREXEC_SERVICE_ARGUMENT: "",
+      QREXEC_SERVICE_FULL_NAME: "sparsebak.Send+",
+    };
+    expect(parseInvocation(["sparsebak.Send"], environment)).toMatchObject({
+      caller: { kind: "qube", name: "dom0" },
+    });
   });
 
   test("without a caller's name nobody is let in", () => {
@@ -64,7 +76,10 @@ describe("over qrexec", () => {
 describe("settings", () => {
   test("that are broken open nothing up, and are said to be", async () => {
     using site = receiverSite();
-    writeFileSync(site.settings, `[receiver]\nplain-directories = ${site.mountpoint}\nallow-everyone = yes\n`);
+    writeFileSync(
+      site.settings,
+      `[receiver]\nplain-directories = ${site.mountpoint}\nallow-everyone = yes\n`,
+    );
     await using client = site.start();
     const refusal = await refusalOf(client, site.mountpoint);
     expect(refusal).toMatchObject({ code: "not-allowed", exitCode: 2 });
@@ -75,7 +90,11 @@ describe("settings", () => {
   test("that are broken are no news for a stranger", () => {
     using site = receiverSite();
     writeFileSync(site.settings, "[receiver]\nsecret-key = 1\n");
-    const invocation = { service: "sparsebak.Send", caller: { kind: "qube", name: "x" }, settingsFile: undefined } as const;
+    const invocation = {
+      service: "sparsebak.Send",
+      caller: { kind: "qube", name: "x" },
+      settingsFile: undefined,
+    } as const;
     const answer = admit(invocation, [site.settings]);
     expect(answer).toMatchObject({ admitted: false, exitCode: 2 });
     expect(answer.admitted || answer.refusal.message).not.toContain("secret");
@@ -88,7 +107,11 @@ describe("settings", () => {
       return admit(invocation, [site.settings], join(site.path, "flag")).admitted;
     };
     writeFileSync(site.settings, "[receiver]\nallow-callers = backup-admin\nservices = sparsebak.Send\n");
-    expect([call("backup-admin"), call("dom0"), call("backup-admin", "sparsebak.Receive")]).toEqual([true, false, false]);
+    expect([call("backup-admin"), call("dom0"), call("backup-admin", "sparsebak.Receive")]).toEqual([
+      true,
+      false,
+      false,
+    ]);
     writeFileSync(site.settings, "[receiver]\nrequire-service-flag = yes\n");
     expect(call("dom0")).toBe(false);
     writeFileSync(join(site.path, "flag"), "");
@@ -117,12 +140,15 @@ describe("settings", () => {
 });
 
 describe("the command line", () => {
-  const run = (...args: string[]) => spawnSync(developmentNode, [receiverEntry, ...args], { encoding: "utf8" });
+  const run = (...args: string[]) =>
+    spawnSync(developmentNode, [receiverEntry, ...args], { encoding: "utf8" });
 
   test("names a service that there is", () => {
     const { status, stderr } = run("sparsebak.Everything");
     expect(status).toBe(2);
-    expect(stderr).toMatch(/^sparsebak receiver: error: found service «sparsebak.Everything», wanted one of .*\n$/);
+    expect(stderr).toMatch(
+      /^sparsebak receiver: error: found service «sparsebak.Everything», wanted one of .*\n$/,
+    );
     expect(run().status).toBe(2);
     expect(run("sparsebak.Send", "--settings").status).toBe(2);
     expect(run("sparsebak.Send", "--verbose").status).toBe(2);

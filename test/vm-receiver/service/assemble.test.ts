@@ -2,7 +2,15 @@
 
 import { createHash } from "node:crypto";
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { SessionUid } from "../../../protocol/archive/types.ts";
@@ -60,7 +68,9 @@ test("what is not there is missing, and what is damaged is corrupt", async () =>
   await using client = site.start("sparsebak.Assemble");
   await client.hello(site.mountpoint, archiveDirectory);
   const session = new Uint8Array(16).fill(9) as SessionUid;
-  expect(await client.ask("assemble", { ...site.asked, session }, "refused")).toMatchObject({ body: { code: "missing" } });
+  expect(await client.ask("assemble", { ...site.asked, session }, "refused")).toMatchObject({
+    body: { code: "missing" },
+  });
   const chunks = join(site.archive, "work", "S_20261123-111500", "000000000");
   const [first] = readdirSync(chunks);
   writeFileSync(join(chunks, first!), "rotten");

@@ -97,7 +97,10 @@ describe("refused, and nothing is committed:", () => {
         client,
         second,
         altered(second, {
-          volumes: second.head.volumes.map((each) => ({ ...each, indexDigest: new Uint8Array(32) as Digest })),
+          volumes: second.head.volumes.map((each) => ({
+            ...each,
+            indexDigest: new Uint8Array(32) as Digest,
+          })),
         }),
       ),
     "missing: a volume that nobody sent": async ({ second }, client) =>
@@ -170,7 +173,8 @@ describe.each(["dir", "tar"] as const)("a session that is not all there (%s)", (
     "is gone": ["missing", (session) => rmSync(session, { recursive: true })],
     "has lost its manifest's end": [
       "corrupt",
-      (session) => truncateSync(form === "dir" ? join(session, "manifest.2") : session, form === "dir" ? 200 : 8192),
+      (session) =>
+        truncateSync(form === "dir" ? join(session, "manifest.2") : session, form === "dir" ? 200 : 8192),
     ],
   };
   test.each(Object.keys(damage))("%s", async (name) => {
@@ -219,7 +223,10 @@ test("the index of an attempt that was not committed gives way to the next one",
 
 test("a head that was half written is no head, and one that is damaged is said to be", async () => {
   using site = await prepared();
-  writeFileSync(join(site.archive, "heads", ".tmp-head"), bytesOf(join(site.source, "heads", "2")).subarray(0, 90));
+  writeFileSync(
+    join(site.archive, "heads", ".tmp-head"),
+    bytesOf(join(site.source, "heads", "2")).subarray(0, 90),
+  );
   {
     await using client = site.start();
     expect(await client.hello(site.mountpoint, archiveDirectory)).toMatchObject({ generation: 1 });

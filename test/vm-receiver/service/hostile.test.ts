@@ -48,7 +48,9 @@ async function committedSite(): Promise<ReceiverSite & { readonly source: string
 
 /** Every file below a directory with what it holds. */
 function contents(path: string): Record<string, string> {
-  const files = execFileSync("find", [path, "-type", "f", "-exec", "sha256sum", "{}", "+"], { encoding: "utf8" });
+  const files = execFileSync("find", [path, "-type", "f", "-exec", "sha256sum", "{}", "+"], {
+    encoding: "utf8",
+  });
   return Object.fromEntries(
     files
       .trim()
@@ -60,7 +62,10 @@ function contents(path: string): Record<string, string> {
 describe("frames", () => {
   test.each([
     ["no preamble", Buffer.from("GET / HTTP/1.1\r\n\r\n".repeat(10))],
-    ["a preamble of another version", Buffer.concat([encodePreamble().subarray(0, 12), Buffer.from([0, 9, 0, 0])])],
+    [
+      "a preamble of another version",
+      Buffer.concat([encodePreamble().subarray(0, 12), Buffer.from([0, 9, 0, 0])]),
+    ],
   ])("%s", async (_name, bytes) => {
     using site = receiverSite();
     await using client = site.start("sparsebak.Send", { args: [] });
@@ -121,7 +126,7 @@ describe("chunks", () => {
   const wrong: Record<string, (first: Chunk, size: number) => readonly Chunk[]> = {
     "an address between two chunks": (first) => [other(first, { address: 1 as ChunkAddress })],
     "an address behind the end": (first, size) => [other(first, { address: size as ChunkAddress })],
-    "an address far behind the end": (first) => [other(first, { address: 2 ** 45 as ChunkAddress })],
+    "an address far behind the end": (first) => [other(first, { address: (2 ** 45) as ChunkAddress })],
     "another checksum": (first) => [other(first, { checksum: new Uint8Array(32) as Digest })],
     "the same chunk twice": (first) => [first, first],
     "an address below the one before": (first) => [
@@ -153,7 +158,11 @@ describe("chunks", () => {
     await using client = site.start();
     await client.hello(site.mountpoint, archiveDirectory);
     await begin(client, session!);
-    const chunk = { address: 0 as ChunkAddress, checksum: checksumOf(new Uint8Array(0)), bytes: new Uint8Array(1) };
+    const chunk = {
+      address: 0 as ChunkAddress,
+      checksum: checksumOf(new Uint8Array(0)),
+      bytes: new Uint8Array(1),
+    };
     const frame = encodeFrame("chunk", 2, chunk).subarray(0, -1);
     new DataView(frame.buffer).setUint32(8, 40);
     await client.write(frame);
@@ -224,7 +233,7 @@ describe("sessions", () => {
     await begin(client, session!);
     await sendChunks(client, session!);
     await putMeta(client, session!);
-    expect(await client.ask("endSession", { ...session!.end, ...ends[name] } as never, "refused")).toMatchObject({
+    expect(await client.ask("endSession", { ...session!.end, ...ends[name] }, "refused")).toMatchObject({
       body: { code: "malformed" },
     });
     expect(existsSync(join(site.archive, "work", session!.begin.name))).toBe(false);
@@ -238,7 +247,9 @@ describe("sessions", () => {
     await client.hello(site.mountpoint, archiveDirectory);
     await begin(client, session!);
     await sendChunks(client, session!);
-    expect(await client.ask("endSession", session!.end, "refused")).toMatchObject({ body: { code: "malformed" } });
+    expect(await client.ask("endSession", session!.end, "refused")).toMatchObject({
+      body: { code: "malformed" },
+    });
   });
 
   const metas: Record<string, readonly [object, "manifestBytes" | "headerBytes" | "indexBytes"]> = {
@@ -248,10 +259,7 @@ describe("sessions", () => {
       { kind: "manifest", session: new Uint8Array(16).fill(7) as SessionUid },
       "manifestBytes",
     ],
-    "a manifest for another generation": [
-      { kind: "manifest", generation: 9 as Generation },
-      "manifestBytes",
-    ],
+    "a manifest for another generation": [{ kind: "manifest", generation: 9 as Generation }, "manifestBytes"],
   };
   test.each(Object.keys(metas))("%s does not become part of it", async (name) => {
     using site = await committedSite();

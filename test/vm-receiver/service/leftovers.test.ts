@@ -42,10 +42,14 @@ async function prepared(form: "dir" | "tar" = "dir"): Promise<Prepared> {
 }
 
 const committed = (site: Prepared): string =>
-  execFileSync("bash", ["-c", "find heads/1 archive work/index.1 work/S_20261123-101500* -type f | sort | xargs sha256sum"], {
-    cwd: site.archive,
-    encoding: "utf8",
-  });
+  execFileSync(
+    "bash",
+    ["-c", "find heads/1 archive work/index.1 work/S_20261123-101500* -type f | sort | xargs sha256sum"],
+    {
+      cwd: site.archive,
+      encoding: "utf8",
+    },
+  );
 
 /** How far a run gets before it is killed. */
 const points: Record<string, (client: AgentClient, site: Prepared) => Promise<void>> = {
@@ -148,7 +152,9 @@ describe("discard", () => {
     expect(await client.ask("discard", { directory: "work", session: uid }, "refused")).toMatchObject({
       body: { code: "not-allowed" },
     });
-    expect(readdirSync(join(site.archive, "work")).some((name) => name.startsWith(site.session.begin.name))).toBe(true);
+    expect(
+      readdirSync(join(site.archive, "work")).some((name) => name.startsWith(site.session.begin.name)),
+    ).toBe(true);
   });
 
   test("removes a part whose record is damaged, under the uid of zeros", async () => {
@@ -223,7 +229,9 @@ describe("told to stop", () => {
     }
     await using client = site.start();
     await client.hello(site.mountpoint, archiveDirectory);
-    expect(await client.listPending()).toMatchObject([{ finished: false, form: "dir", name: site.session.begin.name }]);
+    expect(await client.listPending()).toMatchObject([
+      { finished: false, form: "dir", name: site.session.begin.name },
+    ]);
   });
 });
 

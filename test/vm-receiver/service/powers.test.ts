@@ -10,7 +10,13 @@ import type {
   SessionUid,
   VolumeId,
 } from "../../../protocol/archive/types.ts";
-import { type MessageName, type Messages, messages, type Service, services } from "../../../protocol/wire/messages.ts";
+import {
+  type MessageName,
+  type Messages,
+  messages,
+  type Service,
+  services,
+} from "../../../protocol/wire/messages.ts";
 import { metaName, noUuid } from "../../support/agent-client.ts";
 import { archiveDirectory, receiverSite } from "../site.ts";
 
@@ -42,7 +48,15 @@ const samples = {
 type Said = keyof typeof samples;
 
 /** Messages that may come first after the hello. */
-const openers: readonly Said[] = ["readMeta", "listPending", "discard", "put", "beginSession", "commit", "assemble"];
+const openers: readonly Said[] = [
+  "readMeta",
+  "listPending",
+  "discard",
+  "put",
+  "beginSession",
+  "commit",
+  "assemble",
+];
 
 test("the table of samples has everything that an agent can say", () => {
   const said = (Object.keys(messages) as MessageName[]).filter((name) => messages[name].from === "agent");
@@ -56,7 +70,7 @@ describe.each(Object.keys(services) as Service[])("%s", (service) => {
     await client.hello(site.mountpoint, archiveDirectory);
     const row = messages[message];
     const accepted = row.services === "all" || row.services.includes(service);
-    await client.sendRaw(message, samples[message] as never);
+    await client.sendRaw(message, samples[message]);
     if (message === "goodbye") {
       expect((await client.ended).exitCode).toBe(0);
       return;
@@ -84,7 +98,9 @@ test("sparsebak.Prune says clearly what it can't do yet", async () => {
   using site = receiverSite();
   await using client = site.start("sparsebak.Prune");
   await client.hello(site.mountpoint, archiveDirectory);
-  expect(await client.ask("commit", samples.commit, "refused")).toMatchObject({ body: { code: "unsupported" } });
+  expect(await client.ask("commit", samples.commit, "refused")).toMatchObject({
+    body: { code: "unsupported" },
+  });
   await client.upload({ kind: "index" }, new Uint8Array(200));
   expect(await client.next()).toMatchObject({ type: "refused", body: { code: "unsupported" } });
   expect((await client.goodbye()).exitCode).toBe(0);

@@ -142,7 +142,9 @@ test("a file of several parts is read whole", async () => {
     new DataView(piece.buffer).setFloat64(0, address + 1);
     return piece;
   };
-  const source = sourceArchive(site, [{ size, read: (address, length) => read(address).subarray(0, length) }]);
+  const source = sourceArchive(site, [
+    { size, read: (address, length) => read(address).subarray(0, length) },
+  ]);
   const [session] = sourceState(source.path, 1).sessions;
   expect(session!.manifestBytes.length).toBeGreaterThan(2 * maxPartBytes);
   execFileSync("cp", ["-r", source.path, site.archive]);
@@ -155,7 +157,10 @@ test("a file of several parts is read whole", async () => {
 test("a reader makes nothing, and says that there is no archive", async () => {
   using site = receiverSite();
   await using client = site.start("sparsebak.Receive");
-  expect(await client.hello(site.mountpoint, archiveDirectory)).toMatchObject({ generation: 0, archive: noUuid });
+  expect(await client.hello(site.mountpoint, archiveDirectory)).toMatchObject({
+    generation: 0,
+    archive: noUuid,
+  });
   expect(await client.read({ kind: "head", generation: 1 as never })).toBeUndefined();
   await client.goodbye();
   expect(existsSync(site.archive)).toBe(false);
@@ -178,4 +183,3 @@ test("what README.txt says about restoring with standard tools is true", async (
   expect(Buffer.compare(restored, image.subarray(0, restored.length))).toBe(0);
   expect(image.subarray(restored.length).every((byte) => byte === 0)).toBe(true);
 });
-

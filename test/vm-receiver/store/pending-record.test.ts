@@ -1,6 +1,10 @@
 import { expect, test } from "vitest";
 import { FormatError } from "../../../protocol/errors.ts";
-import { decodePending, encodePending, type PendingRecord } from "../../../vm-receiver/store/pending-record.ts";
+import {
+  decodePending,
+  encodePending,
+  type PendingRecord,
+} from "../../../vm-receiver/store/pending-record.ts";
 
 const record = {
   form: "tar",
