@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 import { createReadStream, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { lvmDemo } from "./demo-lvm.ts";
 import { changeImage, makeImage } from "./image.ts";
 import { makeSite, type ReportLine, run, table } from "./programs.ts";
 
@@ -38,6 +39,10 @@ function say(text: string): void {
   process.stdout.write(`\n== ${text}\n`);
 }
 
+if (process.argv.includes("--lvm")) {
+  await lvmDemo();
+  process.exit(0);
+}
 const directory = mkdtempSync(join(tmpdir(), "sparsebak-demo-"));
 try {
   const site = makeSite(directory, [volume]);

@@ -14,8 +14,9 @@ export interface Choice {
   readonly holes: Bitmap;
 }
 
-/** Above so many chunks it pays to ask the storage what is mapped, before reading them. */
-export const askMappedFrom = 4096;
+/** From so many chunks on it pays to ask the storage what is mapped, before reading them: of a whole volume, most of
+ *  which may never have been written, and of what a delta map names, most of which has. */
+export const askMappedFrom = { whole: 64, delta: 4096 } as const;
 
 /** Every chunk of a volume of `size` bytes. */
 export function allChunks(size: number, chunkSize: number): Bitmap {

@@ -240,7 +240,8 @@ async function chooseChunks(
 ): Promise<Choice> {
   const { storage } = context;
   const { snapshot } = source;
-  if (countSet(candidates) < askMappedFrom) return choose(candidates, undefined, chunkSize);
+  const worthAsking = source.map === undefined ? askMappedFrom.whole : askMappedFrom.delta;
+  if (countSet(candidates) < worthAsking) return choose(candidates, undefined, chunkSize);
   if (snapshot === undefined) return choose(candidates, storage.mappedOf(source.state), chunkSize);
   // The metadata can be held by one process at a time; a monitor takes the same lock.
   using _lock = await takeLock(context.state.lock, "send", stateLockSeconds);

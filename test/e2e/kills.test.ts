@@ -110,7 +110,7 @@ describe.each([
 });
 
 test(
-  "the first send killed at every step: the archive is made by the next one",
+  `the first send killed at every ${stride}th step from ${from} on: the archive is made by the next one`,
   { timeout: 900_000 },
   async () => {
     await using site = await makeSite({ volumes: [volume], driveBytes: 128 * mib, local: true });
@@ -119,6 +119,7 @@ test(
     const reset = (): void => {
       rmSync(site.archive, { recursive: true, force: true });
       rmSync(join(site.state, "archives"), { recursive: true, force: true });
+      rmSync(join(site.state, "owner"), { force: true });
     };
     expect(await site.sparsebak(["-u", "send"], { countInto: count })).toMatchObject({ code: 0 });
     const steps = Number(readFileSync(count, "utf8"));

@@ -20,18 +20,30 @@ function happens(what) {
 }
 
 if (isMainThread) {
-  const changes = ["renameSync", "linkSync", "unlinkSync", "rmSync", "rmdirSync", "mkdirSync", "fsyncSync", "ftruncateSync", "writeSync"];
+  const changes = [
+    "renameSync",
+    "linkSync",
+    "unlinkSync",
+    "rmSync",
+    "rmdirSync",
+    "mkdirSync",
+    "fsyncSync",
+    "ftruncateSync",
+    "writeSync",
+  ];
   for (const name of changes) {
     const original = fs[name];
     fs[name] = (...args) => {
       // Text for people (stderr) is no change of anything.
-      if (!(name === "writeSync" && args[0] === 2)) happens(`${name} ${typeof args[0] === "number" ? "" : String(args[0])}`);
+      if (!(name === "writeSync" && args[0] === 2))
+        happens(`${name} ${typeof args[0] === "number" ? "" : String(args[0])}`);
       return original(...args);
     };
   }
   const originalOpen = fs.openSync;
   fs.openSync = (path, flags, ...rest) => {
-    const creates = typeof flags === "number" ? (flags & fs.constants.O_CREAT) !== 0 : /[wa]/.test(flags ?? "r");
+    const creates =
+      typeof flags === "number" ? (flags & fs.constants.O_CREAT) !== 0 : /[wa]/.test(flags ?? "r");
     if (creates) happens(`openSync ${String(path)}`);
     return originalOpen(path, flags, ...rest);
   };

@@ -1,5 +1,5 @@
 import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from "node:fs";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { dropIdMap, type IdMap, type MapChange, openIdMap } from "../../../dom0-agent/state/id-map.ts";
 import { stateLayout, type VolumePaths } from "../../../dom0-agent/state/layout.ts";

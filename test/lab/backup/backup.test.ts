@@ -22,20 +22,20 @@ const seeds =
   process.env["SPARSEBAK_SEED"] === undefined ? [20_261_123, fresh] : [Number(process.env["SPARSEBAK_SEED"])];
 
 describe("on real thin volumes", () => {
-  test.each(["64k", "1m"])("three volumes, one of them of a running VM; pool chunks of %s", async (chunk) => {
-    const said = await guest("main-job", chunk);
+  test("three volumes, one of them of a running VM", async () => {
+    const said = await guest("main-job", "64k");
     expect(said.match(/^ok assembled/gm)?.length).toBeGreaterThan(9);
   });
 
   test.each(seeds)("random steps, seed %i", async (seed) => {
-    await guest("random", String(seed), "60");
+    await guest("random", String(seed), "30");
   });
 
   test.each([
-    ["monitor", 2],
-    ["send", 6],
+    ["monitor", 5],
+    ["send", 9],
   ])("%s killed at every %i-th thing that it does, from a random one on", async (command, stride) => {
     const said = await guest("kills", command, String(stride), String(fresh));
-    expect(said.match(/^ok \d+$/gm)?.length).toBeGreaterThan(10);
+    expect(said.match(/^ok \d+$/gm)?.length).toBeGreaterThan(7);
   });
 });
