@@ -22,12 +22,12 @@ const mark = "case: ";
 /** In the guest: runs all cases, one after another, whatever becomes of each. Gives how many failed. */
 export async function runCases(cases: readonly Case[], print: (line: string) => void): Promise<number> {
   let failed = 0;
-  for (const { name, run } of cases) {
+  for (const each of cases) {
     const started = performance.now();
     const report = (error?: string): void => {
       const seconds = Number(((performance.now() - started) / 1000).toFixed(2));
       const line: CaseReport = {
-        name,
+        name: each.name,
         ok: error === undefined,
         seconds,
         ...(error === undefined ? {} : { error }),
@@ -35,7 +35,7 @@ export async function runCases(cases: readonly Case[], print: (line: string) => 
       print(mark + JSON.stringify(line));
     };
     try {
-      await run();
+      await each.run();
       report();
     } catch (error) {
       failed++;

@@ -66,7 +66,8 @@ export async function runInGuest(options: GuestOptions): Promise<GuestResult> {
     ...Object.keys(env).flatMap((name) => ["--env", name]),
     ...(options.memoryMiB === undefined ? [] : ["--mem", String(options.memoryMiB)]),
     ...(options.stdin === undefined ? [] : ["--stdin"]),
-    ...["--timeout", String(options.timeoutSeconds ?? 600)],
+    "--timeout",
+    String(options.timeoutSeconds ?? 600),
     "--",
     ...command,
   ];

@@ -87,8 +87,8 @@ class Model {
 }
 
 /**
- * The suite. `make` gives each case a harness of its own; `snapshots` and `delta` say what the storage must be capable of,
- * and choose the cases with it.
+ * The suite. `make` gives each case a harness of its own; `capable` is what the storage must be capable of, and chooses
+ * the cases. Nothing is made until a case runs, so the names can be had anywhere.
  */
 export function storageCases(
   make: () => Promise<StorageHarness>,

@@ -22,8 +22,9 @@ import type { Archive, CurrentHead } from "../store/archive.ts";
 import { containersOf } from "../store/containers.ts";
 import { publishFile } from "../store/publish.ts";
 import { writeReadme } from "../store/readme.ts";
+import { temporaries } from "../store/temporaries.ts";
 import { checkContainer } from "./check-container.ts";
-import { pendingHead, type WriterMemory } from "./put-file.ts";
+import type { WriterMemory } from "./put-file.ts";
 
 /**
  * Makes the head that was put the current one. `check` is asked right before and right after: it throws where the
@@ -40,7 +41,7 @@ export async function commit(
     throw new RefusalError("missing", "the head that is to be committed has not been put");
   }
   using heads = ensureDirectory(archive.root, fileNames.heads);
-  const bytes = readWhole(heads, pendingHead, maxHeadBytes);
+  const bytes = readWhole(heads, temporaries.head, maxHeadBytes);
   if (bytes === undefined || !equalBytes(fileDigest(bytes), asked.headDigest)) {
     throw new RefusalError("missing", "the head that was put is gone");
   }
@@ -49,7 +50,7 @@ export async function commit(
   for (const volume of head.volumes) await checkVolume(archive, volume, head);
   check();
   memory.headPut = undefined;
-  publishFile(heads, pendingHead, heads, String(head.generation));
+  publishFile(heads, temporaries.head, heads, String(head.generation));
   check();
   const current = { head, digest: asked.headDigest };
   archive.advance(current);

@@ -19,6 +19,7 @@ import { type Mountpoint, openMountpoint } from "../mountpoint.ts";
 import { shown } from "../sanitize.ts";
 import { type Archive, openArchive } from "../store/archive.ts";
 import { writeReadme } from "../store/readme.ts";
+import { sweepTemporaries, temporaries } from "../store/temporaries.ts";
 
 export interface Destination extends Disposable {
   readonly mountpoint: Mountpoint;
@@ -78,6 +79,7 @@ export async function openDestination(hello: AgentHello, settings: ReceiverSetti
         "the archive header is missing: copy one back from a volume's directory",
       );
     }
+    if (makes) await sweepTemporaries(root);
     // A full file system must not keep anybody from removing what fills it.
     const can = makes ? (unless(full, () => probe(root)) ?? 0) : 0;
     if (makes && archive.current !== undefined) unless(full, () => writeReadme(root));
@@ -100,8 +102,7 @@ function helloOf(mountpoint: Mountpoint, archive: Archive | undefined, can: numb
 }
 
 const full = ["ENOSPC", "EDQUOT"];
-const probeName = ".tmp-probe";
-const probeLink = ".tmp-probe-link";
+const { probe: probeName, probeLink } = temporaries;
 
 /** Tries out what the file system can do: hard links, and names that differ in case only. */
 function probe(root: Directory): number {

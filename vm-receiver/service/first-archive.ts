@@ -11,6 +11,7 @@ import { unless } from "../errors.ts";
 import { removeFile, statOf } from "../files.ts";
 import type { Archive } from "../store/archive.ts";
 import { leftoversIn, removeLeftover } from "../store/leftovers.ts";
+import { temporaries } from "../store/temporaries.ts";
 import { headerIn } from "./volume-directory.ts";
 
 /** Removes the header of an uncommitted archive, and the volumes of it unless it is the archive `uuid` itself. */
@@ -36,6 +37,11 @@ async function emptyVolume(archive: Archive, volume: Directory, name: string): P
   const files = Array.from(namesIn(volume));
   for (const file of files) {
     const isIndex = file.startsWith("index.") && parseGeneration(file.slice("index.".length)) !== undefined;
-    if (isIndex || file === fileNames.archive || file.startsWith(".tmp-")) removeFile(volume, file);
+    if (
+      isIndex ||
+      file === fileNames.archive ||
+      (Object.values(temporaries) as readonly string[]).includes(file)
+    )
+      removeFile(volume, file);
   }
 }

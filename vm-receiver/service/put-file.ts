@@ -17,12 +17,10 @@ import { type Archive, maxArchiveHeaderBytes } from "../store/archive.ts";
 import { containersOf } from "../store/containers.ts";
 import { syncNamed } from "../store/durable.ts";
 import { publishFile } from "../store/publish.ts";
+import { temporaries } from "../store/temporaries.ts";
 import { dropUncommitted } from "./first-archive.ts";
 import { startUpload, type Upload } from "./upload.ts";
 import { findVolumeDirectory } from "./volume-directory.ts";
-
-/** The name in `heads` of a head that has been put and not yet committed. */
-export const pendingHead = ".tmp-head";
 
 /** What a connection that writes remembers from one request to the next. */
 export interface WriterMemory {
@@ -54,7 +52,7 @@ export function putFile(archive: Archive, memory: WriterMemory, announced: Put):
   }
   checkGeneration(archive, kind, name);
   const directory = homeOf(archive, memory, kind, name);
-  const temporary = kind === "head" ? pendingHead : `.tmp-${kind}`;
+  const temporary = temporaries[kind];
   let fd: number | undefined;
   try {
     if (kind === "head") memory.headPut = undefined;

@@ -13,6 +13,7 @@ import { createFile, readWhole, removeFile, writeAll } from "../files.ts";
 import { type Archive, maxArchiveHeaderBytes } from "../store/archive.ts";
 import { allLeftovers } from "../store/leftovers.ts";
 import { publishFile } from "../store/publish.ts";
+import { temporaries } from "../store/temporaries.ts";
 
 /** Opens, and makes where it is missing, the directory that a session of `volume` is to be written to. RefusalError
  *  `malformed` or `exists` when that is not, or can't be, this volume's. */
@@ -56,7 +57,7 @@ export function headerIn(directory: Directory): Uint8Array | undefined {
   }
 }
 
-const temporary = ".tmp-archive";
+const temporary = temporaries.archive;
 
 function copyHeader(archive: Archive, directory: Directory): void {
   const wanted = archive.header()?.bytes;

@@ -24,6 +24,7 @@ import {
 import { renameNew } from "./publish.ts";
 import { removeTree } from "./remove.ts";
 import { createSpool, type Spool } from "./spool.ts";
+import { unbornPart } from "./temporaries.ts";
 import type { Written } from "./store.ts";
 
 /** What both forms have while they are written. */
@@ -38,14 +39,11 @@ export interface Part extends Disposable {
   readonly endList: () => Digest;
 }
 
-/** A new part is made under this name, with its record, before it gets its own. */
-const unborn = ".tmp-part";
-
 /** Makes `name` in the volume's directory and opens it. RefusalError `exists` when there is one. */
 export async function createPart(volume: Directory, name: string, record: PendingRecord): Promise<Part> {
-  await removeTree(volume, unborn);
-  mkdirSync(volume.at(unborn), 0o700);
-  const directory = openDirectory(volume, unborn);
+  await removeTree(volume, unbornPart);
+  mkdirSync(volume.at(unbornPart), 0o700);
+  const directory = openDirectory(volume, unbornPart);
   try {
     const fd = createFile(directory, pendingFile);
     try {
@@ -55,7 +53,7 @@ export async function createPart(volume: Directory, name: string, record: Pendin
       closeSync(fd);
     }
     syncDirectory(directory);
-    renameNew(volume, unborn, volume, name);
+    renameNew(volume, unbornPart, volume, name);
     syncDirectory(volume);
     return partOf(directory, record);
   } catch (error) {

@@ -7,8 +7,9 @@ import { utf8 } from "../../protocol/wire/writer.ts";
 import type { Directory } from "../directory.ts";
 import { createFile, removeFile, statOf, writeAll } from "../files.ts";
 import { publishFile } from "./publish.ts";
+import { temporaries } from "./temporaries.ts";
 
-const temporary = ".tmp-readme";
+const temporary = temporaries.readme;
 
 /** Writes README.txt where it is not there. */
 export function writeReadme(root: Directory): void {

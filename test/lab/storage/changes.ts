@@ -76,10 +76,8 @@ export const changeCases = (harness: () => LvmHarness): readonly Case[] => {
       const tock = await take(lab.storage, volume, "tock");
       run("lvchange", "-prw", `${vg}/${tock.name}`);
       const { snapshots } = await lab.storage.survey([]);
-      assert.deepEqual(snapshots.map((each) => [each.label, each.readOnly]).sort(), [
-        ["tick", true],
-        ["tock", false],
-      ]);
+      assert.equal(snapshots.find((each) => each.label === "tick")?.readOnly, true);
+      assert.equal(snapshots.find((each) => each.label === "tock")?.readOnly, false);
       await lab.storage.withMetadata(async (deltas) => {
         await rejects(list(deltas.between(tick, tock)), "unusable");
         await rejects(list(deltas.between(tock, tick)), "unusable");

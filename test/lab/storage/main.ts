@@ -10,11 +10,12 @@ import { pools, storageLabCases } from "./all-cases.ts";
 
 const [what = "", pool = "", stateDirectory = ""] = process.argv.slice(2);
 if (what === "hold") {
-  const { storageOf } = lvmHarness(pool);
-  await storageOf({ stateDirectory }).withMetadata(async () => {
-    writeSync(1, "held\n");
-    await sleep(600_000);
-  });
+  await lvmHarness(pool)
+    .storageOf({ stateDirectory })
+    .withMetadata(async () => {
+      writeSync(1, "held\n");
+      await sleep(600_000);
+    });
 } else {
   makeGroup();
   for (const [name, chunkKiB] of Object.entries(pools)) makePool(name, { chunkKiB });

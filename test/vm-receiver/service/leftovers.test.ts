@@ -122,6 +122,36 @@ describe.each(["dir", "tar"] as const)("killed, writing a %s,", (form) => {
   });
 });
 
+test("what a kill leaves of files that never got their names is swept up, and nothing else", async () => {
+  using site = await prepared();
+  const before = committed(site);
+  const left = [
+    ".tmp-probe",
+    ".tmp-readme",
+    ".tmp-archive",
+    "heads/.tmp-head",
+    "work/.tmp-index",
+    "work/.tmp-archive",
+  ];
+  for (const name of left) writeFileSync(join(site.archive, name), "half");
+  mkdirSync(join(site.archive, "work", ".tmp-part"));
+  writeFileSync(join(site.archive, "work", ".tmp-part", "pending"), "half");
+  mkdirSync(join(site.archive, "Photos"));
+  const mine = [".tmp-mine", "Photos/.tmp-index", "work/.tmp-other"];
+  for (const name of mine) writeFileSync(join(site.archive, name), "mine");
+  {
+    await using reader = site.start("sparsebak.Receive");
+    await reader.hello(site.mountpoint, archiveDirectory);
+    for (const name of left) expect(existsSync(join(site.archive, name))).toBe(true);
+  }
+  await using client = site.start();
+  await client.hello(site.mountpoint, archiveDirectory);
+  for (const name of [...left, "work/.tmp-part"])
+    expect(existsSync(join(site.archive, name)), name).toBe(false);
+  for (const name of mine) expect(existsSync(join(site.archive, name)), name).toBe(true);
+  expect(committed(site)).toBe(before);
+});
+
 describe("discard", () => {
   test("never removes what is committed, nor what it does not know", async () => {
     using site = await prepared();

@@ -18,9 +18,15 @@ interface Machine extends UdevPlaces, Disposable {
 function machine(place: TempDir = tempDir()): Machine {
   const [etc, lib] = [join(place.path, "etc"), join(place.path, "lib")];
   for (const each of [etc, lib]) mkdirSync(each);
-  const control = join(place.path, "control");
-  writeFileSync(control, "");
-  return { etc, lib, control, ruleDirectories: [etc, lib], [Symbol.dispose]: () => place[Symbol.dispose]() };
+  const socket = join(place.path, "socket");
+  writeFileSync(socket, "");
+  return {
+    etc,
+    lib,
+    sockets: [join(place.path, "none"), socket],
+    ruleDirectories: [etc, lib],
+    [Symbol.dispose]: () => place[Symbol.dispose](),
+  };
 }
 
 describe("udev would probe", () => {
@@ -39,7 +45,7 @@ describe("udev would probe", () => {
 
   test("nothing where no udevd runs", () => {
     using here = machine();
-    expect(probedBecause("data", { ...here, control: join(here.etc, "none") })).toBeUndefined();
+    expect(probedBecause("data", { ...here, sockets: [join(here.etc, "none")] })).toBeUndefined();
   });
 
   test("with Qubes' rule alone, what is not named vm-…", () => {
