@@ -49,6 +49,11 @@ export interface GuestResult {
   readonly stderr: string;
 }
 
+/** The working tree, where the guest has a file system of its own in its place and would not see it. */
+function hiddenInGuest(): readonly string[] {
+  return /^\/(?:tmp|run)\//.test(projectRoot) ? [projectRoot] : [];
+}
+
 /** Boots a guest, runs the one command in it and gives what became of it. Throws only for what is wrong on this side. */
 export async function runInGuest(options: GuestOptions): Promise<GuestResult> {
   const compileCache = join(cacheDirectory, "compile-cache");
@@ -62,7 +67,7 @@ export async function runInGuest(options: GuestOptions): Promise<GuestResult> {
     ...(options.udev === true ? ["--udev"] : []),
     ...(options.disks?.length === 0 ? ["--no-disk"] : []),
     ...(options.disks ?? []).flatMap((size) => ["--disk", size]),
-    ...[compileCache, ...(options.shares ?? [])].flatMap((directory) => ["--share", directory]),
+    ...[...hiddenInGuest(), compileCache, ...(options.shares ?? [])].flatMap((directory) => ["--share", directory]),
     ...Object.keys(env).flatMap((name) => ["--env", name]),
     ...(options.memoryMiB === undefined ? [] : ["--mem", String(options.memoryMiB)]),
     ...(options.stdin === undefined ? [] : ["--stdin"]),
