@@ -67,7 +67,10 @@ export async function runInGuest(options: GuestOptions): Promise<GuestResult> {
     ...(options.udev === true ? ["--udev"] : []),
     ...(options.disks?.length === 0 ? ["--no-disk"] : []),
     ...(options.disks ?? []).flatMap((size) => ["--disk", size]),
-    ...[...hiddenInGuest(), compileCache, ...(options.shares ?? [])].flatMap((directory) => ["--share", directory]),
+    ...[...hiddenInGuest(), compileCache, ...(options.shares ?? [])].flatMap((directory) => [
+      "--share",
+      directory,
+    ]),
     ...Object.keys(env).flatMap((name) => ["--env", name]),
     ...(options.memoryMiB === undefined ? [] : ["--mem", String(options.memoryMiB)]),
     ...(options.stdin === undefined ? [] : ["--stdin"]),
