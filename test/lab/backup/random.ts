@@ -71,8 +71,9 @@ const actions: readonly (readonly [number, string, () => void])[] = [
     2,
     "resize",
     () => {
-      if (held === undefined)
-        must("lvresize", "-f", "-L", `${(2 + random(10)) * 4}M`, `qubes_dom0/${volume}`);
+      const wanted = (2 + random(10)) * 4;
+      if (held !== undefined || sizeOf(volume) === wanted * mib) return;
+      must("lvresize", "-f", "-L", `${wanted}M`, `qubes_dom0/${volume}`);
     },
   ],
   [
