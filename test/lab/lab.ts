@@ -29,6 +29,8 @@ interface GuestSettings {
   /** Variables of the guest's environment, besides HOME, LANG and PATH, which are this process's own. */
   readonly env?: Readonly<Record<string, string>>;
   readonly memoryMiB?: number;
+  /** Virtual processors. One unless said otherwise where the guest is emulated: more make it slower. */
+  readonly processors?: number;
   /** The guest is killed after so long; 600 unless said otherwise. */
   readonly timeoutSeconds?: number;
   /** Text for the command's stdin. */
@@ -73,6 +75,7 @@ export async function runInGuest(options: GuestOptions): Promise<GuestResult> {
     ]),
     ...Object.keys(env).flatMap((name) => ["--env", name]),
     ...(options.memoryMiB === undefined ? [] : ["--mem", String(options.memoryMiB)]),
+    ...(options.processors === undefined ? [] : ["--smp", String(options.processors)]),
     ...(options.stdin === undefined ? [] : ["--stdin"]),
     "--timeout",
     String(options.timeoutSeconds ?? 600),

@@ -21,7 +21,7 @@
 #   --no-disk         no scratch disk
 #   --share DIR       share DIR read-write at the same path (repeatable; default: none)
 #   --mem MIB         guest memory in MiB (default 2048)
-#   --smp N           virtual CPUs (default 2)
+#   --smp N           virtual CPUs (default 2; 1 when emulated, where each costs more than it brings)
 #   --timeout SECONDS kill the guest after this long (default 600; exit status 124)
 #   --accel kvm|tcg|auto   default auto: kvm when the CPU has vmx/svm and /dev/kvm opens
 #   --cpu MODEL       qemu -cpu (default: host for kvm; for tcg qemu64 and a few features)
@@ -46,7 +46,7 @@ die() { echo "vm-run: $*" >&2; exit 125; }
 now() { date +%s.%N; }
 
 disks=() ; diskfiles=() ; shares=() ; envs=()
-mem=2048 smp=2 limit=600 accel=auto
+mem=2048 smp='' limit=600 accel=auto
 cpu='' console='' trace='' usestdin='' prepare='' nodisk='' udev=''
 while [ $# -gt 0 ]; do
   case $1 in
@@ -280,10 +280,11 @@ if [ "$accel" = auto ]; then
   if grep -qwE 'vmx|svm' /proc/cpuinfo && [ -w /dev/kvm ]; then accel=kvm; fi
 fi
 case $accel in
-  kvm) acc=kvm; : "${cpu:=host}" ;;
+  kvm) acc=kvm; : "${cpu:=host}" "${smp:=2}" ;;
   # Not "max": with erms/fsrm the guest copies by rep movsb, which TCG does byte by byte,
   # and AVX2 and smap/smep cost more than they bring (disk and copies ran 2 to 3 times slower).
-  tcg) acc=tcg,thread=multi,tb-size=512; : "${cpu:=qemu64,+rdrand,+cx16,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq}" ;;
+  # One processor: with two, shell and LVM work took two to four times the CPU seconds here, and longer.
+  tcg) : "${smp:=1}"; acc=tcg,thread=multi,tb-size=512; : "${cpu:=qemu64,+rdrand,+cx16,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq}" ;;
   *) die "--accel $accel?" ;;
 esac
 
@@ -334,7 +335,9 @@ for i in "${order[@]}"; do
          -device "virtio-blk-$bus,drive=d$i,serial=scratch$i")
 done
 
-append="console=ttyS0 ${VM_RUN_QUIET-quiet} panic=-1 reboot=t random.trust_cpu=on nokaslr mitigations=off tsc=reliable no_timer_check audit=0 cryptomgr.notests rcupdate.rcu_expedited=1 vmrun.job=$JOB vmrun.kdir=$KDIR"
+# norandmaps: an emulated processor can use its translation of a program again if it lies at the same address; lvs, for
+# one, took half the time.
+append="console=ttyS0 ${VM_RUN_QUIET-quiet} panic=-1 reboot=t random.trust_cpu=on nokaslr norandmaps mitigations=off tsc=reliable no_timer_check audit=0 cryptomgr.notests rcupdate.rcu_expedited=1 vmrun.job=$JOB vmrun.kdir=$KDIR"
 
 t1=$(now)
 # --foreground: it stays in this process group, so that a Ctrl-C reaches it.

@@ -71,9 +71,9 @@ const actions: readonly (readonly [number, string, () => void])[] = [
     2,
     "resize",
     () => {
-      const wanted = (2 + random(10)) * 4;
-      if (held !== undefined || sizeOf(volume) === wanted * mib) return;
-      must("lvresize", "-f", "-L", `${wanted}M`, `qubes_dom0/${volume}`);
+      const megabytes = (2 + random(10)) * 4;
+      if (held !== undefined || sizeOf(volume) === megabytes * mib) return;
+      must("lvresize", "-f", "-L", `${megabytes}M`, `qubes_dom0/${volume}`);
     },
   ],
   [
