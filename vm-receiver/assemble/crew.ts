@@ -3,7 +3,7 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { AssembleError } from "./errors.ts";
-import type { Job, WorkerAnswer, WorkerRequest, WorkerSetup } from "./job.ts";
+import { type Job, stopRequest, type WorkerAnswer, type WorkerRequest, type WorkerSetup } from "./job.ts";
 
 export interface Crew {
   /** Gives a job to the worker with the least to do; resolves once its chunks are in the slot, and in the image where
@@ -77,7 +77,17 @@ export function startCrew(setup: WorkerSetup): Crew {
     fail,
     stop: async () => {
       fail(new AssembleError("stopped", "the workers were told to stop"));
-      await Promise.all(members.map(({ worker }) => worker.terminate()));
+      await Promise.all(members.map(({ worker }) => ended(worker)));
     },
   };
+}
+
+/** Lets a worker end what it has been given, and leave. Node aborts the whole process when a thread is terminated in the
+ *  middle of decompressing. */
+async function ended(worker: Worker): Promise<void> {
+  if (worker.threadId === -1) return;
+  await new Promise<void>((resolve) => {
+    worker.once("exit", () => resolve());
+    worker.postMessage(stopRequest);
+  });
 }

@@ -53,6 +53,9 @@ export interface WorkerRequest {
   readonly places: readonly Place[];
 }
 
+/** Asks a worker to leave; it is the last thing that it is told. */
+export const stopRequest = "stop";
+
 export interface WorkerAnswer {
   readonly number: number;
   readonly failure:

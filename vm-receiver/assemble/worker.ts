@@ -9,7 +9,13 @@ import { maxStoredLength } from "../../protocol/archive/types.ts";
 import { freePlaintext, openChunk } from "./chunk.ts";
 import { type ContainerReader, containerReader } from "./container.ts";
 import { AssembleError, type AssembleErrorCode, systemCode } from "./errors.ts";
-import type { JobChunk, WorkerAnswer, WorkerRequest, WorkerSetup } from "./job.ts";
+import {
+  type JobChunk,
+  stopRequest,
+  type WorkerAnswer,
+  type WorkerRequest,
+  type WorkerSetup,
+} from "./job.ts";
 import { writeFully } from "./output-file.ts";
 import type { Place } from "./places.ts";
 import { formatAddress, printable } from "./printable.ts";
@@ -36,7 +42,11 @@ function serve(port: NonNullable<typeof parentPort>, setup: WorkerSetup): void {
     }
   };
 
-  port.on("message", (request: WorkerRequest) => {
+  port.on("message", (request: WorkerRequest | typeof stopRequest) => {
+    if (request === stopRequest) {
+      port.close();
+      return;
+    }
     let failure: WorkerAnswer["failure"];
     try {
       const slot = slots[request.slot];

@@ -86,6 +86,7 @@ test("an agent killed in mid-send leaves no receiver behind", async () => {
   harness.serve(
     `import { writeFileSync } from "node:fs";
     let heard = 0;
+    process.stdout.on("error", () => {});
     process.stdin.on("data", (bytes) => { heard += bytes.length; process.stdout.write("."); });
     process.stdin.on("end", () => writeFileSync(${JSON.stringify(join(harness.notes, "end"))}, String(heard)));`,
   );
