@@ -71,6 +71,7 @@ export async function finishSession(on: FinishOptions): Promise<FinishedSession>
     name: on.name,
     form: on.form,
     headerDigest: fileDigest(header),
+    listGeneration: 0 as Generation,
     listDigest: list.digest,
     manifestGeneration: generation,
     manifestDigest: manifest.digest,

@@ -26,7 +26,10 @@ export interface Container {
   readonly uid: SessionUid;
   readonly name: SessionName;
   readonly form: "dir" | "tar";
+  /** Zeros where it never had a session: chunks that an interrupted send has left. */
   readonly headerDigest: Digest;
+  /** `list.N` that counts; 0 for `list`, as it was written first. */
+  readonly listGeneration: Generation;
   readonly listDigest: Digest;
   /** `manifest.N` that counts, and its digest; generation 0 and zeros where the session was pruned and only
    *  living chunks are left. */
@@ -78,6 +81,7 @@ const container: Codec<Container> = struct<Container>({
   name: sessionName,
   form: oneOf({ dir: 1, tar: 2 }),
   headerDigest: digest,
+  listGeneration: generation,
   listDigest: digest,
   manifestGeneration: generation,
   manifestDigest: digest,
@@ -152,11 +156,12 @@ function check(index: VolumeIndex): void {
     if (each.manifestGeneration === 0 && each.manifestDigest.some((byte) => byte !== 0)) {
       throw new FormatError("bad-value", `read index ${index.generation}: a digest of no manifest`);
     }
-    if (each.manifestGeneration > index.generation) {
-      throw new FormatError(
-        "bad-value",
-        `read index ${index.generation}: a manifest of ${each.manifestGeneration}`,
-      );
+    const newest = Math.max(each.manifestGeneration, each.listGeneration);
+    if (newest > index.generation) {
+      throw new FormatError("bad-value", `read index ${index.generation}: a manifest or list of ${newest}`);
+    }
+    if (each.manifestGeneration !== 0 && each.headerDigest.every((byte) => byte === 0)) {
+      throw new FormatError("bad-value", `read index ${index.generation}: a manifest without a header`);
     }
   }
   if (containers.size !== index.containers.length || names.size !== index.containers.length) {

@@ -22,6 +22,8 @@ export function isSessionName(value: string): value is SessionName {
 
 /** Names at the top of the archive that no volume directory may take, in lower case. */
 const reserved = new Set(["archive", "heads", "dead", "lock", "readme.txt", "assembled", "trash"]);
+/** `archive.N` as well. */
+const reservedPattern = /^archive[.]\d+$/;
 
 /** A volume's directory: 1 to 200 bytes of `A-Za-z0-9+_.-` and `%XX`, not hidden, not reserved, without a dot at its
  *  end, which FAT drops. */
@@ -49,8 +51,12 @@ export function isVolumeName(value: string): boolean {
 /** True for what a volume's directory may be called. */
 export function isDirectoryName(value: string): boolean {
   return (
-    value.length <= maxDirectoryBytes && directoryPattern.test(value) && !reserved.has(value.toLowerCase())
+    value.length <= maxDirectoryBytes && directoryPattern.test(value) && !isReserved(value.toLowerCase())
   );
+}
+
+function isReserved(lower: string): boolean {
+  return reserved.has(lower) || reservedPattern.test(lower);
 }
 
 export const directoryName: Codec<string> = {
@@ -83,7 +89,7 @@ export function directoryFor(name: string, taken: readonly string[]): string {
       return plain ? char : percent(byte);
     })
     .join("");
-  const whole = reserved.has(escaped.toLowerCase())
+  const whole = isReserved(escaped.toLowerCase())
     ? percent(escaped.charCodeAt(0)) + escaped.slice(1)
     : escaped;
   const lower = new Set(taken.map((each) => each.toLowerCase()));
@@ -121,6 +127,7 @@ export const fileNames = {
   dead: "dead",
   lock: "lock",
   assembled: "assembled",
+  trash: "trash",
   header: "header",
   list: "list",
   offsets: "offsets",
@@ -134,7 +141,17 @@ export function indexFile(generation: Generation): string {
   return `index.${generation}`;
 }
 
-/** `manifest.N` in the session. */
+/** `archive`, or `archive.N` once key slots have been changed; in the archive and, as a copy, in volumes' directories. */
+export function archiveFile(generation: Generation): string {
+  return generation === 0 ? fileNames.archive : `${fileNames.archive}.${generation}`;
+}
+
+/** `list`, or `list.N` after a prune took chunks of it; in the session, or behind the name of its tar and a dot. */
+export function listFile(generation: Generation): string {
+  return generation === 0 ? fileNames.list : `${fileNames.list}.${generation}`;
+}
+
+/** `manifest.N` in the session; one that a prune wrote for a tar lies beside it, behind the name of the tar and a dot. */
 export function manifestFile(generation: Generation): string {
   return `manifest.${generation}`;
 }

@@ -31,6 +31,17 @@
 //   commit: from head N to N+1         →
 //                                      ←    committed                                        or refused
 //
+//   readChunks: stored forms           →
+//                                      ←    stored … stored, done                            or refused
+//   scrub: a container                 →
+//                                      ←    damage … damage, done                            or refused
+//   salvage: an uncommitted session    →
+//                                      ←    data … data (the list of what is left), done     or refused
+//   sweep: what is dead and due        →
+//                                      ←    done                                             or refused
+//
+//   reveal: a read key                 →
+//                                      ←    done                                             or refused
 //   assemble                           →
 //                                      ←    progress …, assembled                            or refused
 //   goodbye                            →
@@ -60,7 +71,20 @@ import {
   volumeSize,
 } from "../archive/types.ts";
 import { directoryName, sessionName } from "../archive/names.ts";
-import { bool, type Codec, fixedBytes, oneOf, only, rest, struct, text, u16, u32, u64 } from "./codec.ts";
+import {
+  bool,
+  type Codec,
+  fixedBytes,
+  list,
+  oneOf,
+  only,
+  rest,
+  struct,
+  text,
+  u16,
+  u32,
+  u64,
+} from "./codec.ts";
 
 /** The services of the receiver, one a power (design section 6). */
 export const services = {
@@ -146,7 +170,15 @@ export interface ReceiverHello {
 }
 
 /** What readMeta and put can name. */
-export const metaKinds = { archive: 1, head: 2, index: 4, header: 5, manifest: 6, list: 7 } as const;
+export const metaKinds = {
+  archive: 1,
+  head: 2,
+  dead: 3,
+  index: 4,
+  header: 5,
+  manifest: 6,
+  list: 7,
+} as const;
 export type MetaKind = keyof typeof metaKinds;
 
 /** A file of the archive by what it is. Fields that a kind does not need are zero. */
@@ -228,6 +260,56 @@ export interface Assemble {
   readonly replace: boolean;
 }
 
+export interface ReadChunks {
+  readonly volume: VolumeId;
+  /** The container's. */
+  readonly session: SessionUid;
+  /** Under which the container keeps them; rising. */
+  readonly addresses: readonly ChunkAddress[];
+}
+
+/** Most chunks of one readChunks. */
+export const maxReadChunks = 4096;
+
+/** A chunk's stored form; no bytes where it is not there. */
+export interface Stored {
+  readonly address: ChunkAddress;
+  readonly bytes: Uint8Array;
+}
+
+/** A container by what it is. */
+export interface Scrub {
+  readonly volume: VolumeId;
+  readonly session: SessionUid;
+}
+
+/** What of a container can be damaged, and how. */
+export const damagedFiles = { header: 1, manifest: 2, list: 3, chunk: 4, offsets: 5, other: 6 } as const;
+export type DamagedFile = keyof typeof damagedFiles;
+export const damages = { missing: 1, corrupt: 2, extra: 3 } as const;
+export type DamageKind = keyof typeof damages;
+
+export interface Damage {
+  readonly file: DamagedFile;
+  readonly what: DamageKind;
+  /** Of the chunk; 0 for every other file. */
+  readonly address: ChunkAddress;
+}
+
+/** The uncommitted session of which a container without a session is to be made. */
+export interface Salvage {
+  readonly directory: string;
+  readonly session: SessionUid;
+}
+
+export interface Reveal {
+  /** A read key in its binary form (docs/keys.md). */
+  readonly key: Uint8Array;
+}
+
+/** Bytes of a revealed key, at most. */
+export const maxRevealBytes = 4096;
+
 export interface Progress {
   /** Bytes that the receiver has dealt with in this request. Repeats when nothing moved: a heartbeat. */
   readonly bytes: number;
@@ -282,10 +364,10 @@ const stored: Codec<Uint8Array> = only(
   "a byte or more",
 );
 
-/** One thing has one name: `archive` and `head` belong to no volume, and those and `index` to no session. */
+/** One thing has one name: `archive`, `head` and `dead` belong to no volume, and those and `index` to no session. */
 function isCanonical({ kind, volume, session }: MetaName): boolean {
   const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0);
-  const ofArchive = kind === "archive" || kind === "head";
+  const ofArchive = kind === "archive" || kind === "head" || kind === "dead";
   return (!ofArchive || isZero(volume)) && ((!ofArchive && kind !== "index") || isZero(session));
 }
 
@@ -303,6 +385,11 @@ export interface Messages {
   readonly commit: Commit;
   readonly assemble: Assemble;
   readonly goodbye: Empty;
+  readonly readChunks: ReadChunks;
+  readonly scrub: Scrub;
+  readonly salvage: Salvage;
+  readonly sweep: Empty;
+  readonly reveal: Reveal;
   readonly receiverHello: ReceiverHello;
   readonly pending: Pending;
   readonly progress: Progress;
@@ -313,6 +400,8 @@ export interface Messages {
   readonly refused: Refused;
   readonly aborted: Refused;
   readonly data: Part;
+  readonly stored: Stored;
+  readonly damage: Damage;
 }
 export type MessageName = keyof Messages;
 export type Sender = "agent" | "receiver";
@@ -422,6 +511,43 @@ export const messages: { readonly [Name in MessageName]: MessageRow<Name> } = {
     codec: struct<Assemble>({ volume: volumeId, session: sessionUid, saveTo: relativePath, replace: bool }),
   },
   goodbye: { code: 12, from: "agent", max: 0, services: "all", codec: struct<Empty>({}) },
+  readChunks: {
+    code: 13,
+    from: "agent",
+    max: 16 + 16 + 4 + 8 * maxReadChunks,
+    services: ["sparsebak.Receive"],
+    codec: only(
+      struct<ReadChunks>({
+        volume: volumeId,
+        session: sessionUid,
+        addresses: list(chunkAddress, maxReadChunks),
+      }),
+      ({ addresses }) => addresses.every((each, i) => i === 0 || each > (addresses[i - 1] ?? 0)),
+      "rising addresses",
+    ),
+  },
+  scrub: {
+    code: 14,
+    from: "agent",
+    max: 32,
+    services: ["sparsebak.Receive"],
+    codec: struct<Scrub>({ volume: volumeId, session: sessionUid }),
+  },
+  salvage: {
+    code: 15,
+    from: "agent",
+    max: 256,
+    services: sendOnly,
+    codec: struct<Salvage>({ directory: directoryName, session: sessionUid }),
+  },
+  sweep: { code: 16, from: "agent", max: 0, services: ["sparsebak.Prune"], codec: struct<Empty>({}) },
+  reveal: {
+    code: 17,
+    from: "agent",
+    max: maxRevealBytes,
+    services: ["sparsebak.Assemble"],
+    codec: struct<Reveal>({ key: rest(maxRevealBytes) }),
+  },
   receiverHello: {
     code: 128,
     from: "receiver",
@@ -500,6 +626,20 @@ export const messages: { readonly [Name in MessageName]: MessageRow<Name> } = {
     max: maxPartBytes,
     services: "all",
     codec: struct<Part>({ bytes: rest(maxPartBytes) }),
+  },
+  stored: {
+    code: 138,
+    from: "receiver",
+    max: 8 + maxStoredLength(maxChunkSize),
+    services: "all",
+    codec: struct<Stored>({ address: chunkAddress, bytes: rest(maxStoredLength(maxChunkSize)) }),
+  },
+  damage: {
+    code: 139,
+    from: "receiver",
+    max: 10,
+    services: "all",
+    codec: struct<Damage>({ file: oneOf(damagedFiles), what: oneOf(damages), address: chunkAddress }),
   },
 };
 

@@ -10,6 +10,8 @@ export type State =
   | "ready"
   | "reading"
   | "listing"
+  | "readingChunks"
+  | "scrubbing"
   | "waiting"
   | "putting"
   | "beginning"
@@ -27,7 +29,12 @@ export const transitions: { readonly [S in State]: { readonly [M in MessageName]
   ready: {
     readMeta: "reading",
     listPending: "listing",
+    readChunks: "readingChunks",
+    scrub: "scrubbing",
+    salvage: "reading",
     discard: "waiting",
+    sweep: "waiting",
+    reveal: "waiting",
     put: "putting",
     beginSession: "beginning",
     commit: "committing",
@@ -36,6 +43,8 @@ export const transitions: { readonly [S in State]: { readonly [M in MessageName]
   },
   reading: { data: "reading", progress: "reading", done: "ready", refused: "ready" },
   listing: { pending: "listing", done: "ready", refused: "ready" },
+  readingChunks: { stored: "readingChunks", progress: "readingChunks", done: "ready", refused: "ready" },
+  scrubbing: { damage: "scrubbing", progress: "scrubbing", done: "ready", refused: "ready" },
   waiting: { progress: "waiting", done: "ready", refused: "ready" },
   putting: { part: "putting", progress: "putting", done: "ready", refused: "ready" },
   beginning: { progress: "beginning", done: "session", refused: "ready" },
@@ -62,8 +71,13 @@ export const transitions: { readonly [S in State]: { readonly [M in MessageName]
 const openers: ReadonlySet<MessageName> = new Set<MessageName>([
   "agentHello",
   "readMeta",
+  "readChunks",
+  "scrub",
   "listPending",
+  "salvage",
   "discard",
+  "sweep",
+  "reveal",
   "put",
   "beginSession",
   "commit",

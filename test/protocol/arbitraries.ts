@@ -26,6 +26,8 @@ import {
   type SessionName,
 } from "../../protocol/archive/types.ts";
 import {
+  damagedFiles,
+  damages,
   metaKinds,
   type MessageName,
   type Messages,
@@ -87,8 +89,8 @@ const metaName: Arbitrary<MetaName> = fc
   .record<MetaName>({ kind: names(metaKinds), volume: bytes(16), session: bytes(16), generation: u64() })
   .map((name) => ({
     ...name,
-    ...(name.kind === "archive" || name.kind === "head" ? { volume: noVolume } : {}),
-    ...(name.kind === "archive" || name.kind === "head" || name.kind === "index"
+    ...(name.kind === "archive" || name.kind === "head" || name.kind === "dead" ? { volume: noVolume } : {}),
+    ...(name.kind === "archive" || name.kind === "head" || name.kind === "dead" || name.kind === "index"
       ? { session: new Uint8Array(16) as MetaName["session"] }
       : {}),
   }));
@@ -157,6 +159,17 @@ export const messageBodies: { readonly [Name in MessageName]: Arbitrary<Messages
   refused,
   aborted: refused,
   data: part,
+  readChunks: fc.record({
+    volume: bytes(16),
+    session: bytes(16),
+    addresses: fc.uniqueArray(address(), { maxLength: 20 }).map((all) => all.toSorted((a, b) => a - b)),
+  }),
+  scrub: fc.record({ volume: bytes(16), session: bytes(16) }),
+  salvage: fc.record({ directory: directoryName, session: bytes(16) }),
+  sweep: fc.constant({}),
+  reveal: fc.record({ key: fc.uint8Array({ maxLength: 300 }) }),
+  stored: fc.record({ address: address(), bytes: fc.uint8Array({ maxLength: 5000 }) }),
+  damage: fc.record({ file: names(damagedFiles), what: names(damages), address: address() }),
 };
 
 const identity: Arbitrary<ListIdentity> = fc.record({
@@ -249,6 +262,7 @@ const container: Arbitrary<Container> = fc.record({
   name: sessionName,
   form,
   headerDigest: bytes(32),
+  listGeneration: u64(),
   listDigest: bytes(32),
   manifestGeneration: u64(1),
   manifestDigest: bytes(32),
@@ -285,7 +299,12 @@ export const index: Arbitrary<VolumeIndex> = fc
     return {
       ...fields,
       generation: (1 +
-        Math.max(0, ...unique.map((each) => each.container.manifestGeneration))) as VolumeIndex["generation"],
+        Math.max(
+          0,
+          ...unique.map(({ container: { manifestGeneration, listGeneration } }) =>
+            Math.max(manifestGeneration, listGeneration),
+          ),
+        )) as VolumeIndex["generation"],
       containers: unique.map((each) =>
         each.pruned
           ? { ...each.container, manifestGeneration: 0 as VolumeIndex["generation"], manifestDigest: noChain }

@@ -339,6 +339,7 @@ function writeSession(
     name,
     form,
     headerDigest: fileDigest(sessionHeader),
+    listGeneration: 0 as Generation,
     listDigest,
     manifestGeneration: generation,
     manifestDigest: fileDigest(manifest),

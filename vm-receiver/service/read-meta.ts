@@ -3,6 +3,7 @@
 
 import { read } from "node:fs";
 import { promisify } from "node:util";
+import { maxDeadBytes } from "../../protocol/archive/dead-file.ts";
 import { maxHeadBytes } from "../../protocol/archive/head.ts";
 import { maxIndexBytes } from "../../protocol/archive/index-file.ts";
 import { fileNames, indexFile } from "../../protocol/archive/names.ts";
@@ -19,6 +20,7 @@ import { stores } from "../store/stores.ts";
 const largest: Readonly<Record<MetaKind, number>> = {
   archive: maxArchiveHeaderBytes,
   head: maxHeadBytes,
+  dead: maxDeadBytes,
   index: maxIndexBytes,
   header: 2 * maxSessionHeaderBytes,
   manifest: Number.MAX_SAFE_INTEGER,
@@ -43,6 +45,8 @@ function find(archive: Archive, name: MetaName): StoredFile | undefined {
       return name.generation === 0 ? openFile(archive.root, fileNames.archive) : undefined;
     case "head":
       return inDirectory(archive.root, fileNames.heads, (heads) => openFile(heads, String(name.generation)));
+    case "dead":
+      return inDirectory(archive.root, fileNames.dead, (dead) => openFile(dead, String(name.generation)));
     case "index":
       return inVolume(archive, name, (volume) => openFile(volume, indexFile(name.generation)));
     case "header":

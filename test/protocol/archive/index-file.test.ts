@@ -53,6 +53,7 @@ describe("F17: every session has its container", () => {
         name: `S_${String(n).padStart(8, "0")}-000000` as VolumeIndex["containers"][0]["name"],
         form: "dir" as const,
         headerDigest: digest,
+        listGeneration: 0 as VolumeIndex["generation"],
         listDigest: digest,
         manifestGeneration: 1 as VolumeIndex["generation"],
         manifestDigest: digest,

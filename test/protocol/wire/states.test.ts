@@ -22,6 +22,16 @@ const paths: Readonly<Record<State, readonly (readonly [MessageName, number])[]>
     ["receiverHello", 1],
     ["readMeta", 2],
   ],
+  readingChunks: [
+    ["agentHello", 1],
+    ["receiverHello", 1],
+    ["readChunks", 2],
+  ],
+  scrubbing: [
+    ["agentHello", 1],
+    ["receiverHello", 1],
+    ["scrub", 2],
+  ],
   listing: [
     ["agentHello", 1],
     ["receiverHello", 1],
