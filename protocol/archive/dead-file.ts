@@ -14,6 +14,7 @@ import {
   chunkAddress,
   type Generation,
   generation,
+  minChunkSize,
   type SessionName,
   type SessionUid,
   sessionUid,
@@ -145,10 +146,11 @@ function check(dead: DeadFile): void {
       const parts = each.manifests.length + each.lists.length + each.chunks.length;
       if (each.whole === parts > 0) wrong("bad-value", "a container of which nothing goes, or twice");
       if (!beforeThis(each.manifests) || !beforeThis(each.lists)) wrong("bad-order", "files that can't be");
+      // The archive's chunk size is not known here: runs are at least so many bytes apart.
       let next = 0;
       for (const { address, count } of each.chunks) {
         if (address < next) wrong("bad-order", "chunks out of order");
-        next = address + count;
+        next = address + count * minChunkSize;
       }
     }
     if (seen.size !== volume.containers.length) wrong("bad-value", "a container is named twice");

@@ -156,6 +156,11 @@ export function manifestFile(generation: Generation): string {
   return `manifest.${generation}`;
 }
 
+/** A later list or manifest of a session in tar form: in the volume's directory, named after the tar. */
+export function besideTar(name: SessionName, file: string): string {
+  return `${name}${fileNames.tarSuffix}.${file}`;
+}
+
 /** The generation that `heads/N`, `index.N` or `manifest.N` names, or undefined when the text is no such number. */
 export function parseGeneration(untrusted: string): Generation | undefined {
   if (!/^[1-9]\d{0,15}$/.test(untrusted)) return undefined;

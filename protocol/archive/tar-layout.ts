@@ -8,6 +8,9 @@
 //   footer:  "SPBKTAR\n" | records' offset u64 | record count u64 | offset u64 and length u64 of manifest, header, list
 //            | manifest's generation u64 | zeros | SHA-256 of the whole member before these 32 bytes
 //
+// A container that never had a session has neither manifest nor header: their offsets and lengths are 0, and so is the
+// manifest's generation.
+//
 // All offsets count from the first byte of the tar and are those of a member's data; its header is the 512 bytes before.
 // A chunk's length is in its own header, in `list` and in every manifest that names it.
 
@@ -204,6 +207,11 @@ export function decodeOffsetsFooter(
   return { ...footer, digest };
 }
 
+/** True for the place of a member that the tar does not have. */
+export function isNowhere({ offset, length }: MemberPlace): boolean {
+  return offset === 0 && length === 0;
+}
+
 function checkPlaces(footer: OffsetsFooter, footerAt: number): void {
   const end = footer.recordsOffset + footer.records * offsetRecordBytes;
   if (end + tarPadding(end - footer.recordsOffset + offsetsHeadBytes) !== footerAt) {
@@ -213,8 +221,13 @@ function checkPlaces(footer: OffsetsFooter, footerAt: number): void {
     );
   }
   const offsetsHeader = footer.recordsOffset - offsetsHeadBytes - tarBlockBytes;
+  const withoutSession = isNowhere(footer.manifest) && isNowhere(footer.header);
+  if (withoutSession && footer.manifestGeneration !== 0)
+    throw new FormatError("bad-value", "read offsets: the generation of no manifest");
   let after = tarBlockBytes;
-  for (const { offset, length } of [footer.manifest, footer.header, footer.list]) {
+  for (const { offset, length } of withoutSession
+    ? [footer.list]
+    : [footer.manifest, footer.header, footer.list]) {
     if (offset % tarBlockBytes !== 0 || offset < after || offset + length > offsetsHeader) {
       throw new FormatError("bad-value", `read offsets: a member at ${offset} that can't be there`);
     }

@@ -4,6 +4,7 @@
 import * as fc from "fast-check";
 import type { Arbitrary } from "fast-check";
 import { type ArchiveHeader, type KeySlot, maxKeySlots } from "../../protocol/archive/archive-header.ts";
+import type { ChunkRun, DeadContainer, DeadFile, DeadVolume } from "../../protocol/archive/dead-file.ts";
 import { chainOf, type Head, type HeadBody, type HeadVolume, noChain } from "../../protocol/archive/head.ts";
 import {
   consistencies,
@@ -257,6 +258,65 @@ const head: Arbitrary<Head> = fc.integer({ min: 1, max: 40 }).chain((generation)
     }),
 );
 
+/** Generations from 0 on, below `below`, rising. */
+const generationsBelow = (below: number): Arbitrary<Head["generation"][]> =>
+  fc
+    .uniqueArray(integer<Head["generation"]>(below - 1), { maxLength: 4 })
+    .map((all) => all.toSorted((a, b) => a - b));
+const runs: Arbitrary<ChunkRun[]> = fc
+  .array(fc.record({ gap: fc.integer({ min: 0, max: 3 }), count: fc.integer({ min: 1, max: 5000 }) }), {
+    maxLength: 4,
+  })
+  .map((all) => {
+    let next = 0;
+    return all.map(({ gap, count }) => {
+      const run = { address: ((next + gap) * 65_536) as ChunkAddress, count };
+      next += gap + count;
+      return run;
+    });
+  });
+const deadContainer = (below: number): Arbitrary<DeadContainer> =>
+  fc
+    .record({
+      uid: bytes<DeadContainer["uid"]>(16),
+      name: sessionName,
+      form,
+      manifests: generationsBelow(below),
+      lists: generationsBelow(below),
+      chunks: runs,
+    })
+    .map((of) => ({ ...of, whole: of.manifests.length + of.lists.length + of.chunks.length === 0 }));
+const deadVolume = (below: number): Arbitrary<DeadVolume> =>
+  fc
+    .record({
+      volume: bytes<DeadVolume["volume"]>(16),
+      directory: directoryName.filter(isDirectoryName),
+      indexes: generationsBelow(below),
+      containers: fc.uniqueArray(deadContainer(below), {
+        maxLength: 3,
+        selector: (each) => Buffer.from(each.uid).toString("hex"),
+      }),
+    })
+    .map((of) => ({ ...of, removed: of.indexes.length + of.containers.length === 0 }));
+const dead: Arbitrary<DeadFile> = u64<Head["generation"]>(1).chain((generation) =>
+  fc
+    .record({
+      archive: bytes<DeadFile["archive"]>(16),
+      createdAt: time,
+      volumes: fc.uniqueArray(deadVolume(generation), {
+        maxLength: 3,
+        selector: (each) => Buffer.from(each.volume).toString("hex"),
+      }),
+      headsBelow: integer<Head["generation"]>(generation),
+      archives: generationsBelow(generation),
+    })
+    .map((of) => ({
+      ...of,
+      generation,
+      volumes: of.volumes.toSorted((a, b) => Buffer.compare(a.volume, b.volume)),
+    })),
+);
+
 const container: Arbitrary<Container> = fc.record({
   uid: bytes(16),
   name: sessionName,
@@ -285,7 +345,13 @@ export const index: Arbitrary<VolumeIndex> = fc
     name: volumeName,
     group: bytes<VolumeIndex["group"]>(16),
     files: fc.uniqueArray(
-      fc.record({ container, record, pruned: fc.boolean(), skip: fc.integer({ min: 1, max: 9 }) }),
+      fc.record({
+        container,
+        record,
+        pruned: fc.boolean(),
+        salvaged: fc.boolean(),
+        skip: fc.integer({ min: 1, max: 9 }),
+      }),
       {
         maxLength: 6,
         selector: (each) => each.container.name,
@@ -307,7 +373,12 @@ export const index: Arbitrary<VolumeIndex> = fc
         )) as VolumeIndex["generation"],
       containers: unique.map((each) =>
         each.pruned
-          ? { ...each.container, manifestGeneration: 0 as VolumeIndex["generation"], manifestDigest: noChain }
+          ? {
+              ...each.container,
+              ...(each.salvaged ? { headerDigest: noChain } : {}),
+              manifestGeneration: 0 as VolumeIndex["generation"],
+              manifestDigest: noChain,
+            }
           : each.container,
       ),
       sessions: unique
@@ -407,10 +478,13 @@ const offsets: Arbitrary<WholeOffsets> = fc
     records: fc.array(fc.record({ address: u64<ChunkAddress>(), offset: u64() }), { maxLength: 40 }),
     lengths: fc.tuple(integer(10_000), integer(4096), integer(100_000)),
     manifestGeneration: u64<WholeOffsets["generation"]>(),
+    salvaged: fc.boolean(),
   })
-  .map(({ identity: of, records, lengths, manifestGeneration }): WholeOffsets => {
+  .map(({ identity: of, records, lengths, salvaged, ...rest }): WholeOffsets => {
+    const manifestGeneration = salvaged ? (0 as WholeOffsets["generation"]) : rest.manifestGeneration;
     let end = 512;
-    const [manifestAt, headerAt, listAt] = lengths.map((length) => {
+    const [manifestAt, headerAt, listAt] = lengths.map((length, i) => {
+      if (salvaged && i < 2) return { offset: 0, length: 0 };
       const place = { offset: end + 512, length };
       end = place.offset + length + tarPadding(length);
       return place;
@@ -443,6 +517,7 @@ export const structureValues: Readonly<Record<StructureName, Arbitrary<unknown>>
   prefix,
   archive,
   head,
+  dead,
   index,
   "session-header": session,
   manifest,

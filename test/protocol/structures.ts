@@ -9,6 +9,7 @@ import {
   decodeArchiveHeader,
   encodeArchiveHeader,
 } from "../../protocol/archive/archive-header.ts";
+import { type DeadFile, decodeDead, encodeDead } from "../../protocol/archive/dead-file.ts";
 import { decodeHead, encodeHead, type Head } from "../../protocol/archive/head.ts";
 import { decodeIndex, encodeIndex, type VolumeIndex } from "../../protocol/archive/index-file.ts";
 import {
@@ -190,6 +191,10 @@ const table = {
     decode: (bytes, given) => decodeHead(bytes, expectation(given)),
     encode: encodeHead,
   } as Structure<Head>,
+  dead: {
+    decode: (bytes, given) => decodeDead(bytes, expectation(given)),
+    encode: encodeDead,
+  } as Structure<DeadFile>,
   index: {
     decode: (bytes, given) => decodeIndex(bytes, expectation(given)),
     encode: encodeIndex,
@@ -206,6 +211,7 @@ export type StructureName =
   | "prefix"
   | "archive"
   | "head"
+  | "dead"
   | "index"
   | "session-header"
   | "manifest"

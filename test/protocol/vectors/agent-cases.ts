@@ -55,6 +55,12 @@ const chunk = (address: number | bigint, stored: string): Field[] => [
   raw("checksum", digestOf("5a")),
   raw("stored form", stored),
 ];
+const readChunks = (addresses: readonly number[], count = addresses.length): Field[] => [
+  raw("volume", ids.volume),
+  raw("session", ids.session),
+  u32("addresses", count),
+  ...addresses.map((each) => u64("address", each)),
+];
 
 export const agentCases: readonly Case[] = [
   okMessage(
@@ -158,14 +164,24 @@ export const agentCases: readonly Case[] = [
     session: ids.session,
     generation: 3,
   }),
+  okMessage(
+    "readMeta",
+    2,
+    2,
+    "What the step to head 3 no longer needs: a file of the archive, of no volume.",
+    meta(3, ids.none, ids.none, 3),
+    { kind: "dead", volume: ids.none, session: ids.none, generation: 3 },
+    "dead",
+  ),
   badMessage(
     "readMeta",
     2,
-    "dead",
+    "dead-of-volume",
     "bad-value",
-    "Kind 3 can't be asked for.",
-    meta(3, ids.none, ids.none, 3),
+    "A dead list belongs to no volume.",
+    meta(3, ids.volume, ids.none, 3),
   ),
+  badMessage("readMeta", 2, "kind", "bad-value", "Kind 8 is no file.", meta(8, ids.volume, ids.session, 3)),
   badMessage(
     "readMeta",
     2,
@@ -368,4 +384,51 @@ export const agentCases: readonly Case[] = [
   okMessage("goodbye", 12, 9, "Carries nothing.", [], {}),
   badMessage("goodbye", 12, "body", "too-long", "Nothing may follow the header.", [u8("one too many", 0)]),
   badMessage("goodbye", 12, "flags", "bad-value", "No flag has a meaning yet.", [], { flags: 1 }),
+
+  okMessage("readChunks", 13, 3, "Two chunks of one container.", readChunks([65_536, 1_048_576]), {
+    volume: ids.volume,
+    session: ids.session,
+    addresses: [65_536, 1_048_576],
+  }),
+  badMessage("readChunks", 13, "order", "bad-value", "Falling addresses.", readChunks([65_536, 0])),
+  badMessage("readChunks", 13, "twice", "bad-value", "An address twice.", readChunks([65_536, 65_536])),
+  badMessage("readChunks", 13, "address", "bad-value", "No multiple of 64 KiB.", readChunks([4096])),
+  badMessage(
+    "readChunks",
+    13,
+    "count",
+    "too-long",
+    "A chunk more than one request may ask for is announced.",
+    readChunks([], 4097),
+  ),
+  badMessage("readChunks", 13, "truncated", "truncated", "Two are announced, one is there.", [
+    ...readChunks([65_536], 2),
+  ]),
+
+  okMessage("scrub", 14, 3, "A container.", [raw("volume", ids.volume), raw("session", ids.session)], {
+    volume: ids.volume,
+    session: ids.session,
+  }),
+  badMessage("scrub", 14, "truncated", "truncated", "No session.", [raw("volume", ids.volume)]),
+
+  okMessage(
+    "salvage",
+    15,
+    3,
+    "What an interrupted session has left.",
+    [...text("directory", "vm-work-private"), raw("session", ids.session)],
+    { directory: "vm-work-private", session: ids.session },
+  ),
+  badMessage("salvage", 15, "directory", "bad-value", "A directory is one component.", [
+    ...text("directory", "../a"),
+    raw("session", ids.session),
+  ]),
+
+  okMessage("sweep", 16, 9, "Carries nothing.", [], {}),
+  badMessage("sweep", 16, "body", "too-long", "Nothing may follow the header.", [u8("one too many", 0)]),
+
+  okMessage("reveal", 17, 2, "A key; what it means is not the wire's to know.", [raw("key", "01020304")], {
+    key: "01020304",
+  }),
+  badMessage("reveal", 17, "too-long", "too-long", "4097 bytes are announced.", [], { length: 4097 }),
 ];

@@ -25,12 +25,18 @@ const container = (
   uid: string,
   name: string,
   at = 4,
-  over: { readonly form?: number; readonly manifest?: string } = {},
+  over: {
+    readonly form?: number;
+    readonly header?: string;
+    readonly listAt?: number;
+    readonly manifest?: string;
+  } = {},
 ): Field[] => [
   raw("container: session", uid),
   ...text("container: name", name),
   u8("container: form", over.form ?? 1),
-  raw("container: header digest", digestOf("41")),
+  raw("container: header digest", over.header ?? digestOf("41")),
+  u64("container: list generation", over.listAt ?? 0),
   raw("container: list digest", digestOf("42")),
   u64("container: manifest generation", at),
   raw("container: manifest digest", over.manifest ?? (at === 0 ? ids.noDigest : digestOf("43"))),
@@ -83,6 +89,7 @@ const containerValue = {
   name: "S_20261123-101500",
   form: "dir",
   headerDigest: digestOf("41"),
+  listGeneration: 0,
   listDigest: digestOf("42"),
   manifestGeneration: 4,
   manifestDigest: digestOf("43"),
@@ -142,6 +149,43 @@ export const indexCases: readonly Case[] = [
         },
       ],
     },
+  ),
+  okIndex(
+    "salvaged-container",
+    "What an interrupted session has left: chunks, and nothing that says what they meant. Its list is of head 3.",
+    index({
+      containers: [
+        container(ids.session, "S_20261123-101500"),
+        container(ids.otherSession, "S_20261123-111500", 0, { header: ids.noDigest, listAt: 3 }),
+      ],
+    }),
+    {
+      ...indexValue,
+      containers: [
+        containerValue,
+        {
+          ...containerValue,
+          uid: ids.otherSession,
+          name: "S_20261123-111500",
+          headerDigest: ids.noDigest,
+          listGeneration: 3,
+          manifestGeneration: 0,
+          manifestDigest: ids.noDigest,
+        },
+      ],
+    },
+  ),
+  badIndex(
+    "manifest-without-header",
+    "bad-value",
+    "A manifest of what never had a session.",
+    index({ containers: [container(ids.session, "S_20261123-101500", 4, { header: ids.noDigest })] }),
+  ),
+  badIndex(
+    "later-list",
+    "bad-value",
+    "A list of a later head.",
+    index({ containers: [container(ids.session, "S_20261123-101500", 4, { listAt: 5 })] }),
   ),
   badIndex("no-container", "bad-value", "A session without files.", index({ containers: [] })),
   badIndex(

@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { agentCases } from "./agent-cases.ts";
 import { archiveCases, prefixCases } from "./archive-cases.ts";
+import { deadCases } from "./dead-cases.ts";
 import { derivedCases } from "./derived-cases.ts";
 import { headCases } from "./head-cases.ts";
 import { indexCases } from "./index-cases.ts";
@@ -26,6 +27,7 @@ export const allCases: readonly Case[] = [
   ...prefixCases,
   ...archiveCases,
   ...headCases,
+  ...deadCases,
   ...indexCases,
   ...sessionCases,
   ...manifestCases,

@@ -22,6 +22,7 @@ interface FooterFields {
   readonly manifest?: readonly [number, number];
   readonly header?: readonly [number, number];
   readonly list?: readonly [number, number];
+  readonly manifestAt?: number;
   readonly padding?: string;
   readonly fileSize?: number;
   readonly prefix?: Partial<PrefixFields>;
@@ -45,13 +46,14 @@ const offsets = (of: FooterFields = {}): { readonly fields: Field[]; readonly fi
     u64("footer: header's length", of.header?.[1] ?? 226),
     u64("footer: list's offset", of.list?.[0] ?? 3584),
     u64("footer: list's length", of.list?.[1] ?? 170),
-    u64("footer: manifest's generation", 4),
+    u64("footer: manifest's generation", of.manifestAt ?? 4),
     raw("footer: zeros", of.padding ?? "00".repeat(400)),
   ];
   const fields = closed(before);
   return { fields, fileSize: of.fileSize ?? memberAt + join(fields).length + 1024 };
 };
 const good = offsets();
+const salvaged = offsets({ manifest: [0, 0], header: [0, 0], manifestAt: 0 });
 const badOffsets = (
   why: string,
   expected: string,
@@ -89,6 +91,31 @@ export const offsetsCases: readonly Case[] = [
     },
     { "file-size": good.fileSize, session: ids.session },
   ),
+  structureCase(
+    "offsets",
+    "salvaged",
+    "ok",
+    "The tar of a container that never had a session: neither manifest nor header.",
+    salvaged.fields,
+    {
+      records: [{ address: 1_048_576, offset: 512 }],
+      footer: {
+        recordsOffset: 4096 + 512 + 86,
+        records: 1,
+        manifest: { offset: 0, length: 0 },
+        header: { offset: 0, length: 0 },
+        list: { offset: 3584, length: 170 },
+        manifestGeneration: 0,
+      },
+    },
+    { "file-size": salvaged.fileSize, session: ids.session },
+  ),
+  badOffsets("no-manifest", "bad-value", "A header without a manifest.", { manifest: [0, 0], manifestAt: 0 }),
+  badOffsets("no-list", "bad-value", "Every container has a list.", { list: [0, 0] }),
+  badOffsets("generation-of-nothing", "bad-value", "The generation of no manifest.", {
+    manifest: [0, 0],
+    header: [0, 0],
+  }),
   badOffsets("magic", "bad-magic", "Not the end of a finished session.", { magic: "5350424b5441520d" }),
   badOffsets("count", "bad-value", "Records that don't end where the footer begins.", { count: 100 }),
   badOffsets("records-offset", "bad-value", "Records somewhere else.", { recordsOffset: 512 }),

@@ -171,4 +171,51 @@ export const receiverCases: readonly Case[] = [
   badMessage("data", 137, "too-long", "too-long", "4 GiB less a byte are announced.", [], {
     length: 0xffff_ffff,
   }),
+
+  okMessage(
+    "stored",
+    138,
+    3,
+    "Five bytes are stored for the chunk at 1 MiB.",
+    [u64("address", 1_048_576), raw("stored form", "28b52ffd00")],
+    { address: 1_048_576, bytes: "28b52ffd00" },
+  ),
+  okMessage(
+    "stored",
+    138,
+    3,
+    "The container has no such chunk.",
+    [u64("address", 1_048_576)],
+    { address: 1_048_576, bytes: "" },
+    "missing",
+  ),
+  badMessage("stored", 138, "address", "bad-value", "No multiple of 64 KiB.", [u64("address", 1)]),
+  badMessage("stored", 138, "too-long", "too-long", "A byte above the bound of the largest chunk.", [], {
+    length: 8 + 4_210_880 + 1,
+  }),
+
+  okMessage(
+    "damage",
+    139,
+    3,
+    "The chunk at 1 MiB is not what the list says.",
+    [u8("file", 4), u8("what", 2), u64("address", 1_048_576)],
+    { file: "chunk", what: "corrupt", address: 1_048_576 },
+  ),
+  badMessage("damage", 139, "file", "bad-value", "There is no seventh file.", [
+    u8("file", 7),
+    u8("what", 2),
+    u64("address", 0),
+  ]),
+  badMessage("damage", 139, "what", "bad-value", "There are three kinds of damage.", [
+    u8("file", 4),
+    u8("what", 4),
+    u64("address", 0),
+  ]),
+  badMessage("damage", 139, "too-long", "too-long", "Eleven bytes.", [
+    u8("file", 4),
+    u8("what", 2),
+    u64("address", 0),
+    u8("one too many", 0),
+  ]),
 ];

@@ -55,8 +55,8 @@ export const framingCases: readonly Case[] = [
     file: "frames/unknown-type",
     reads: "message agentHello",
     expected: "bad-value",
-    comment: "Type 13 is nobody's.",
-    fields: frame(13, 1, []),
+    comment: "Type 18 is nobody's.",
+    fields: frame(18, 1, []),
   },
   {
     file: "frames/wrong-speaker",

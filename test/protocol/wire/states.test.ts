@@ -91,8 +91,13 @@ const paths: Readonly<Record<State, readonly (readonly [MessageName, number])[]>
 const opening: ReadonlySet<MessageName> = new Set<MessageName>([
   "agentHello",
   "readMeta",
+  "readChunks",
+  "scrub",
   "listPending",
+  "salvage",
   "discard",
+  "sweep",
+  "reveal",
   "put",
   "beginSession",
   "commit",
