@@ -1,27 +1,19 @@
 // sparsebak: the command line (design section 3).
 
 import { constants } from "node:os";
-import yargs, { type Argv } from "yargs";
+import yargs from "yargs";
 import { programVersion } from "../../protocol/version.ts";
 import { AgentError, type ExitReason, exitStatuses } from "../errors.ts";
 import { StorageError } from "../storage/storage.ts";
 import { TransportError } from "../transport/transport.ts";
-import type { Context } from "../session/context.ts";
-import { runAssemble, runList, runMonitor, runSend, runStatus } from "./commands.ts";
-import { createOutput, type Output } from "./output.ts";
+import type { CommandLine, GlobalOptions, Run } from "./command-line.ts";
+import { addAssemble } from "./commands/assemble.ts";
+import { addList } from "./commands/list.ts";
+import { addMonitor } from "./commands/monitor.ts";
+import { addSend } from "./commands/send.ts";
+import { addStatus } from "./commands/status.ts";
+import { createOutput } from "./output.ts";
 import { openContext } from "./run-context.ts";
-
-interface Options {
-  readonly config: string | undefined;
-  readonly unattended: boolean;
-  readonly all: boolean;
-  readonly dest: string | undefined;
-  readonly json: boolean;
-  readonly quiet: boolean;
-  readonly progress: boolean;
-}
-
-type Run = (context: Context, output: Output) => Promise<ExitReason>;
 
 const stop = new AbortController();
 let stopSignal: NodeJS.Signals | undefined;
@@ -37,7 +29,7 @@ for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 }
 
 /** Runs a command and settles the exit status. */
-async function perform(options: Options, run: Run): Promise<void> {
+async function perform(options: GlobalOptions, run: Run): Promise<void> {
   const output = createOutput(options);
   try {
     const context = await openContext(options, output, stop.signal);
@@ -59,17 +51,14 @@ function reasonOf(error: unknown): ExitReason {
   return "failed";
 }
 
-const committed = {
-  type: "boolean",
-  default: false,
-  describe: "what each VM's last start left, not what it writes now",
-} as const;
-const noNames: readonly string[] = [];
-
-function volumesOf<T>(command: Argv<T>): Argv<T & { volumes: readonly string[] }> {
-  const describe = "volumes; without, those that the settings enable";
-  return command.positional("volumes", { type: "string", array: true, default: noNames, describe });
-}
+/** Every command, in the order of --help. */
+const commands: readonly ((line: CommandLine) => void)[] = [
+  addMonitor,
+  addSend,
+  addList,
+  addStatus,
+  addAssemble,
+];
 
 async function parse(): Promise<void> {
   const parser = yargs(process.argv.slice(2))
@@ -102,64 +91,6 @@ async function parse(): Promise<void> {
     .option("json", { type: "boolean", default: false, describe: "one JSON object a line on stdout" })
     .option("quiet", { alias: "q", type: "boolean", default: false, describe: "only warnings and errors" })
     .option("progress", { type: "boolean", default: true, describe: "progress bar on a terminal" })
-    .command(
-      "monitor [volumes..]",
-      "fold what changed into the delta maps and move the snapshots on",
-      (command) => volumesOf(command).option("committed", committed),
-      async (options) => perform(options, async (context, output) => runMonitor(context, output, options)),
-    )
-    .command(
-      "send [volumes..]",
-      "monitor, then back up: new volumes whole, known ones by what changed",
-      (command) =>
-        volumesOf(command)
-          .option("tarfile", {
-            type: "boolean",
-            default: false,
-            describe: "one tar file instead of a directory of chunks",
-          })
-          .option("tag", {
-            type: "string",
-            array: true,
-            default: noNames,
-            requiresArg: true,
-            describe: "tag the sessions",
-          })
-          .option("committed", committed),
-      async (options) =>
-        perform(options, async (context) => runSend(context, { ...options, tags: options.tag })),
-    )
-    .command(
-      "list [volumes..]",
-      "what the archive holds",
-      (command) => volumesOf(command),
-      async (options) => perform(options, async (context, output) => runList(context, output, options)),
-    )
-    .command(
-      "status",
-      "what is tracked, how old each backup is, what a send would cost",
-      (command) => command,
-      async (options) => perform(options, runStatus),
-    )
-    .command(
-      "assemble <volumes..>",
-      "have the backup VM build a volume's image there",
-      (command) =>
-        volumesOf(command)
-          .option("session", {
-            type: "string",
-            requiresArg: true,
-            describe: "S_… or a tag; without, the last",
-          })
-          .option("save-to", {
-            type: "string",
-            default: "",
-            requiresArg: true,
-            describe: "path below the destination's mountpoint",
-          })
-          .option("force", { type: "boolean", default: false, describe: "replace an image that is there" }),
-      async (options) => perform(options, async (context, output) => runAssemble(context, output, options)),
-    )
     .demandCommand(1, 1, "which command? see --help")
     .strict()
     .version(programVersion)
@@ -168,6 +99,7 @@ async function parse(): Promise<void> {
     .fail((message, error: Error | undefined) => {
       throw error ?? new AgentError("usage", message, "see sparsebak --help");
     });
+  for (const add of commands) add({ parser, perform });
   await parser.parseAsync();
 }
 

@@ -9,16 +9,12 @@ import { ownerOf, stateLayout } from "../state/layout.ts";
 import { takeLock } from "../state/lock.ts";
 import type { Storage, StorageOptions } from "../storage/storage.ts";
 import { confirm } from "./ask.ts";
+import type { GlobalOptions } from "./command-line.ts";
 import type { Output } from "./output.ts";
-
-export interface GlobalOptions {
-  readonly config?: string | undefined;
-  readonly unattended: boolean;
-}
 
 /** Reads the settings and opens state and storage. */
 export async function openContext(
-  options: GlobalOptions,
+  options: Pick<GlobalOptions, "config" | "unattended">,
   output: Output,
   signal: AbortSignal,
 ): Promise<Context> {

@@ -1,0 +1,58 @@
+// sparsebak assemble
+
+import { isVolumeName } from "../../../protocol/archive/names.ts";
+import { AgentError, type ExitReason } from "../../errors.ts";
+import { chooseArchive } from "../../session/choose-volumes.ts";
+import type { Context } from "../../session/context.ts";
+import { type CommandLine, volumesOf } from "../command-line.ts";
+import type { Output } from "../output.ts";
+import { bytesText } from "../units.ts";
+
+export function addAssemble({ parser, perform }: CommandLine): void {
+  parser.command(
+    "assemble <volumes..>",
+    "have the backup VM build a volume's image there",
+    (command) =>
+      volumesOf(command)
+        .option("session", {
+          type: "string",
+          requiresArg: true,
+          describe: "S_… or a tag; without, the last",
+        })
+        .option("save-to", {
+          type: "string",
+          default: "",
+          requiresArg: true,
+          describe: "path below the destination's mountpoint",
+        })
+        .option("force", { type: "boolean", default: false, describe: "replace an image that is there" }),
+    async (options) => perform(options, async (context, output) => runAssemble(context, output, options)),
+  );
+}
+
+async function runAssemble(
+  context: Context,
+  output: Output,
+  options: {
+    readonly volumes: readonly string[];
+    readonly dest: string | undefined;
+    readonly session: string | undefined;
+    readonly saveTo: string;
+    readonly force: boolean;
+  },
+): Promise<ExitReason> {
+  const [volume] = options.volumes;
+  if (volume === undefined || options.volumes.length !== 1 || !isVolumeName(volume)) {
+    throw new AgentError("usage", `assemble: found ${options.volumes.length} volumes, wanted one`);
+  }
+  const archive = chooseArchive(context.settings, options.dest);
+  const { assemble } = await import("../../session/assemble.ts");
+  const { session, saveTo, force } = options;
+  const done = await assemble(context, archive, { volume, session, saveTo, replace: force });
+  output.line(`${volume}: ${done.session}, ${bytesText(done.size)}, SHA-256 ${done.imageDigest}`, {
+    type: "assemble",
+    volume,
+    ...done,
+  });
+  return "done";
+}

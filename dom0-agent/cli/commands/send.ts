@@ -1,0 +1,58 @@
+// sparsebak send
+
+import { AgentError, type ExitReason } from "../../errors.ts";
+import { chooseArchive, chooseVolumes } from "../../session/choose-volumes.ts";
+import type { Context } from "../../session/context.ts";
+import { type CommandLine, committedOption, noNames, volumesOf } from "../command-line.ts";
+
+export function addSend({ parser, perform }: CommandLine): void {
+  parser.command(
+    "send [volumes..]",
+    "monitor, then back up: new volumes whole, known ones by what changed",
+    (command) =>
+      volumesOf(command)
+        .option("tarfile", {
+          type: "boolean",
+          default: false,
+          describe: "one tar file instead of a directory of chunks",
+        })
+        .option("tag", {
+          type: "string",
+          array: true,
+          default: noNames,
+          requiresArg: true,
+          describe: "tag the sessions",
+        })
+        .option("committed", committedOption),
+    async (options) =>
+      perform(options, async (context) => runSend(context, { ...options, tags: options.tag })),
+  );
+}
+
+async function runSend(
+  context: Context,
+  options: {
+    readonly volumes: readonly string[];
+    readonly all: boolean;
+    readonly dest: string | undefined;
+    readonly committed: boolean;
+    readonly tarfile: boolean;
+    readonly tags: readonly string[];
+  },
+): Promise<ExitReason> {
+  for (const tag of options.tags) {
+    if (!/^[A-Za-z0-9._+-]{1,64}$/.test(tag)) {
+      throw new AgentError("usage", `tag: found «${tag}», wanted 1 to 64 letters, digits and ._+-`);
+    }
+  }
+  const archive = chooseArchive(context.settings, options.dest);
+  const volumes = await chooseVolumes(context.settings, context.storage, options.volumes, options.all);
+  const { send } = await import("../../session/send.ts");
+  const form = options.tarfile ? "tar" : "dir";
+  return send(context, archive, volumes, {
+    form,
+    committed: options.committed,
+    tags: options.tags,
+    startedAt: Date.now(),
+  });
+}

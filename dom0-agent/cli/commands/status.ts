@@ -1,0 +1,59 @@
+// sparsebak status
+
+import type { ExitReason } from "../../errors.ts";
+import type { Context } from "../../session/context.ts";
+import type { CommandLine } from "../command-line.ts";
+import type { Output } from "../output.ts";
+import { bytesText, durationText } from "../units.ts";
+
+export function addStatus({ parser, perform }: CommandLine): void {
+  parser.command(
+    "status",
+    "what is tracked, how old each backup is, what a send would cost",
+    (command) => command,
+    async (options) => perform(options, runStatus),
+  );
+}
+
+async function runStatus(context: Context, output: Output): Promise<ExitReason> {
+  const { status } = await import("../../session/status.ts");
+  const found = await status(context);
+  const { dataPercent, metadataPercent } = found.pool;
+  if (dataPercent !== undefined && metadataPercent !== undefined) {
+    output.line(`pool: data ${dataPercent} %, metadata ${metadataPercent} %`, {
+      type: "pool",
+      ...found.pool,
+    });
+  }
+  for (const each of found.volumes) {
+    const age =
+      each.last === undefined
+        ? "never sent"
+        : `${each.last.name}, current ${durationText((Date.now() - each.last.currentAt) / 1000)} ago`;
+    const cost =
+      each.toRead === undefined
+        ? "a send compares all of it"
+        : `a send reads at most ${bytesText(each.toRead)}`;
+    const state = each.present ? cost : "gone from this machine";
+    output.line(
+      `${each.volume} (${each.archive}): ${age}; ${state}${each.pending ? "; a send of it was cut short" : ""}`,
+      {
+        type: "status",
+        ...each,
+      },
+    );
+  }
+  for (const volume of found.neverSent)
+    output.line(`${volume}: never sent`, { type: "status", volume, last: null });
+  const orphans = found.snapshots.filter(
+    (each) => !found.volumes.some((known) => known.present && known.volume === each.volume),
+  );
+  for (const each of orphans) {
+    output.line(`${each.name}: a snapshot of a volume that is gone`, {
+      type: "orphan",
+      snapshot: each.name,
+      createdAt: each.createdAt,
+    });
+  }
+  return "done";
+}
