@@ -25,9 +25,11 @@ import {
   readArchiveRecord,
   readIntent,
   readMasterKey,
+  type StepNote,
   writeArchiveRecord,
 } from "../state/archive-record.ts";
 import { removeFile } from "../state/atomic-file.ts";
+import { afterStep } from "../state/after-step.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import type { Client } from "./client.ts";
 import { buildHead } from "./build-head.ts";
@@ -43,8 +45,8 @@ export interface OpenArchive {
   headDigest: Digest;
   /** dom0's record; replaced with it. */
   record: ArchiveRecord;
-  /** The bytes of `archive`. */
-  readonly header: Uint8Array;
+  /** The bytes of `archive`, or of `archive.N` where its key slots have been changed. */
+  header: Uint8Array;
 }
 
 export const noSession: SessionUid = new Uint8Array(16) as SessionUid;
@@ -160,8 +162,9 @@ async function readHeader(
 }
 
 /**
- * Accepts the head that dom0 remembers, the one that it was about to make when it lost the connection, or one that
- * descends from either: a verified head's log holds an entry of every generation before it.
+ * Accepts the head that dom0 remembers, or one that descends from it: a verified head's log holds an entry of every
+ * generation before it. So is the one accepted that dom0 was about to make when it lost the connection; then its own
+ * records follow that step now.
  */
 function acceptHead(open: OpenArchive): void {
   const { head, record, paths, keys } = open;
@@ -186,7 +189,9 @@ function acceptHead(open: OpenArchive): void {
       "an older copy of the drive, or somebody has altered it; nothing was written",
     );
   }
-  open.record = { ...record, head: markOf(head, open.headDigest) };
+  const followed = intent !== undefined && (isAt(intent.head) || descendsFrom(intent.head));
+  const known = followed ? afterStep(paths, record, intent.step) : record;
+  open.record = { ...known, head: markOf(head, open.headDigest) };
   writeArchiveRecord(paths, open.record);
   if (intent !== undefined) removeFile(paths.intent);
 }
@@ -262,11 +267,12 @@ async function createArchive(
   return open;
 }
 
-/** Asks for the commit of a head that was put, and remembers it. */
+/** Asks for the commit of a head that was put, and remembers it with what `step` changes in dom0's own records. */
 export async function commitHead(
   open: OpenArchive,
   base: { readonly generation: Generation; readonly digest: Digest },
   made: { readonly head: Head; readonly digest: Digest },
+  step?: StepNote,
 ): Promise<void> {
   const done = await open.client.ask("commit", {
     base: base.generation,
@@ -280,7 +286,8 @@ export async function commitHead(
   }
   open.head = made.head;
   open.headDigest = made.digest;
-  open.record = { ...open.record, head: markOf(made.head, made.digest) };
+  const known = step === undefined ? open.record : afterStep(open.paths, open.record, step);
+  open.record = { ...known, head: markOf(made.head, made.digest) };
   writeArchiveRecord(open.paths, open.record);
 }
 

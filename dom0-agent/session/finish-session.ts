@@ -1,17 +1,14 @@
-// The end of a session: manifest and header, the receiver's own count of what arrived, the volume's new index, and
-// the head that makes it count. The intent is written down before the commit is asked for (design section 5).
+// The end of a session: manifest and header, the receiver's own count of what arrived, and the step that makes it
+// count.
 
-import { encodeIndex, type SessionRecord, type VolumeIndex } from "../../protocol/archive/index-file.ts";
-import type { HeadVolume } from "../../protocol/archive/head.ts";
+import type { SessionRecord, VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { fileDigest } from "../../protocol/archive/prefix.ts";
 import { encodeSessionHeader } from "../../protocol/archive/session-header.ts";
-import type { Digest, Generation, SessionName, SessionUid } from "../../protocol/archive/types.ts";
-import { equalBytes } from "../../protocol/bytes.ts";
+import type { Generation, SessionName, SessionUid } from "../../protocol/archive/types.ts";
 import type { ListBuilder } from "../../protocol/archive/list-file.ts";
-import { type KnownVolume, writeIntent } from "../state/archive-record.ts";
-import { removeFile } from "../state/atomic-file.ts";
-import { commitHead, markOf, metaOf, type OpenArchive } from "./archive.ts";
-import { buildHead } from "./build-head.ts";
+import type { KnownVolume } from "../state/archive-record.ts";
+import { metaOf, type OpenArchive } from "./archive.ts";
+import { commitStep, nextGeneration } from "./commit-step.ts";
 import type { ManifestSpool } from "./manifest-spool.ts";
 
 export interface FinishOptions {
@@ -38,7 +35,7 @@ export async function finishSession(on: FinishOptions): Promise<FinishedSession>
   const { open, known, uid, fields } = on;
   const { client } = open;
   const { uuid: archive, chunkSize } = open.record;
-  const generation = (open.head.generation + 1) as Generation;
+  const generation = nextGeneration(open);
   const of = { archive, volume: known.id, generation };
 
   const manifest = on.spool.manifest({ ...of, session: uid, size: fields.size, chunkSize, containers: [] });
@@ -85,38 +82,9 @@ export async function finishSession(on: FinishOptions): Promise<FinishedSession>
     group: known.group,
     sessions: [...(on.index?.sessions ?? []), record],
   };
-  const indexBytes = encodeIndex(index);
-  await client.put(metaOf("index", generation, known.id), indexBytes.length, fileDigest(indexBytes), [
-    indexBytes,
-  ]);
-  await commitIndex(open, known, uid, fileDigest(indexBytes), generation);
-  return { index, record, chunks: list.chunks, storedBytes: list.bytes };
-}
-
-/** Makes the head in which `known` has the index of that digest. */
-async function commitIndex(
-  open: OpenArchive,
-  known: KnownVolume,
-  session: SessionUid,
-  indexDigest: Digest,
-  generation: Generation,
-): Promise<void> {
-  const entry: HeadVolume = {
-    volume: known.id,
-    directory: known.directory,
-    indexGeneration: generation,
-    indexDigest,
-  };
-  const others = open.head.volumes.filter((each) => !equalBytes(each.volume, known.id));
-  const made = buildHead(open.keys, open.record.uuid, open.head, {
-    createdAt: Date.now(),
-    archiveGeneration: open.head.archiveGeneration,
-    archiveDigest: open.head.archiveDigest,
-    volumes: [...others, entry].sort((a, b) => Buffer.compare(a.volume, b.volume)),
+  await commitStep(open, {
+    note: { what: "send", volume: known.id, session: uid },
+    indexes: [{ directory: known.directory, index }],
   });
-  const base = { generation: open.head.generation, digest: open.headDigest };
-  await open.client.put(metaOf("head", generation), made.bytes.length, made.digest, [made.bytes]);
-  writeIntent(open.paths, { head: markOf(made.head, made.digest), volume: known.id, session });
-  await commitHead(open, base, made);
-  removeFile(open.paths.intent);
+  return { index, record, chunks: list.chunks, storedBytes: list.bytes };
 }

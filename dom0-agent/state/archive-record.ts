@@ -44,11 +44,17 @@ export interface ArchiveRecord {
   readonly volumes: readonly KnownVolume[];
 }
 
+/** What a step does, as far as dom0's own records have to follow it. */
+export type StepNote =
+  | { readonly what: "send"; readonly volume: VolumeId; readonly session: SessionUid }
+  | { readonly what: "prune" | "tag" | "key" }
+  | { readonly what: "rename"; readonly volume: VolumeId; readonly name: string }
+  | { readonly what: "delete"; readonly volume: VolumeId };
+
 /** A commit that may or may not have happened: written down before it is asked for. */
 export interface Intent {
   readonly head: HeadMark;
-  readonly volume: VolumeId;
-  readonly session: SessionUid;
+  readonly step: StepNote;
 }
 
 export function readArchiveRecord(paths: ArchivePaths): ArchiveRecord | undefined {
@@ -81,19 +87,28 @@ export function writeArchiveRecord(paths: ArchivePaths, record: ArchiveRecord): 
 }
 
 export function readIntent(paths: ArchivePaths): Intent | undefined {
-  return readRecord(paths.intent, (value) => ({
-    head: checkMark(value),
-    volume: field.hex<VolumeId>(value, "volume", uidBytes),
-    session: field.hex<SessionUid>(value, "session", uidBytes),
-  }));
+  return readRecord(paths.intent, (value) => ({ head: checkMark(value), step: checkStep(value) }));
 }
 
-export function writeIntent(paths: ArchivePaths, intent: Intent): void {
+export function writeIntent(paths: ArchivePaths, { head, step }: Intent): void {
   writeRecord(paths.intent, {
-    ...markFields(intent.head),
-    volume: toHex(intent.volume),
-    session: toHex(intent.session),
+    ...markFields(head),
+    what: step.what,
+    ...("volume" in step ? { volume: toHex(step.volume) } : {}),
+    ...("session" in step ? { session: toHex(step.session) } : {}),
+    ...("name" in step ? { name: step.name } : {}),
   });
+}
+
+function checkStep(value: Record<string, unknown>): StepNote {
+  const what = field.text(value, "what");
+  const volume = (): VolumeId => field.hex<VolumeId>(value, "volume", uidBytes);
+  if (what === "send")
+    return { what, volume: volume(), session: field.hex<SessionUid>(value, "session", uidBytes) };
+  if (what === "rename") return { what, volume: volume(), name: field.text(value, "name") };
+  if (what === "delete") return { what, volume: volume() };
+  if (what === "prune" || what === "tag" || what === "key") return { what };
+  throw new Error(`what: found «${what}», wanted a kind of step`);
 }
 
 function checkVolumes(value: unknown): KnownVolume[] {
