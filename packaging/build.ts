@@ -57,6 +57,7 @@ async function writeBundle(source: string, name: string): Promise<void> {
     platform: "node",
     format: "esm",
     target,
+    alias: { "string-width": "./packaging/plain-width.ts" },
     minify: false,
     sourcemap: false,
     legalComments: "eof",

@@ -13,7 +13,6 @@ import { addMonitor } from "./commands/monitor.ts";
 import { addSend } from "./commands/send.ts";
 import { addStatus } from "./commands/status.ts";
 import { createOutput } from "./output.ts";
-import { openContext } from "./run-context.ts";
 
 const stop = new AbortController();
 let stopSignal: NodeJS.Signals | undefined;
@@ -32,6 +31,8 @@ for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 async function perform(options: GlobalOptions, run: Run): Promise<void> {
   const output = createOutput(options);
   try {
+    // Loaded here, so that --help and --version don't wait for it.
+    const { openContext } = await import("./run-context.ts");
     const context = await openContext(options, output, stop.signal);
     status = exitStatuses[await run(context, output)];
   } catch (error) {
