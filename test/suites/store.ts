@@ -85,8 +85,13 @@ async function writeAll(store: Store, volume: Directory): Promise<Uint8Array> {
   return digest;
 }
 
-function read(store: Store, volume: Directory, file: SessionFile, at = generation): Uint8Array | undefined {
-  using found = store.open(volume, name, file, at);
+function read(
+  store: Store,
+  volume: Directory,
+  kind: SessionFile["kind"],
+  at = kind === "list" ? (0 as Generation) : generation,
+): Uint8Array | undefined {
+  using found = store.open(volume, name, kind === "header" ? { kind } : { kind, generation: at });
   if (found === undefined) return undefined;
   const bytes = new Uint8Array(found.length);
   readSync(found.fd, bytes, 0, found.length, found.offset);
@@ -104,6 +109,23 @@ export function storeSuite(store: Store, chunksOf: ChunkReader): void {
       const found = chunksOf(directory.path, name);
       expect([...found.keys()]).toEqual([...chunks.keys()]);
       for (const [address, bytes] of chunks) expect(Buffer.compare(found.get(address)!, bytes)).toBe(0);
+    });
+
+    test("chunks can be read back one by one, in any order; what is not there is not there", async () => {
+      using directory = tempDir();
+      using volume = openAbsolute(directory.path);
+      expect(store.chunks(volume, name)).toBeUndefined();
+      await writeAll(store, volume);
+      using found = store.chunks(volume, name)!;
+      const into = new Uint8Array(2 * chunkSize);
+      for (const [address, bytes] of [...chunks, ...[...chunks].toReversed()]) {
+        expect(found.read(address as ChunkAddress, into)).toBe(bytes.length);
+        expect(Buffer.compare(into.subarray(0, bytes.length), bytes)).toBe(0);
+        if (bytes.length > 1)
+          expect(found.read(address as ChunkAddress, into.subarray(0, bytes.length - 1))).toBe(bytes.length);
+      }
+      for (const index of [2, 4097, 2 ** 27, 2 ** 30])
+        expect(found.read((index * chunkSize) as ChunkAddress, into)).toBeUndefined();
     });
 
     test("header, manifest and list can be read back, and the list says what was stored", async () => {
@@ -134,7 +156,7 @@ export function storeSuite(store: Store, chunksOf: ChunkReader): void {
       writeChunks(writer);
       writeMeta(writer);
       expect(existsSync(join(directory.path, store.finishedName(name)))).toBe(false);
-      expect(store.open(volume, name, "header", generation)).toBeUndefined();
+      expect(store.open(volume, name, { kind: "header" })).toBeUndefined();
       using part = openIfThere(volume, store.partName(name));
       expect(partIdentity(part!)).toMatchObject(session);
     });

@@ -8,13 +8,20 @@ import { Socket } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { fileDigest } from "../../protocol/archive/prefix.ts";
-import type { ArchiveUuid, Generation, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
+import type {
+  ArchiveUuid,
+  ChunkAddress,
+  Generation,
+  SessionUid,
+  VolumeId,
+} from "../../protocol/archive/types.ts";
 import { encodeFrame, encodePreamble, type Frame, frameDecoder } from "../../protocol/wire/frame.ts";
 import type {
   MessageName,
   Messages,
   MetaKind,
   MetaName,
+  ReadChunks,
   ReceiverHello,
   Service,
 } from "../../protocol/wire/messages.ts";
@@ -78,6 +85,11 @@ export interface AgentClient extends AsyncDisposable {
   /** Reads a file; undefined when it is missing. */
   read(name: Partial<MetaName> & { readonly kind: MetaKind }): Promise<Uint8Array | undefined>;
   listPending(): Promise<readonly Messages["pending"][]>;
+  /** Stored forms of a container's chunks; empty for one that is not there. */
+  readChunks(
+    of: Omit<ReadChunks, "addresses">,
+    addresses: readonly number[],
+  ): Promise<ReadonlyMap<number, Uint8Array>>;
   goodbye(): Promise<ReceiverEnd>;
 }
 
@@ -236,6 +248,16 @@ export function startReceiver(service: Service, options: ReceiverOptions = {}): 
         if (frame.type === "pending") found.push(frame.body);
         else if (frame.type === "done") return found;
         else throw new Error(`found ${frame.type} ${JSON.stringify(frame.body)}, wanted pending`);
+      }
+    },
+    readChunks: async (of, addresses) => {
+      await client.send("readChunks", { ...of, addresses: addresses as ChunkAddress[] });
+      const found = new Map<number, Uint8Array>();
+      for (;;) {
+        const frame = await client.next();
+        if (frame.type === "stored") found.set(frame.body.address, frame.body.bytes);
+        else if (frame.type === "done") return found;
+        else throw new Error(`found ${frame.type} ${JSON.stringify(frame.body)}, wanted stored`);
       }
     },
     goodbye: async () => {

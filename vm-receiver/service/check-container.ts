@@ -38,7 +38,9 @@ export async function checkContainer(
   } as const;
   for (const [file, wanted] of Object.entries(files) as ["header" | "manifest" | "list", Digest][]) {
     using stored = corruptUnless(`the ${file} of a new session`, () => {
-      return store.open(volume, container.name, file, container.manifestGeneration);
+      if (file === "header") return store.open(volume, container.name, { kind: file });
+      const generation = container[`${file}Generation`];
+      return store.open(volume, container.name, { kind: file, generation });
     });
     if (stored === undefined) throw new RefusalError("missing", `a new session has no ${file}`);
     await checkDigest(stored, wanted, file);

@@ -9,6 +9,7 @@ import { type Reason, reasonOf } from "../errors.ts";
 import type { Admission } from "./admission.ts";
 import { type Checkpoints, checkpoints } from "./checkpoints.ts";
 import { incomingFiles } from "./incoming.ts";
+import { streamChunks } from "./read-chunks.ts";
 import { streamFile } from "./read-meta.ts";
 import type { ReceivedSession } from "./receive-session.ts";
 import { type Requests, requests } from "./requests.ts";
@@ -154,6 +155,20 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
             progress = { bytes: progress.bytes + bytes.length, chunks: progress.chunks };
           };
           done(await streamFile(file, frame.id, send, over.signal));
+        });
+      case "readChunks":
+        return run(async () => {
+          const { addresses } = frame.body;
+          using chunks = at.chunks(frame.body);
+          const onStored = (bytes: number): void => {
+            order.step("stored", frame.id);
+            progress = { bytes: progress.bytes + bytes, chunks: progress.chunks + 1 };
+          };
+          const write = async (bytes: Uint8Array): Promise<void> => output.write(bytes);
+          const watch = { id: frame.id, onStored, write, signal: over.signal };
+          const bytes = await streamChunks(chunks, addresses, watch);
+          at.checkMount();
+          done(bytes);
         });
       case "listPending":
         return run(async () => {

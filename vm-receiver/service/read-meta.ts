@@ -6,14 +6,14 @@ import { promisify } from "node:util";
 import { maxDeadBytes } from "../../protocol/archive/dead-file.ts";
 import { maxHeadBytes } from "../../protocol/archive/head.ts";
 import { maxIndexBytes } from "../../protocol/archive/index-file.ts";
-import { fileNames, indexFile } from "../../protocol/archive/names.ts";
+import { archiveFile, fileNames, indexFile } from "../../protocol/archive/names.ts";
 import { maxSessionHeaderBytes } from "../../protocol/archive/session-header.ts";
 import { maxPartBytes, type MetaKind, type MetaName } from "../../protocol/wire/messages.ts";
 import { frameHeaderBytes, writeFrameHeader } from "../../protocol/wire/frame.ts";
 import { type Directory, openIfThere } from "../directory.ts";
 import { RefusalError } from "../errors.ts";
 import { openFile, type StoredFile } from "../files.ts";
-import { type Archive, containerOfUid, corruptUnless, maxArchiveHeaderBytes } from "../store/archive.ts";
+import { type Archive, corruptUnless, findContainer, maxArchiveHeaderBytes } from "../store/archive.ts";
 import { stores } from "../store/stores.ts";
 
 /** Bytes of the largest file of each kind; a manifest and a list have no bound but their volume. */
@@ -42,7 +42,7 @@ export function openMeta(archive: Archive | undefined, name: MetaName): StoredFi
 function find(archive: Archive, name: MetaName): StoredFile | undefined {
   switch (name.kind) {
     case "archive":
-      return name.generation === 0 ? openFile(archive.root, fileNames.archive) : undefined;
+      return openFile(archive.root, archiveFile(name.generation));
     case "head":
       return inDirectory(archive.root, fileNames.heads, (heads) => openFile(heads, String(name.generation)));
     case "dead":
@@ -52,13 +52,11 @@ function find(archive: Archive, name: MetaName): StoredFile | undefined {
     case "header":
     case "manifest":
     case "list": {
-      const file = name.kind;
-      const of = archive.volume(name.volume);
-      const container = of && containerOfUid(archive.containers(of), name.session);
-      if (container === undefined) return undefined;
-      return inVolume(archive, name, (volume) => {
-        return stores[container.form].open(volume, container.name, file, name.generation);
-      });
+      using found = findContainer(archive, name);
+      if (found === undefined) return undefined;
+      const { kind, generation } = name;
+      const { form, name: label } = found.container;
+      return stores[form].open(found.directory, label, kind === "header" ? { kind } : { kind, generation });
     }
   }
 }

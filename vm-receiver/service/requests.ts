@@ -15,6 +15,7 @@ import type {
   MetaName,
   Pending,
   Put,
+  ReadChunks,
   ReceiverHello,
   Service,
 } from "../../protocol/wire/messages.ts";
@@ -27,6 +28,7 @@ import { assemble, type AssembleWatch } from "./assemble.ts";
 import { commit } from "./commit.ts";
 import { type Destination, openDestination } from "./destination.ts";
 import { type FileUpload, putFile, type WriterMemory } from "./put-file.ts";
+import { type ChunkSource, openChunks } from "./read-chunks.ts";
 import { openMeta } from "./read-meta.ts";
 import { beginSession, type ReceivedSession } from "./receive-session.ts";
 
@@ -37,6 +39,7 @@ export interface Requests extends Disposable {
   /** True when the file system is out of inodes, and not of bytes. */
   outOfInodes(): boolean;
   open(name: MetaName): StoredFile;
+  chunks(asked: ReadChunks): ChunkSource;
   pending(): Generator<Pending, void, void>;
   discard(asked: Discard): Promise<void>;
   put(announced: Put): FileUpload;
@@ -79,6 +82,7 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
       return space !== undefined && space.totalInodes > 0 && space.freeInodes === 0;
     },
     open: (name) => openMeta(there().archive, name),
+    chunks: (asked) => openChunks(there().archive, asked),
     pending: function* () {
       for (const { directory, name, form, finished, identity } of allLeftovers(writable())) {
         yield { directory, name, form, finished, session: identity?.session ?? unknownSession };

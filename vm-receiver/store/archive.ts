@@ -17,6 +17,9 @@ import { containersOf } from "./containers.ts";
 /** Bytes of the largest `archive` file. */
 export const maxArchiveHeaderBytes = 4096;
 
+/** Indexes that are kept once they have been read: chunks of one restore may lie in several volumes. */
+const maxKnownIndexes = 8;
+
 /** A head and the digest that its file ends with. */
 export interface CurrentHead {
   readonly head: Head;
@@ -46,7 +49,7 @@ export function openArchive(root: Directory): Archive {
   let current = newestHead(root);
   let byId = volumesOf(current);
   let byDirectory = directoriesOf(current);
-  let known: { readonly of: HeadVolume; readonly containers: readonly Container[] } | undefined;
+  const known = new Map<HeadVolume, readonly Container[]>();
   return {
     root,
     get current() {
@@ -59,15 +62,19 @@ export function openArchive(root: Directory): Archive {
       current = to;
       byId = volumesOf(to);
       byDirectory = directoriesOf(to);
-      known = undefined;
+      known.clear();
     },
     header: () => readArchiveHeader(root, current?.head.archive),
     volume: (id) => byId.get(toHex(id)),
     volumeIn: (directory) => byDirectory.get(directory.toLowerCase()),
     containers: (volume) => {
-      if (known?.of !== volume)
-        known = { of: volume, containers: readContainers(root, volume, current?.head.archive) };
-      return known.containers;
+      const before = known.get(volume);
+      if (before !== undefined) return before;
+      const [oldest] = known.keys();
+      if (known.size >= maxKnownIndexes && oldest !== undefined) known.delete(oldest);
+      const read = readContainers(root, volume, current?.head.archive);
+      known.set(volume, read);
+      return read;
     },
     [Symbol.dispose]: () => root[Symbol.dispose](),
   };
@@ -153,4 +160,24 @@ export function corruptUnless<T>(what: string, read: () => T): T {
 /** The container of a session among others. */
 export function containerOfUid(containers: readonly Container[], uid: SessionUid): Container | undefined {
   return containers.find((each) => equalBytes(each.uid, uid));
+}
+
+export interface FoundContainer extends Disposable {
+  readonly volume: HeadVolume;
+  readonly container: Container;
+  /** The volume's. */
+  readonly directory: Directory;
+}
+
+/** A container by its ids, as of the current head; undefined where there is none. RefusalError `corrupt`. */
+export function findContainer(
+  archive: Archive,
+  of: { readonly volume: VolumeId; readonly session: SessionUid },
+): FoundContainer | undefined {
+  const volume = archive.volume(of.volume);
+  const container = volume && containerOfUid(archive.containers(volume), of.session);
+  if (volume === undefined || container === undefined) return undefined;
+  const directory = openIfThere(archive.root, volume.directory);
+  if (directory === undefined) return undefined;
+  return { volume, container, directory, [Symbol.dispose]: () => directory[Symbol.dispose]() };
 }

@@ -5,6 +5,7 @@ import type { ListIdentity } from "../../protocol/archive/list-file.ts";
 import type { ChunkAddress, Digest, Generation, SessionName } from "../../protocol/archive/types.ts";
 import type { Directory } from "../directory.ts";
 import type { StoredFile } from "../files.ts";
+import type { StoredChunks } from "./stored-chunks.ts";
 
 export type Form = "dir" | "tar";
 
@@ -40,7 +41,10 @@ export interface SessionWriter extends Disposable {
   publish(): Promise<void>;
 }
 
-export type SessionFile = "header" | "manifest" | "list";
+/** A file of a finished session; manifests and lists by their generation, `list` being 0. */
+export type SessionFile =
+  | { readonly kind: "header" }
+  | { readonly kind: "manifest" | "list"; readonly generation: Generation };
 
 export interface Store {
   readonly form: Form;
@@ -50,7 +54,9 @@ export interface Store {
   /** Begins a session in a volume's directory. Nothing of that name may be there. */
   begin(volume: Directory, session: NewSession): Promise<SessionWriter>;
   /** Opens a file of a finished session; undefined where the session or the file is not there. */
-  open(volume: Directory, name: SessionName, file: SessionFile, manifest: Generation): StoredFile | undefined;
+  open(volume: Directory, name: SessionName, file: SessionFile): StoredFile | undefined;
+  /** Opens the chunks of a finished session; undefined where it is not there. Throws FormatError. */
+  chunks(volume: Directory, name: SessionName): StoredChunks | undefined;
   /** Whose session it is that lies, finished, under this name; undefined where that can't be told. */
   identityOf(volume: Directory, name: SessionName): ListIdentity | undefined;
   /** Removes a finished session. RefusalError `not-allowed` when anything in it is not of a session; then it is whole. */

@@ -44,12 +44,22 @@ const samples = {
   commit: { base: 0 as Generation, baseDigest: digest, headDigest: digest },
   assemble: { volume: uid as VolumeId, session: uid as SessionUid, saveTo: "", replace: false },
   goodbye: {},
+  readChunks: { volume: uid as VolumeId, session: uid as SessionUid, addresses: [0 as ChunkAddress] },
+  scrub: { volume: uid as VolumeId, session: uid as SessionUid },
+  salvage: { directory: "work", session: uid as SessionUid },
+  sweep: {},
+  reveal: { key: new Uint8Array(8) },
 } as const satisfies Partial<Messages>;
 type Said = keyof typeof samples;
 
 /** Messages that may come first after the hello. */
 const openers: readonly Said[] = [
   "readMeta",
+  "readChunks",
+  "scrub",
+  "salvage",
+  "sweep",
+  "reveal",
   "listPending",
   "discard",
   "put",

@@ -118,7 +118,8 @@ test("every file can be read again, older states included; what is not there is 
       expect(await client.read({ kind: "index", ...at })).toEqual(indexBytes);
       expect(await client.read({ kind: "header", ...uid })).toEqual(headerBytes);
       expect(await client.read({ kind: "manifest", ...uid })).toEqual(manifestBytes);
-      expect(await client.read({ kind: "list", ...uid })).toEqual(listBytes);
+      expect(await client.read({ kind: "list", ...uid, generation: 0 as never })).toEqual(listBytes);
+      expect(await client.read({ kind: "list", ...uid })).toBeUndefined();
       expect(await client.read({ kind: "manifest", ...uid, generation: 9 as never })).toBeUndefined();
     }
   }

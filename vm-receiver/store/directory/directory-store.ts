@@ -1,6 +1,6 @@
 // A session as a directory of chunk files, in groups by address: nothing but a file system is needed to read it.
 
-import { fileNames, manifestFile } from "../../../protocol/archive/names.ts";
+import { fileNames, listFile, manifestFile } from "../../../protocol/archive/names.ts";
 import type { SessionName } from "../../../protocol/archive/types.ts";
 import { FormatError } from "../../../protocol/errors.ts";
 import { openIfThere } from "../../directory.ts";
@@ -8,7 +8,8 @@ import { openFile, statOf } from "../../files.ts";
 import { createPart, listIdentity } from "../part.ts";
 import { renameNew } from "../publish.ts";
 import { removeTree } from "../remove.ts";
-import type { Store } from "../store.ts";
+import type { SessionFile, Store } from "../store.ts";
+import { chunkFiles } from "./chunk-files.ts";
 import { directoryWriter } from "./directory-writer.ts";
 
 const partName = (name: SessionName): string => name + fileNames.partSuffix;
@@ -21,10 +22,13 @@ export const directoryStore: Store = {
     const part = await createPart(volume, partName(session.name), { ...session, form: "dir" });
     return directoryWriter(volume, part, partName(session.name), session.name);
   },
-  open: (volume, name, file, manifest) => {
+  open: (volume, name, file) => {
     using directory = openIfThere(volume, name);
-    if (directory === undefined) return undefined;
-    return openFile(directory, file === "manifest" ? manifestFile(manifest) : fileNames[file]);
+    return directory && openFile(directory, nameOf(file));
+  },
+  chunks: (volume, name) => {
+    const directory = openIfThere(volume, name);
+    return directory && chunkFiles(directory);
   },
   identityOf: (volume, name) => {
     using directory = openIfThere(volume, name);
@@ -43,3 +47,8 @@ export const directoryStore: Store = {
     await removeTree(volume, partName(name));
   },
 };
+
+function nameOf(file: SessionFile): string {
+  if (file.kind === "header") return fileNames.header;
+  return file.kind === "manifest" ? manifestFile(file.generation) : listFile(file.generation);
+}

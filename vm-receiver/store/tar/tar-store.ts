@@ -1,11 +1,13 @@
 // A session as one tar: for file systems that are slow with many files, or have too few inodes for them.
 
-import { chunkPath, fileNames } from "../../../protocol/archive/names.ts";
+import { besideTar, chunkPath, fileNames, listFile, manifestFile } from "../../../protocol/archive/names.ts";
 import type { ChunkAddress, SessionName } from "../../../protocol/archive/types.ts";
-import { removeFile } from "../../files.ts";
+import { isNowhere } from "../../../protocol/archive/tar-layout.ts";
+import { openFile, removeFile } from "../../files.ts";
 import { createPart } from "../part.ts";
 import type { Store } from "../store.ts";
 import { headerTemplate, memberHeader } from "./member-header.ts";
+import { tarChunks } from "./tar-chunks.ts";
 import { readTarFooter, tarIdentity } from "./tar-reader.ts";
 import { tarWriter } from "./tar-writer.ts";
 
@@ -25,14 +27,24 @@ export const tarStore: Store = {
     const names = { partName: partName(session.name), finishedName: finishedName(session.name) };
     return tarWriter({ volume, part, ...names, session, look, template });
   },
-  open: (volume, name, file, manifest) => {
+  open: (volume, name, file) => {
+    // What a prune wrote lies beside the tar.
+    if (file.kind === "list" && file.generation !== 0)
+      return openFile(volume, besideTar(name, listFile(file.generation)));
     const tar = readTarFooter(volume, finishedName(name));
     if (tar === undefined) return undefined;
-    if (file === "manifest" && tar.footer.manifestGeneration !== manifest) {
+    const place = tar.footer[file.kind];
+    if (file.kind === "manifest" && tar.footer.manifestGeneration !== file.generation) {
       tar.file[Symbol.dispose]();
-      return undefined;
+      return openFile(volume, besideTar(name, manifestFile(file.generation)));
     }
-    return { ...tar.file, ...tar.footer[file] };
+    if (!isNowhere(place)) return { ...tar.file, ...place };
+    tar.file[Symbol.dispose]();
+    return undefined;
+  },
+  chunks: (volume, name) => {
+    const tar = readTarFooter(volume, finishedName(name));
+    return tar && tarChunks(tar);
   },
   identityOf: (volume, name) => tarIdentity(volume, finishedName(name)),
   remove: async (volume, name) => {
