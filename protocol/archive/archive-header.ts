@@ -53,10 +53,10 @@ export const maxKeySlots = 8;
 const macBytes = 32;
 
 const keySlot: Codec<KeySlot> = struct<KeySlot>({
-  // Readers refuse absurd costs: at most 2 GiB of scrypt memory (128·r·N).
-  logN: only(u8, (n) => n >= 10 && n <= 21, "10 to 21"),
+  // Readers refuse absurd costs: at most 1 GiB of scrypt memory (128·r·N), once over.
+  logN: only(u8, (n) => n >= 10 && n <= 20, "10 to 20"),
   r: only(u8, (n) => n === 8, "8"),
-  p: only(u8, (n) => n >= 1 && n <= 4, "1 to 4"),
+  p: only(u8, (n) => n === 1, "1"),
   salt: fixedBytes(16),
   nonce: fixedBytes(12),
   wrapped: fixedBytes(48),

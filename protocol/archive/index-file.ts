@@ -3,8 +3,10 @@
 
 import { FormatError } from "../errors.ts";
 import { bool, type Codec, decode, encode, list, oneOf, struct, text, u64 } from "../wire/codec.ts";
-import { decodeFile, encodeFile, plainPrefix } from "./prefix.ts";
+import { byteReader } from "../wire/reader.ts";
 import { sessionName, volumeName } from "./names.ts";
+import { decodeFile, type FilePrefix } from "./prefix.ts";
+import { type BodyOpener, type BodySealer, encodeSealable, openBody } from "./sealed-body.ts";
 import {
   type ArchiveUuid,
   type Digest,
@@ -100,58 +102,89 @@ const record: Codec<SessionRecord> = struct<SessionRecord>({
   protected: bool,
   tags: list(tag, maxTags),
 });
-type Body = Pick<VolumeIndex, "containers" | "name" | "group" | "sessions">;
+/** What stays readable for whoever has no key. */
+const publicPart: Codec<readonly Container[]> = list(container, maxSessions);
+type Body = Pick<VolumeIndex, "name" | "group" | "sessions">;
 const body: Codec<Body> = struct<Body>({
-  containers: list(container, maxSessions),
   name: volumeName,
   group: groupId,
   sessions: list(record, maxSessions),
 });
 
-/** The bytes of `index.N` in an archive that is not sealed. */
-export function encodeIndex(index: VolumeIndex): Uint8Array {
-  check(index);
-  const bytes = encodeFile(
-    plainPrefix("index", index.archive, index.volume, index.generation),
-    encode(body, index),
-  );
+/** Which index a reader asked for. */
+export interface ExpectedIndex {
+  readonly archive?: ArchiveUuid;
+  readonly volume?: VolumeId;
+  readonly generation?: Generation;
+}
+
+/** The bytes of `index.N`; what is not public is sealed where there is a `sealer`. */
+export function encodeIndex(index: VolumeIndex, sealer?: BodySealer): Uint8Array {
+  checkContainers(index);
+  checkSessions(index);
+  const { archive, volume, generation: at } = index;
+  const of = { kind: "index", archive, volume, generation: at } as const;
+  const bytes = encodeSealable(of, encode(publicPart, index.containers), encode(body, index), sealer);
   if (bytes.length > maxIndexBytes)
     throw new FormatError("too-long", `write index: more than ${maxIndexBytes} bytes`);
   return bytes;
 }
 
-/** Reads `index.N`; throws FormatError. */
+/** Reads `index.N`; throws FormatError. `opener` belongs to a sealed archive. */
 export function decodeIndex(
   untrusted: Uint8Array,
-  expected: {
-    readonly archive?: ArchiveUuid;
-    readonly volume?: VolumeId;
-    readonly generation?: Generation;
-  } = {},
+  expected: ExpectedIndex = {},
+  opener?: BodyOpener,
 ): VolumeIndex {
-  const file = decodeFile(untrusted, { kind: "index", ...expected });
-  if (file.prefix.protection !== "plain")
-    throw new FormatError("bad-value", "read index: sealed; a key is needed");
-  const index: VolumeIndex = { ...decode(body, file.body, "index"), ...identity(file.prefix) };
-  check(index);
+  const file = decodePublic(untrusted, expected);
+  const plaintext = openBody(file.prefix, file.publicBytes, file.rest, opener);
+  const index: VolumeIndex = { ...file.index, ...decode(body, plaintext, "index") };
+  checkSessions(index);
   return index;
 }
 
-function identity(prefix: {
-  archive: ArchiveUuid;
-  volume: VolumeId;
-  generation: Generation;
-}): Pick<VolumeIndex, "archive" | "volume" | "generation"> {
-  return { archive: prefix.archive, volume: prefix.volume, generation: prefix.generation };
+/** What an index says without any key: whose it is, and which containers there are. */
+export type PublicIndex = Pick<VolumeIndex, "archive" | "volume" | "generation" | "containers">;
+
+/** Reads the public part of `index.N`, sealed or not; throws FormatError. */
+export function decodeIndexContainers(untrusted: Uint8Array, expected: ExpectedIndex = {}): PublicIndex {
+  const { prefix, index, rest } = decodePublic(untrusted, expected);
+  // What can be checked is.
+  if (prefix.protection === "plain") checkSessions({ ...index, ...decode(body, rest, "index") });
+  return index;
 }
 
-function check(index: VolumeIndex): void {
+function decodePublic(
+  untrusted: Uint8Array,
+  expected: ExpectedIndex,
+): {
+  readonly prefix: FilePrefix;
+  readonly index: PublicIndex;
+  readonly publicBytes: Uint8Array;
+  readonly rest: Uint8Array;
+} {
+  const file = decodeFile(untrusted, { kind: "index", ...expected });
+  const reader = byteReader(file.body, "index");
+  const containers = publicPart.read(reader, "index.containers");
+  const split = file.body.length - reader.left();
+  const { archive, volume, generation: at } = file.prefix;
+  const index = { archive, volume, generation: at, containers };
+  checkContainers(index);
+  return {
+    prefix: file.prefix,
+    index,
+    publicBytes: file.body.subarray(0, split),
+    rest: file.body.subarray(split),
+  };
+}
+
+function checkContainers(index: PublicIndex): void {
   if (index.generation < 1)
     throw new FormatError("bad-value", "read index: of a generation before the first");
-  const containers = new Map<string, Container>();
+  const uids = new Set<string>();
   const names = new Set<string>();
   for (const each of index.containers) {
-    containers.set(hexKey(each.uid), each);
+    uids.add(hexKey(each.uid));
     names.add(each.name);
     if (each.manifestGeneration === 0 && each.manifestDigest.some((byte) => byte !== 0)) {
       throw new FormatError("bad-value", `read index ${index.generation}: a digest of no manifest`);
@@ -164,9 +197,13 @@ function check(index: VolumeIndex): void {
       throw new FormatError("bad-value", `read index ${index.generation}: a manifest without a header`);
     }
   }
-  if (containers.size !== index.containers.length || names.size !== index.containers.length) {
+  if (uids.size !== index.containers.length || names.size !== index.containers.length) {
     throw new FormatError("bad-value", `read index ${index.generation}: a session is named twice`);
   }
+}
+
+function checkSessions(index: VolumeIndex): void {
+  const containers = new Map(index.containers.map((each) => [hexKey(each.uid), each]));
   const sessions = new Set(index.sessions.map((each) => hexKey(each.uid)));
   if (sessions.size !== index.sessions.length) {
     throw new FormatError("bad-value", `read index ${index.generation}: a session is recorded twice`);

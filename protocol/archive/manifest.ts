@@ -7,6 +7,7 @@
 // Record: address u64 | run u32 | container u32 | stored address u64 | stored length u32 | chunk id 32 | checksum 32.
 // Container 0 is the manifest's own session, k is entry k−1 of the table, 2^32−1 is a hole (all behind it is zero).
 
+import { concatBytes } from "../bytes.ts";
 import { FormatError, InternalError } from "../errors.ts";
 import { type Codec, encode, list, only, struct, u32, u64 } from "../wire/codec.ts";
 import { byteReader } from "../wire/reader.ts";
@@ -18,6 +19,7 @@ import {
   plainPrefix,
   prefixBytes,
 } from "./prefix.ts";
+import { type BodyOpener, type BodySealer, bodySource, type ByteSource, fileWriter } from "./sealed-body.ts";
 import {
   type ArchiveUuid,
   type ChunkAddress,
@@ -78,6 +80,7 @@ export type ManifestEntry = HoleEntry | ChunkEntry;
 export const recordBytes = 92;
 export const maxContainers = 262_144;
 const holeContainer = 0xffff_ffff;
+const noPublicPart = new Uint8Array(0);
 
 const head: Codec<ManifestHead> = struct<ManifestHead>({
   session: sessionUid,
@@ -96,19 +99,48 @@ export function chunkLength(address: number, size: number, chunkSize: number): n
   return Math.min(chunkSize, size - address);
 }
 
-/** Everything up to the first record. */
-export function encodeManifestHead(
-  of: { readonly archive: ArchiveUuid; readonly volume: VolumeId; readonly generation: Generation },
+/** Which file a manifest is. */
+export interface ManifestFile {
+  readonly archive: ArchiveUuid;
+  readonly volume: VolumeId;
+  readonly generation: Generation;
+}
+
+/** Everything up to the first record of a manifest that is not sealed. */
+export function encodeManifestHead(of: ManifestFile, fields: ManifestHead, records: number): Uint8Array {
+  const prefix = encodePrefix(plainPrefix("manifest", of.archive, of.volume, of.generation));
+  return concatBytes([prefix, encodeFields(fields, records)]);
+}
+
+function encodeFields(fields: ManifestHead, records: number): Uint8Array {
+  return concatBytes([encode(head, fields), encode(u64, records)]);
+}
+
+/** Makes a manifest part by part, sealed where there is a `sealer`. */
+export function manifestWriter(
+  of: ManifestFile,
   fields: ManifestHead,
   records: number,
-): Uint8Array {
-  const prefix = encodePrefix(plainPrefix("manifest", of.archive, of.volume, of.generation));
-  const rest = encode(head, fields);
-  const whole = new Uint8Array(prefix.length + rest.length + 8);
-  whole.set(prefix);
-  whole.set(rest, prefix.length);
-  whole.set(encode(u64, records), prefix.length + rest.length);
-  return whole;
+  sealer: BodySealer | undefined,
+): {
+  /** Bytes of the whole file, its digest included. */
+  readonly length: number;
+  /** All but the digest, from the records' bytes; each part is good until the next. Can be made again. */
+  parts(recordBytes: Iterable<Uint8Array>): Generator<Uint8Array>;
+} {
+  const { archive, volume, generation } = of;
+  const file = fileWriter({ kind: "manifest", archive, volume, generation }, noPublicPart, sealer);
+  const start = encodeFields(fields, records);
+  return {
+    length: file.length(start.length + records * recordBytes),
+    parts: (all) =>
+      file.parts(
+        (function* () {
+          yield start;
+          yield* all;
+        })(),
+      ),
+  };
 }
 
 export interface DecodedManifestHead extends ManifestHead {
@@ -118,34 +150,93 @@ export interface DecodedManifestHead extends ManifestHead {
   readonly recordsAt: number;
 }
 
+/** Which manifest a reader asked for. */
+export interface ExpectedManifestFile {
+  readonly archive?: ArchiveUuid;
+  readonly volume?: VolumeId;
+  readonly generation?: Generation;
+}
+
+/** Bytes of the fields before the table's entries. */
+const fixedBytes = 16 + 8 + 4 + 4;
 /** Bytes that hold any manifest's head: what a reader has to have before it calls decodeManifestHead. */
-export const maxManifestHeadBytes: number = prefixBytes + 16 + 8 + 4 + 4 + maxContainers * 32 + 8;
+export const maxManifestHeadBytes: number = prefixBytes + fixedBytes + maxContainers * 32 + 8;
 
 /**
- * Reads the head of a manifest file of `fileLength` bytes from its first bytes (maxManifestHeadBytes of them, or the
- * whole file). The number of records must fit the length of the file exactly.
+ * Reads the head of a manifest that is not sealed, a file of `fileLength` bytes, from its first bytes
+ * (maxManifestHeadBytes of them, or the whole file). The number of records must fit the length of the file exactly.
  */
 export function decodeManifestHead(
   untrusted: Uint8Array,
   fileLength: number,
-  expected: {
-    readonly archive?: ArchiveUuid;
-    readonly volume?: VolumeId;
-    readonly generation?: Generation;
-  } = {},
+  expected: ExpectedManifestFile = {},
 ): DecodedManifestHead {
   const prefix = decodePrefix(untrusted);
   expectPrefix(prefix, { kind: "manifest", ...expected });
   if (prefix.protection !== "plain")
     throw new FormatError("bad-value", "read manifest: sealed; a key is needed");
-  const reader = byteReader(untrusted.subarray(prefixBytes), "manifest");
+  const found = decodeFields(untrusted.subarray(prefixBytes), fileLength - prefixBytes - digestBytes);
+  return { ...found.fields, prefix, records: found.records, recordsAt: prefixBytes + found.length };
+}
+
+/** The fields at the beginning of a body of `bodyLength` bytes, which the records behind them fill. */
+function decodeFields(
+  untrusted: Uint8Array,
+  bodyLength: number,
+): { readonly fields: ManifestHead; readonly records: number; readonly length: number } {
+  const reader = byteReader(untrusted, "manifest");
   const fields = head.read(reader, "manifest");
   const records = reader.u64();
-  const recordsAt = untrusted.length - reader.left();
-  if (recordsAt + records * recordBytes + digestBytes !== fileLength) {
-    throw new FormatError("truncated", `read manifest: ${fileLength} bytes do not hold ${records} records`);
+  const length = untrusted.length - reader.left();
+  if (length + records * recordBytes !== bodyLength) {
+    throw new FormatError("truncated", `read manifest: ${bodyLength} bytes do not hold ${records} records`);
   }
-  return { ...fields, prefix, records, recordsAt };
+  return { fields, records, length };
+}
+
+/** A manifest whose records can be read a stretch at a time. */
+export interface OpenManifest extends ManifestHead {
+  readonly prefix: FilePrefix;
+  readonly records: number;
+  /** Fills `into` with records, from record `first` on, as recordReader takes them. */
+  readRecords(into: Uint8Array, first: number): void;
+}
+
+/**
+ * Opens a manifest, sealed or not, that lies in `untrusted`, its digest included; that one is the caller's to check.
+ * `opener` belongs to a sealed archive. Throws FormatError.
+ */
+export function openManifest(
+  untrusted: ByteSource,
+  expected: ExpectedManifestFile = {},
+  opener?: BodyOpener,
+): OpenManifest {
+  const prefix = decodePrefix(take(untrusted, 0, Math.min(prefixBytes, untrusted.length)));
+  expectPrefix(prefix, { kind: "manifest", ...expected });
+  const length = untrusted.length - prefixBytes - digestBytes;
+  if (length < 0) throw new FormatError("truncated", `read manifest: ${untrusted.length} bytes`);
+  const sealed = {
+    length,
+    read: (into: Uint8Array, offset: number) => untrusted.read(into, prefixBytes + offset),
+  };
+  const body = bodySource(prefix, noPublicPart, sealed, opener);
+  // The table's length stands at a fixed place.
+  const start = take(body, 0, Math.min(fixedBytes, body.length));
+  const count = start.length < fixedBytes ? 0 : new DataView(start.buffer).getUint32(fixedBytes - 4);
+  const headLength = fixedBytes + Math.min(count, maxContainers) * 32 + 8;
+  const found = decodeFields(take(body, 0, Math.min(headLength, body.length)), body.length);
+  return {
+    ...found.fields,
+    prefix,
+    records: found.records,
+    readRecords: (into, first) => body.read(into, found.length + first * recordBytes),
+  };
+}
+
+function take(from: ByteSource, offset: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  if (length > 0) from.read(bytes, offset);
+  return bytes;
 }
 
 /** Most chunks that one record covers; a longer stretch takes several. */

@@ -129,11 +129,17 @@ export function expectPrefix(prefix: FilePrefix, expected: ExpectedFile): void {
   if (expected.generation !== undefined && prefix.generation !== expected.generation) wrong("generation");
 }
 
-/** Prefix, body and digest, one after another. */
-export function encodeFile(prefix: FilePrefix, bodyBytes: Uint8Array): Uint8Array {
-  const whole = new Uint8Array(prefixBytes + bodyBytes.length + digestBytes);
+/** Prefix, body (whole or in parts) and digest, one after another. */
+export function encodeFile(prefix: FilePrefix, bodyBytes: Uint8Array | readonly Uint8Array[]): Uint8Array {
+  const parts = bodyBytes instanceof Uint8Array ? [bodyBytes] : bodyBytes;
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  const whole = new Uint8Array(prefixBytes + length + digestBytes);
   whole.set(encodePrefix(prefix));
-  whole.set(bodyBytes, prefixBytes);
+  let at = prefixBytes;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
   whole.set(sha256(whole.subarray(0, whole.length - digestBytes)), whole.length - digestBytes);
   return whole;
 }

@@ -1,10 +1,10 @@
 // `header` of a session: what was backed up. It never changes (design section 7).
 
 import { type Codec, decode, encode, only, oneOf, struct, u32, u64 } from "../wire/codec.ts";
-import { FormatError } from "../errors.ts";
 import { type Consistency, consistencies } from "./index-file.ts";
 import { sessionName, volumeName } from "./names.ts";
-import { decodeFile, encodeFile, plainPrefix } from "./prefix.ts";
+import { decodeFile } from "./prefix.ts";
+import { type BodyOpener, type BodySealer, encodeSealable, openBody } from "./sealed-body.ts";
 import {
   type ArchiveUuid,
   type Digest,
@@ -38,6 +38,8 @@ export interface SessionHeader {
   readonly mapRoot: Digest;
 }
 
+const noPublicPart = new Uint8Array(0);
+
 /** No header is larger than this. */
 export const maxSessionHeaderBytes = 4096;
 
@@ -54,22 +56,19 @@ const body: Codec<Body> = struct<Body>({
   mapRoot: digest,
 });
 
-/** The bytes of `header` in an archive that is not sealed. */
-export function encodeSessionHeader(header: SessionHeader): Uint8Array {
-  return encodeFile(
-    plainPrefix("header", header.archive, header.volume, header.generation),
-    encode(body, header),
-  );
+/** The bytes of `header`, sealed where there is a `sealer`. */
+export function encodeSessionHeader(header: SessionHeader, sealer?: BodySealer): Uint8Array {
+  return encodeSealable({ kind: "header", ...header }, noPublicPart, encode(body, header), sealer);
 }
 
-/** Reads `header`; throws FormatError. */
+/** Reads `header`; throws FormatError. `opener` belongs to a sealed archive. */
 export function decodeSessionHeader(
   untrusted: Uint8Array,
   expected: { readonly archive?: ArchiveUuid; readonly volume?: VolumeId } = {},
+  opener?: BodyOpener,
 ): SessionHeader {
   const file = decodeFile(untrusted, { kind: "header", ...expected });
-  if (file.prefix.protection !== "plain")
-    throw new FormatError("bad-value", "read header: sealed; a key is needed");
   const { archive, volume, generation } = file.prefix;
-  return { ...decode(body, file.body, "session header"), archive, volume, generation };
+  const plaintext = openBody(file.prefix, noPublicPart, file.body, opener);
+  return { ...decode(body, plaintext, "session header"), archive, volume, generation };
 }

@@ -1,7 +1,18 @@
-// dom0's keys, all from one master key (design section 8). The backup VM never has any of them.
+// dom0's keys, all from one master key (design section 8; docs/archive-format.md, "Keys"). The backup VM never has any
+// of them, but for the read key of a volume that its user has exported.
 
 import { createHmac, hkdfSync, timingSafeEqual } from "node:crypto";
-import { type ArchiveUuid, type Digest, type Generation, generation, type Mac } from "../archive/types.ts";
+import {
+  type ArchiveUuid,
+  type Digest,
+  type Generation,
+  generation,
+  type GroupId,
+  type Mac,
+  type VolumeId,
+} from "../archive/types.ts";
+import { concatBytes } from "../bytes.ts";
+import { utf8 } from "../wire/writer.ts";
 import { encode } from "../wire/codec.ts";
 
 /** The keys that authenticate an archive's metadata. */
@@ -11,15 +22,41 @@ export interface ArchiveKeys {
   readonly log: Uint8Array;
 }
 
-/** HKDF-SHA-256 of the 32-byte master key, salt = archive uuid, a label for each use. */
+/** Bytes of the master key, and of every key that is derived from it. */
+export const keyBytes = 32;
+
+/** HKDF-SHA-256 of `key`, salt = the archive's uuid, info = the parts one after another, 32 bytes. */
+export function deriveKey(
+  key: Uint8Array,
+  archive: ArchiveUuid,
+  ...info: readonly (string | Uint8Array)[]
+): Uint8Array {
+  const parts = info.map((each) => (typeof each === "string" ? utf8(each) : each));
+  return new Uint8Array(hkdfSync("sha256", key, archive, concatBytes(parts), keyBytes));
+}
+
+/** The keys of the metadata that is authenticated and not sealed. */
 export function archiveKeys(master: Uint8Array, archive: ArchiveUuid): ArchiveKeys {
-  const derive = (label: string): Uint8Array =>
-    new Uint8Array(hkdfSync("sha256", master, archive, label, 32));
   return {
-    header: derive("sparsebak archive header v1"),
-    head: derive("sparsebak head v1"),
-    log: derive("sparsebak log v1"),
+    header: deriveKey(master, archive, "sparsebak archive header v1"),
+    head: deriveKey(master, archive, "sparsebak head v1"),
+    log: deriveKey(master, archive, "sparsebak log v1"),
   };
+}
+
+/** K_meta: from it come the keys of one volume's indexes, headers and manifests. */
+export function volumeKey(master: Uint8Array, archive: ArchiveUuid, volume: VolumeId): Uint8Array {
+  return deriveKey(master, archive, "sparsebak volume metadata v1", volume);
+}
+
+/** K_group: from it come the keys of the chunks of a group's volumes. */
+export function groupKey(master: Uint8Array, archive: ArchiveUuid, group: GroupId): Uint8Array {
+  return deriveKey(master, archive, "sparsebak group v1", group);
+}
+
+/** The key that a sealed archive's chunk ids of a group are made with, from its K_group. */
+export function sealedIdKey(key: Uint8Array, archive: ArchiveUuid): Uint8Array {
+  return deriveKey(key, archive, "sparsebak chunk id v1");
 }
 
 /** HMAC-SHA-256 of `input`. */

@@ -200,9 +200,9 @@ const prefix: Arbitrary<FilePrefix> = fc.oneof(
 );
 
 const slot: Arbitrary<KeySlot> = fc.record({
-  logN: fc.integer({ min: 10, max: 21 }),
+  logN: fc.integer({ min: 10, max: 20 }),
   r: fc.constant(8),
-  p: fc.integer({ min: 1, max: 4 }),
+  p: fc.constant(1),
   salt: bytes(16),
   nonce: bytes(12),
   wrapped: bytes(48),
