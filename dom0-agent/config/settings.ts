@@ -7,6 +7,7 @@ import { parse } from "ini";
 import { isVolumeName } from "../../protocol/archive/names.ts";
 import { defaultChunkSize, isChunkSize } from "../../protocol/archive/types.ts";
 import { AgentError } from "../errors.ts";
+import { defaultGroups, type GroupSettings } from "./groups.ts";
 import { nearest } from "./nearest.ts";
 
 export type SourceSettings =
@@ -36,6 +37,8 @@ export interface Settings {
   readonly archives: readonly ArchiveSettings[];
   /** Volumes in the order of the file, and whether each is enabled. */
   readonly volumes: ReadonlyMap<string, boolean>;
+  /** Volumes that share chunks; the first group that fits a volume counts. */
+  readonly groups: readonly GroupSettings[];
   readonly maxDataPercent: number;
   readonly maxMetadataPercent: number;
   /** Start the destination VM when it is halted. */
@@ -45,6 +48,9 @@ export interface Settings {
   /** Settings of the receiver where it is a child of ours (destvm = none); undefined: its own rules. */
   readonly receiverSettings: string | undefined;
 }
+
+/** What --dest calls every destination, one after another; no archive has that name. */
+export const allArchives = "all";
 
 const archiveKeys = [
   "destvm",
@@ -101,11 +107,13 @@ export function parseSettings(content: string, file: string, stateDirectory: str
   for (const [section, values] of sections) {
     if (!section.startsWith("archive ")) continue;
     const name = section.slice("archive ".length).trim();
-    if (!/^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$/.test(name) || archives.some((each) => each.name === name)) {
+    if (!isLabel(name) || archives.some((each) => each.name === name)) {
       throw usage(
         `${file}: [${section}]: found the name «${name}», wanted letters, digits, _ and -, once each`,
       );
     }
+    if (name === allArchives)
+      throw usage(`${file}: [${section}]: the name «${name}» stands for all destinations, wanted another`);
     archives.push(archiveFrom(name, section, keysOf(values, section, archiveKeys, file), main, file));
   }
   const wanted = { file, main };
@@ -115,6 +123,7 @@ export function parseSettings(content: string, file: string, stateDirectory: str
     source: sourceFrom(main, file),
     archives,
     volumes: volumesFrom(sections.get("volumes"), file),
+    groups: groupsFrom(sections.get("groups"), file),
     maxDataPercent: percent(wanted, "max-data-percent", 95),
     maxMetadataPercent: percent(wanted, "max-metadata-percent", 90),
     startVm: yesNo(wanted, "start-vm", true),
@@ -130,8 +139,9 @@ function sectionsOf(content: string, file: string): Map<string, Readonly<Record<
     if (typeof values !== "object" || values === null) {
       throw usage(`${file}: «${section}» stands outside of a section`, "put it below [var]");
     }
-    if (section !== "var" && section !== "volumes" && !section.startsWith("archive ")) {
-      const meant = nearest(section, ["var", "volumes", "archive NAME"]);
+    const known = section === "var" || section === "volumes" || section === "groups";
+    if (!known && !section.startsWith("archive ")) {
+      const meant = nearest(section, ["var", "volumes", "groups", "archive NAME"]);
       throw usage(
         `${file}: unknown section [${section}]`,
         meant === undefined ? undefined : `is it [${meant}]?`,
@@ -236,6 +246,30 @@ function volumesFrom(
     volumes.set(name, value === "enable");
   }
   return volumes;
+}
+
+/** The lines of [groups] behind the groups that there are without it; a line of the same name takes the place of one
+ *  of those, an empty one removes it. */
+function groupsFrom(
+  values: Readonly<Record<string, unknown>> | undefined,
+  file: string,
+): readonly GroupSettings[] {
+  const groups = new Map(defaultGroups.map((each) => [each.name, each.globs]));
+  for (const [name, value] of Object.entries(values ?? {})) {
+    const globs = typeof value === "string" ? value.split(/\s+/).filter(Boolean) : undefined;
+    if (!isLabel(name) || globs === undefined) {
+      throw usage(
+        `${file}: [groups]: found «${name} = ${String(value)}», wanted a name of letters, digits, _ and -, and patterns of volumes' names`,
+      );
+    }
+    groups.set(name, globs);
+  }
+  return [...groups].flatMap(([name, globs]) => (globs.length === 0 ? [] : [{ name, globs }]));
+}
+
+/** A name that the settings give to something. */
+function isLabel(name: string): boolean {
+  return /^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$/.test(name);
 }
 
 interface Wanted {

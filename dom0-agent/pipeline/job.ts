@@ -5,6 +5,16 @@
 import { maxStoredLength } from "../../protocol/archive/types.ts";
 import { recordBytes } from "../../protocol/archive/manifest.ts";
 import { frameHeaderBytes } from "../../protocol/wire/frame.ts";
+import type { TableFile } from "../state/chunk-table.ts";
+
+/** A table of chunks that are there already. */
+export interface Lookup {
+  readonly table: TableFile;
+  /** Added to its container numbers from 1 on, so that those of several tables differ; 0 is this session's own. */
+  readonly numbersFrom: number;
+  /** The main thread writes to it meanwhile: a page that is half written counts as one without the chunk. */
+  readonly growing: boolean;
+}
 
 /** What stays the same for a whole volume. */
 export interface VolumeTask {
@@ -20,6 +30,8 @@ export interface VolumeTask {
   readonly level: number;
   /** Request id that the chunk frames carry. */
   readonly requestId: number;
+  /** Where a chunk is looked up before it is compressed, one after another. */
+  readonly lookups: readonly Lookup[];
 }
 
 export interface Job {
@@ -34,11 +46,14 @@ export interface JobResult {
   readonly buffer: ArrayBuffer;
   /** Bytes of frames at the buffer's start, ready for the pipe. */
   readonly frames: number;
-  /** Manifest records behind `recordsAt`: chunks that differ from the id map, or are new. */
+  /** Manifest records behind `recordsAt`: chunks that differ from the id map, or are new. One of this session that is
+   *  stored under its own address has a frame, in the same order; every other refers to a chunk that a table has. */
   readonly records: number;
   /** Chunks that were looked at, and those of them that hold nothing but zeros. */
   readonly chunks: number;
   readonly zeroChunks: number;
+  /** A table had a page that does not fit its checksum, so chunks may be stored anew. */
+  readonly tableDamaged: boolean;
 }
 
 /** Chunks of a job: about a megabyte of data. */

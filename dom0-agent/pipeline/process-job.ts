@@ -1,4 +1,4 @@
-// The data path of a chunk: read, zero test, id, compare, compress, frame. Everything happens in buffers that are
+// The data path of a chunk: read, zero test, id, compare, look up, compress, frame. Everything happens in buffers that are
 // used again: one to read into, the job's own to write to.
 
 import { createHash } from "node:crypto";
@@ -10,6 +10,7 @@ import { mapIdBytes } from "../../protocol/archive/map-root.ts";
 import { type ChunkAddress, type Digest, maxStoredLength } from "../../protocol/archive/types.ts";
 import { writeFrameHeader } from "../../protocol/wire/frame.ts";
 import { chunkFrameHead, chunksPerJob, type Job, type JobResult, recordsAt, type VolumeTask } from "./job.ts";
+import { lookUp } from "./look-up.ts";
 
 /** Buffers that one worker uses for all jobs of a volume. */
 export interface Workspace {
@@ -32,7 +33,7 @@ export function workspace(chunkSize: number): Workspace {
 export function processJob(job: Job, space: Workspace): JobResult {
   const { task, runs } = job;
   const out = new Uint8Array(job.buffer);
-  const state = { frames: 0, records: 0, zeroChunks: 0, chunks: 0 };
+  const state = { frames: 0, records: 0, zeroChunks: 0, chunks: 0, tableDamaged: false };
   for (let i = 0; i < runs.length; i += 2)
     processRun(task, runs[i] ?? 0, runs[i + 1] ?? 0, space, out, state);
   return { buffer: job.buffer, ...state };
@@ -43,6 +44,7 @@ interface Written {
   records: number;
   chunks: number;
   zeroChunks: number;
+  tableDamaged: boolean;
 }
 
 function processRun(
@@ -84,6 +86,17 @@ function processRun(
     }
     const id = chunkIdOf(task.idKey, plain);
     if (!isNew && oldId.equals(id)) continue;
+    const there = lookUp(task.lookups, id, to);
+    if (there !== undefined) {
+      encodeRecord(out, recordsAt(chunkSize) + to.records++ * recordBytes, {
+        kind: "chunk",
+        address: address as ChunkAddress,
+        run: 1,
+        id,
+        ...there,
+      });
+      continue;
+    }
     const stored = compress(plain, task.level);
     const checksum = createHash("sha256").update(stored).digest() as Uint8Array as Digest;
     const head = to.frames;

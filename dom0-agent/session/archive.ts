@@ -231,6 +231,7 @@ async function createArchive(
     idSeed: new Uint8Array(randomBytes(32)),
     head: { generation: 0 as Generation, digest: noDigest, chain: noChain },
     volumes: [],
+    groups: [],
   };
   writeArchiveRecord(paths, record);
   const keys = archiveKeys(master, record.uuid);

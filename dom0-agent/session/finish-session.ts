@@ -1,7 +1,7 @@
 // The end of a session: manifest and header, the receiver's own count of what arrived, and the step that makes it
 // count.
 
-import type { SessionRecord, VolumeIndex } from "../../protocol/archive/index-file.ts";
+import type { Container, SessionRecord, VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { fileDigest } from "../../protocol/archive/prefix.ts";
 import { encodeSessionHeader } from "../../protocol/archive/session-header.ts";
 import type { Generation, SessionName, SessionUid } from "../../protocol/archive/types.ts";
@@ -20,6 +20,8 @@ export interface FinishOptions {
   readonly form: "dir" | "tar";
   readonly spool: ManifestSpool;
   readonly list: ListBuilder;
+  /** Containers that interrupted sends have left and this session refers to. */
+  readonly salvaged: readonly Container[];
   readonly fields: Pick<SessionRecord, "sequence" | "takenAt" | "size" | "mapRoot" | "consistency" | "tags">;
 }
 
@@ -38,7 +40,7 @@ export async function finishSession(on: FinishOptions): Promise<FinishedSession>
   const generation = nextGeneration(open);
   const of = { archive, volume: known.id, generation };
 
-  const manifest = on.spool.manifest({ ...of, session: uid, size: fields.size, chunkSize, containers: [] });
+  const manifest = on.spool.manifest({ ...of, session: uid, size: fields.size, chunkSize });
   await client.put(
     metaOf("manifest", generation, known.id, uid),
     manifest.length,
@@ -77,7 +79,7 @@ export async function finishSession(on: FinishOptions): Promise<FinishedSession>
   };
   const index: VolumeIndex = {
     ...of,
-    containers: [...(on.index?.containers ?? []), container],
+    containers: [...(on.index?.containers ?? []), ...on.salvaged, container],
     name: known.name,
     group: known.group,
     sessions: [...(on.index?.sessions ?? []), record],

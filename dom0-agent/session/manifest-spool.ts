@@ -4,6 +4,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, constants, openSync, readSync, rmSync } from "node:fs";
 import {
+  type ContainerRef,
   encodeManifestHead,
   encodeRecord,
   type HoleEntry,
@@ -13,11 +14,16 @@ import {
   recordReader,
 } from "../../protocol/archive/manifest.ts";
 import type { ArchiveUuid, Digest, Generation, VolumeId } from "../../protocol/archive/types.ts";
+import { toHex } from "../../protocol/bytes.ts";
 import { writeAll } from "../state/atomic-file.ts";
 
 export interface ManifestSpool extends Disposable {
   /** Records that it holds. */
   readonly records: number;
+  /** The containers that its entries refer to, in the order of their numbers, from 1 on. */
+  readonly containers: readonly ContainerRef[];
+  /** The number under which entries refer to a container; a new one for a new container. */
+  numberOf(container: ContainerRef): number;
   /** Takes the pipeline's records: a whole number of them, all behind what came before. */
   add(entries: readonly ManifestEntry[]): void;
   /** A hole that was found without reading. */
@@ -34,7 +40,7 @@ export interface ManifestSpool extends Disposable {
   };
 }
 
-export interface ManifestIdentity extends ManifestHead {
+export interface ManifestIdentity extends Omit<ManifestHead, "containers"> {
   readonly archive: ArchiveUuid;
   readonly volume: VolumeId;
   readonly generation: Generation;
@@ -49,6 +55,8 @@ export function manifestSpool(path: string, of: Pick<ManifestHead, "size" | "chu
   let buffered = 0;
   let records = 0;
   let hole: HoleEntry | undefined;
+  const containers: ContainerRef[] = [];
+  const numbers = new Map<string, number>();
 
   const flush = (): void => {
     writeAll(fd, buffer.subarray(0, buffered * recordBytes), (records - buffered) * recordBytes);
@@ -84,6 +92,15 @@ export function manifestSpool(path: string, of: Pick<ManifestHead, "size" | "chu
     get records() {
       return records;
     },
+    containers,
+    numberOf: ({ volume, session }) => {
+      const key = toHex(volume) + toHex(session);
+      const known = numbers.get(key);
+      if (known !== undefined) return known;
+      containers.push({ volume, session });
+      numbers.set(key, containers.length);
+      return containers.length;
+    },
     add: (entries) => {
       for (const entry of entries) add(entry);
     },
@@ -94,11 +111,11 @@ export function manifestSpool(path: string, of: Pick<ManifestHead, "size" | "chu
       flush();
     },
     entries: function* () {
-      const reader = recordReader({ ...of, containers: [] });
+      const reader = recordReader({ ...of, containers });
       for (const part of parts()) yield* reader.read(part);
     },
     manifest: (identity) => {
-      const head = encodeManifestHead(identity, identity, records);
+      const head = encodeManifestHead(identity, { ...identity, containers }, records);
       const hash = createHash("sha256").update(head);
       for (const part of parts()) hash.update(part);
       const digest = new Uint8Array(hash.digest()) as Digest;

@@ -9,6 +9,9 @@ import { bitmap, isSet } from "../delta/bitmap.ts";
 import type { Bitmap } from "../delta/bitmap.ts";
 import type { VolumeTask } from "../pipeline/job.ts";
 
+/** What of a task a sample needs. */
+type SampleTask = Pick<VolumeTask, "volumeFd" | "idsFd" | "knownChunks" | "size" | "chunkSize" | "idKey">;
+
 /** `count` chunks drawn at random from those that `changed` leaves out. */
 export function drawUnchanged(changed: Bitmap, count: number, random: () => number): readonly number[] {
   const drawn = bitmap(changed.length);
@@ -23,11 +26,11 @@ export function drawUnchanged(changed: Bitmap, count: number, random: () => numb
 }
 
 /** True when any of the chunks has another id than the map says. */
-export function sampleDiffers(task: Omit<VolumeTask, "requestId">, indices: readonly number[]): boolean {
+export function sampleDiffers(task: SampleTask, indices: readonly number[]): boolean {
   return indices.some((index) => index < task.knownChunks && !sameAsKnown(task, index));
 }
 
-function sameAsKnown(task: Omit<VolumeTask, "requestId">, index: number): boolean {
+function sameAsKnown(task: SampleTask, index: number): boolean {
   const { chunkSize, size } = task;
   const plain = new Uint8Array(chunkLength(index * chunkSize, size, chunkSize));
   fill(task.volumeFd, plain, index * chunkSize);

@@ -23,6 +23,8 @@ import { changeOf, idMapFor } from "./catch-up.ts";
 import { allChunks, askMappedFrom, type Choice, choose, holeEntries } from "./choose-chunks.ts";
 import type { Context } from "./context.ts";
 import { finishSession } from "./finish-session.ts";
+import { openGroupIndex } from "./group-index.ts";
+import { knownChunks } from "./known-chunks.ts";
 import { manifestSpool } from "./manifest-spool.ts";
 import { stateLockSeconds } from "./monitor.ts";
 import { reconcile, settleUnchanged } from "./reconcile.ts";
@@ -49,6 +51,8 @@ export interface SentVolume {
   readonly sentBytes: number;
   readonly chunks: number;
   readonly storedBytes: number;
+  /** Chunks that had changed and were there already: they are referred to. */
+  readonly reused: number;
   /** Chunks that should not have changed did, so the delta map was dropped and everything compared. */
   readonly sampleFailed: boolean;
 }
@@ -96,6 +100,7 @@ async function sendOnce(
     sentBytes: 0,
     chunks: 0,
     storedBytes: 0,
+    reused: 0,
     sampleFailed: false,
   };
   const paths = open.paths.volume(known.id);
@@ -104,9 +109,9 @@ async function sendOnce(
     return { kind: "unchanged", ...nothing };
   }
   const { chunkSize } = open.record;
-  using map = await idMapFor(open, index, paths, (message) =>
-    context.report.notice(`${known.name}: ${message}`),
-  );
+  const notice = (message: string): void => context.report.notice(`${known.name}: ${message}`);
+  using map = await idMapFor(open, index, paths, notice);
+  using group = await openGroupIndex(open, known.group, notice);
   await using volume = await openSource(context, source);
   const task = taskFor(open, known, source, volume, map);
   const { candidates, sampleFailed } = candidatesFor(context, known, source, task, map);
@@ -116,6 +121,16 @@ async function sendOnce(
   using spool = manifestSpool(paths.entries, { size: source.size, chunkSize });
   const list = listBuilder({ archive: open.record.uuid, volume: known.id, generation, session: uid });
   const total = Math.min(source.size, countSet(choice.read) * chunkSize);
+  using there = knownChunks({
+    open,
+    known,
+    index: group,
+    most: countSet(choice.read),
+    salvaged: [],
+    salvagedChunks: [],
+    salvagedCount: 0,
+    warn: (message) => context.report.warn(`${known.name}: ${message}`),
+  });
   const { directory, id: volumeId } = known;
   const { form } = options;
   const begin = async (): Promise<void> => {
@@ -131,10 +146,12 @@ async function sendOnce(
     };
     await open.client.ask("beginSession", body);
   };
-  const { readBytes, begun } = await streamChunks({
+  const { readBytes, begun, reused, tableDamaged } = await streamChunks({
     client: open.client,
     pool,
-    task,
+    task: { ...task, lookups: there.lookups },
+    known: there,
+    onStored: () => undefined,
     choice,
     holes: holeEntries(choice.holes, map, chunkSize, last === undefined),
     full: last === undefined,
@@ -152,6 +169,7 @@ async function sendOnce(
     return { kind: "unchanged", ...nothing, readBytes, sampleFailed };
   }
   if (!begun) await begin();
+  if (tableDamaged) there.forget();
 
   const changes = (): Iterable<ReturnType<typeof changeOf>> =>
     mapIterable(spool.entries(), (entry) => changeOf(entry, chunkSize));
@@ -165,8 +183,20 @@ async function sendOnce(
     consistency: consistencyOf(source, options.committed),
     tags: options.tags,
   };
-  const done = await finishSession({ open, known, index, uid, name, form, spool, list, fields });
+  const done = await finishSession({
+    open,
+    known,
+    index,
+    uid,
+    name,
+    form,
+    spool,
+    list,
+    salvaged: [],
+    fields,
+  });
   map.apply(changes(), groups, { session: uid, sequence, size: source.size, chunkSize, mapRoot });
+  await there.remember({ volume: known.id, session: uid }, done.index, () => true);
   writeLastSession(paths, { name, takenAt: source.takenAt, currentAt: source.takenAt, size: source.size });
   using _lock = await takeLock(context.state.lock, "send", stateLockSeconds);
   reconcile(paths, done.index);
@@ -174,7 +204,8 @@ async function sendOnce(
     last === undefined ? "full" : source.map === undefined || sampleFailed ? "compared" : "incremental";
   const { chunks, storedBytes } = done;
   const sentBytes = open.client.sentBytes - sentBefore;
-  return { kind, session: name, size: source.size, readBytes, sentBytes, chunks, storedBytes, sampleFailed };
+  const { size } = source;
+  return { kind, session: name, size, readBytes, sentBytes, chunks, reused, storedBytes, sampleFailed };
 }
 
 function taskFor(
@@ -183,7 +214,7 @@ function taskFor(
   source: Source,
   volume: OpenVolume,
   map: IdMap,
-): VolumeTask {
+): Omit<VolumeTask, "lookups"> {
   return {
     volumeFd: volume.fd,
     idsFd: map.fd,
@@ -202,7 +233,7 @@ function candidatesFor(
   context: Context,
   known: KnownVolume,
   source: Source,
-  task: VolumeTask,
+  task: Omit<VolumeTask, "lookups">,
   map: IdMap,
 ): { readonly candidates: Bitmap; readonly sampleFailed: boolean } {
   const everything = (): Bitmap => {

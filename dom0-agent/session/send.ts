@@ -1,14 +1,10 @@
 // send: monitor, check the destination, then a session for each volume that has changed (design section 3). One bad
 // volume does not stop the others; a destination that is gone stops all.
 
-import { randomBytes } from "node:crypto";
-import { directoryFor } from "../../protocol/archive/names.ts";
-import type { GroupId, VolumeId } from "../../protocol/archive/types.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
 import { createPool } from "../pipeline/pool.ts";
-import { type KnownVolume, writeArchiveRecord } from "../state/archive-record.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
 import { takeLock } from "../state/lock.ts";
 import { StorageError, type VolumeState } from "../storage/storage.ts";
@@ -17,6 +13,7 @@ import { type OpenArchive, readIndex, where } from "./archive.ts";
 import type { Context } from "./context.ts";
 import { openDestination } from "./destination.ts";
 import { monitor } from "./monitor.ts";
+import { register } from "./register.ts";
 import { type SendOptions, type SentVolume, sendVolume } from "./send-volume.ts";
 import { tidyAfterSend } from "./tidy-after-send.ts";
 
@@ -50,7 +47,7 @@ export async function send(
       }
       try {
         open ??= await openForSend(context, settings);
-        const known = register(open, volume);
+        const known = register(open, volume, context.settings.groups);
         const index = await readIndex(open, known.id);
         const sent = await sendVolume(context, open, pool, known, index, monitored, options);
         context.report.volume(reportOf(volume, settings, sent));
@@ -116,23 +113,6 @@ async function discardLeftovers(context: Context, open: OpenArchive): Promise<vo
     context.report.notice(`${directory}/${name}: an unfinished session of an earlier run is removed`);
     await open.client.ask("discard", { directory, session });
   }
-}
-
-/** The volume's identity in the archive, written down before anything is sent under it. */
-function register(open: OpenArchive, name: string): KnownVolume {
-  const known = open.record.volumes.find((each) => each.name === name);
-  if (known !== undefined) return known;
-  const id = new Uint8Array(randomBytes(16)) as VolumeId;
-  const taken = [...open.head.volumes, ...open.record.volumes].map((each) => each.directory);
-  const added: KnownVolume = {
-    name,
-    id,
-    group: id as Uint8Array as GroupId,
-    directory: directoryFor(name, taken),
-  };
-  open.record = { ...open.record, volumes: [...open.record.volumes, added] };
-  writeArchiveRecord(open.paths, open.record);
-  return added;
 }
 
 /** What no other volume of the run can get past: a destination that is not there, a foreign archive, a signal. */

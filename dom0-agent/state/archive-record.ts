@@ -42,6 +42,13 @@ export interface ArchiveRecord {
   /** The head that was accepted last; generation 0 before the first. */
   readonly head: HeadMark;
   readonly volumes: readonly KnownVolume[];
+  /** Groups that the settings have named, and what they are in this archive. */
+  readonly groups: readonly KnownGroup[];
+}
+
+export interface KnownGroup {
+  readonly name: string;
+  readonly id: GroupId;
 }
 
 /** What a step does, as far as dom0's own records have to follow it. */
@@ -66,6 +73,7 @@ export function readArchiveRecord(paths: ArchivePaths): ArchiveRecord | undefine
     idSeed: field.hex(value, "idSeed", 32),
     head: checkMark(value),
     volumes: checkVolumes(value["volumes"]),
+    groups: checkGroups(value["groups"]),
   }));
 }
 
@@ -83,6 +91,7 @@ export function writeArchiveRecord(paths: ArchivePaths, record: ArchiveRecord): 
       group: toHex(each.group),
       directory: each.directory,
     })),
+    groups: record.groups.map((each) => ({ name: each.name, id: toHex(each.id) })),
   });
 }
 
@@ -118,6 +127,14 @@ function checkVolumes(value: unknown): KnownVolume[] {
     id: field.hex<VolumeId>(each, "id", uidBytes),
     group: field.hex<GroupId>(each, "group", uidBytes),
     directory: field.text(each, "directory"),
+  }));
+}
+
+function checkGroups(value: unknown): KnownGroup[] {
+  if (!Array.isArray(value)) throw new Error("groups: wanted a list");
+  return value.map((each: Record<string, unknown>) => ({
+    name: field.text(each, "name"),
+    id: field.hex<GroupId>(each, "id", uidBytes),
   }));
 }
 

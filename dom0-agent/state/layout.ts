@@ -12,11 +12,16 @@
 //                           /sending   … and its part of the delta map
 //                           /ids, /groups, /stamp     the map of the last session
 //                           /entries   the manifest that is being made
+//                           /fresh     chunks of the session that is being made, by id
+//                           /journal-SESSION          what was sent of a session, until it is committed
 //                           /last      its last session, for status
+//                /groups/ID/table, /stamp   the chunk index of a group of volumes
+//
+// docs/state.md says what each holds, and what is lost with it.
 
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import type { VolumeId } from "../../protocol/archive/types.ts";
+import type { GroupId, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { utf8 } from "../../protocol/wire/writer.ts";
 import { AgentError } from "../errors.ts";
@@ -31,7 +36,15 @@ export interface VolumePaths {
   readonly groups: string;
   readonly stamp: string;
   readonly entries: string;
+  readonly fresh: string;
   readonly last: string;
+  journal(session: SessionUid): string;
+}
+
+export interface GroupPaths {
+  readonly directory: string;
+  readonly table: string;
+  readonly stamp: string;
 }
 
 export interface ArchivePaths {
@@ -41,6 +54,7 @@ export interface ArchivePaths {
   readonly key: string;
   readonly intent: string;
   volume(id: VolumeId): VolumePaths;
+  group(id: GroupId): GroupPaths;
 }
 
 export interface StateLayout {
@@ -63,6 +77,7 @@ export function stateLayout(directory: string): StateLayout {
         key: join(own, "key"),
         intent: join(own, "intent"),
         volume: (id) => volumePaths(join(own, "volumes", toHex(id))),
+        group: (id) => groupPaths(join(own, "groups", toHex(id))),
       };
     },
   };
@@ -78,8 +93,17 @@ function volumePaths(directory: string): VolumePaths {
     groups: join(directory, "groups"),
     stamp: join(directory, "stamp"),
     entries: join(directory, "entries"),
+    fresh: join(directory, "fresh"),
     last: join(directory, "last"),
+    journal: (session) => join(directory, `${journalPrefix}${toHex(session)}`),
   };
+}
+
+/** What the name of a journal begins with, before its session's uid. */
+export const journalPrefix = "journal-";
+
+function groupPaths(directory: string): GroupPaths {
+  return { directory, table: join(directory, "table"), stamp: join(directory, "stamp") };
 }
 
 /** The 8 hexadecimal digits that mark this installation's snapshots; made at the first call. Call under the lock. */

@@ -54,6 +54,7 @@ describe("pool", () => {
       idKey,
       level: 3,
       requestId: 5,
+      lookups: [],
     };
     const chosen = bitmap(chunks);
     setRange(chosen, 0, 60);
@@ -122,6 +123,7 @@ describe("pool", () => {
       idKey,
       level: 3,
       requestId: 1,
+      lookups: [],
     };
     const all = bitmap(40);
     setRange(all, 0, 40);

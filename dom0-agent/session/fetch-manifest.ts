@@ -1,0 +1,107 @@
+// A manifest of the archive, fetched into a file of dom0's and checked against the digest that the index names, before
+// any of it is used. It may be hundreds of megabytes.
+
+import { closeSync, openSync, readSync, rmSync } from "node:fs";
+import { createHash } from "node:crypto";
+import type { Container, VolumeIndex } from "../../protocol/archive/index-file.ts";
+import {
+  type ContainerRef,
+  type ManifestEntry,
+  openManifest,
+  recordBytes,
+  recordReader,
+} from "../../protocol/archive/manifest.ts";
+import { type Digest, digestBytes } from "../../protocol/archive/types.ts";
+import { equalBytes } from "../../protocol/bytes.ts";
+import { AgentError } from "../errors.ts";
+import { writeAll } from "../state/atomic-file.ts";
+import { metaOf, type OpenArchive, verified } from "./archive.ts";
+
+/** Bytes of the largest manifest that dom0 takes: that of a 16 TiB volume in chunks of 128 KiB. */
+const maxManifestBytes = 16 * 1024 * 1024 * 1024;
+
+export interface FetchedManifest extends Disposable {
+  /** What it is, for messages. */
+  readonly what: string;
+  /** The session's volume then, in bytes. */
+  readonly size: number;
+  readonly chunkSize: number;
+  /** Container `k` of an entry is `containers[k - 1]`; 0 is the session's own. */
+  readonly containers: readonly ContainerRef[];
+  /** All entries, from the first; each is good until the next is asked for. Throws AgentError `integrity`. */
+  entries(): Generator<ManifestEntry, void, undefined>;
+}
+
+/** Fetches the manifest of a session into `path`, which is removed when it is disposed of. Throws AgentError
+ *  `integrity` where it is missing or not the one that the index names. */
+export async function fetchManifest(
+  open: OpenArchive,
+  index: VolumeIndex,
+  container: Container,
+  path: string,
+): Promise<FetchedManifest> {
+  const { manifestGeneration: generation, manifestDigest, uid } = container;
+  const what = `manifest.${generation} of ${container.name}`;
+  const fd = openSync(path, "w+", 0o600);
+  const close = (): void => {
+    closeSync(fd);
+    rmSync(path, { force: true });
+  };
+  try {
+    const name = metaOf("manifest", generation, index.volume, uid);
+    const length = await open.client.read(name, maxManifestBytes, (bytes) => writeAll(fd, bytes));
+    if (length === undefined) throw new AgentError("integrity", `${what}: the receiver does not have it`);
+    if (!equalBytes(digestOfSpool(fd, length), manifestDigest)) {
+      throw new AgentError("integrity", `${what}: it is not the one that the index names`);
+    }
+    const file = {
+      length,
+      read: (into: Uint8Array, offset: number) => into.set(readPart(fd, offset, into.length)),
+    };
+    const expected = { archive: index.archive, volume: index.volume, generation };
+    const manifest = verified(what, () => openManifest(file, expected));
+    return {
+      what,
+      size: manifest.size,
+      chunkSize: manifest.chunkSize,
+      containers: manifest.containers,
+      entries: function* () {
+        const reader = recordReader(manifest);
+        const step = 4096;
+        for (let at = 0; at < manifest.records; at += step) {
+          const part = new Uint8Array(Math.min(step, manifest.records - at) * recordBytes);
+          yield* verified(what, () => {
+            manifest.readRecords(part, at);
+            return reader.read(part);
+          });
+        }
+      },
+      [Symbol.dispose]: close,
+    };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+/** SHA-256 of a file but its last 32 bytes, if those are the same; zeros, which nothing has, if not. */
+function digestOfSpool(fd: number, length: number): Digest {
+  const hash = createHash("sha256");
+  const end = Math.max(0, length - digestBytes);
+  const step = 1024 * 1024;
+  for (let at = 0; at < end; at += step) hash.update(readPart(fd, at, Math.min(step, end - at)));
+  const digest = new Uint8Array(hash.digest());
+  const stated = readPart(fd, end, length - end);
+  return (equalBytes(digest, stated) ? digest : new Uint8Array(digestBytes)) as Digest;
+}
+
+function readPart(fd: number, position: number, length: number): Uint8Array {
+  const part = new Uint8Array(length);
+  let done = 0;
+  while (done < length) {
+    const got = readSync(fd, part, done, length - done, position + done);
+    if (got === 0) throw new RangeError(`read manifest: found its end at ${position + done}`);
+    done += got;
+  }
+  return part;
+}

@@ -1,0 +1,253 @@
+// Where chunks are kept, by their ids: a hash table in a file, of which a look-up reads one page, whatever the table's
+// size (design section 5, "one small read a look-up"). docs/state.md has every byte of it.
+//
+//   page, 4096 bytes: 51 slots of 80 | count u16 | overflowed u16 | zeros 8 | CRC-32 of all before
+//   slot: id 32 | checksum 32 | stored address u64 | stored length u32 | container u32
+//
+// The page of an id follows from its first bytes and rises with them, so walking a table from its first page to its
+// last, into another, writes that one from its first page to its last. A page that is full sends what comes later to
+// the next one and says so. A page of zeros is empty. Nothing here decides whether what a table says is true.
+
+import { closeSync, constants, ftruncateSync, openSync, readSync } from "node:fs";
+import { crc32 } from "node:zlib";
+import type { ChunkAddress, ChunkId, Digest } from "../../protocol/archive/types.ts";
+import { equalBytes } from "../../protocol/bytes.ts";
+import { writeAll } from "./atomic-file.ts";
+
+export const pageBytes = 4096;
+export const slotsPerPage = 51;
+const slotBytes = 80;
+const countAt = slotsPerPage * slotBytes;
+const overflowAt = countAt + 2;
+const crcAt = pageBytes - 4;
+/** Entries that a page takes on average in a table that is as full as it should get. */
+const comfortable = 36;
+
+/** Where a chunk's stored form lies. */
+export interface ChunkPlace {
+  /** A number of the table's owner: which container. */
+  readonly container: number;
+  readonly storedAddress: ChunkAddress;
+  readonly storedLength: number;
+  readonly checksum: Digest;
+}
+
+/** An open table; plain data, which goes to other threads as it is. */
+export interface TableFile {
+  readonly fd: number;
+  readonly pages: number;
+}
+
+/** A page that does not fit its CRC-32. The table is a cache: whoever meets it has the table made again. */
+export class DamagedTableError extends Error {
+  override readonly name: string = "DamagedTableError";
+}
+
+export interface ChunkTable extends Disposable {
+  readonly file: TableFile;
+  readonly entries: number;
+  /** The place of `id`; undefined where the table does not have it. Throws DamagedTableError. */
+  find(id: Uint8Array): ChunkPlace | undefined;
+  /** Adds an entry; false where the id is there already, whose place stays. Throws DamagedTableError. */
+  add(id: Uint8Array, place: ChunkPlace): boolean;
+  /** Removes the entries that `isGone` names; gives their number. One pass over the file. */
+  drop(isGone: (place: ChunkPlace) => boolean): number;
+  /** Hands what was added to the file; other threads see it from then on. */
+  flush(): void;
+}
+
+/** Pages that hold `entries` with room to spare. */
+export function pagesFor(entries: number): number {
+  return Math.max(1, Math.ceil(entries / comfortable));
+}
+
+/** A new, empty table at `path` with room for `entries`. The file is sparse: what is not used takes no space. */
+export function createTable(path: string, entries: number): ChunkTable {
+  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC, 0o600);
+  const pages = pagesFor(entries);
+  ftruncateSync(fd, pages * pageBytes);
+  return tableOf({ fd, pages }, 0);
+}
+
+/** The table at `path`, which has so many pages and entries. */
+export function openTable(path: string, pages: number, entries: number): ChunkTable {
+  return tableOf({ fd: openSync(path, constants.O_RDWR | constants.O_NOFOLLOW), pages }, entries);
+}
+
+/**
+ * Looks `id` up, with `page` (pageBytes long) as working space. Throws DamagedTableError, also where another thread is
+ * writing the page at this moment and the file system lets that be seen.
+ */
+export function findChunk(table: TableFile, id: Uint8Array, page: Uint8Array): ChunkPlace | undefined {
+  let at = homeOf(id, table.pages);
+  for (let tried = 0; tried < table.pages; tried++) {
+    loadPage(table, at, page);
+    const slot = slotOf(page, id);
+    if (slot >= 0) return placeAt(page, slot);
+    if (!hasOverflowed(page)) return undefined;
+    at = (at + 1) % table.pages;
+  }
+  return undefined;
+}
+
+/** All entries, in the order of the pages; each is good until the next is asked for. Throws DamagedTableError. */
+export function* entriesOf(
+  table: TableFile,
+): Generator<{ readonly id: ChunkId; readonly place: ChunkPlace }, void, undefined> {
+  const page = new Uint8Array(pageBytes);
+  for (let at = 0; at < table.pages; at++) {
+    loadPage(table, at, page);
+    for (let slot = 0; slot < countOf(page); slot++) {
+      yield {
+        id: page.subarray(slot * slotBytes, slot * slotBytes + 32) as ChunkId,
+        place: placeAt(page, slot),
+      };
+    }
+  }
+}
+
+function tableOf(file: TableFile, found: number): ChunkTable {
+  const page = new Uint8Array(pageBytes);
+  let current = -1;
+  let dirty = false;
+  let entries = found;
+
+  const flush = (): void => {
+    if (!dirty) return;
+    viewOf(page).setUint32(crcAt, crc32(page.subarray(0, crcAt)));
+    writeAll(file.fd, page, current * pageBytes);
+    dirty = false;
+  };
+  const load = (at: number): void => {
+    if (at === current) return;
+    flush();
+    current = -1;
+    loadPage(file, at, page);
+    current = at;
+  };
+
+  return {
+    file,
+    get entries() {
+      return entries;
+    },
+    find: (id) => {
+      flush();
+      current = -1;
+      return findChunk(file, id, page);
+    },
+    add: (id, place) => {
+      let at = homeOf(id, file.pages);
+      for (let tried = 0; tried < file.pages; tried++) {
+        load(at);
+        if (slotOf(page, id) >= 0) return false;
+        const count = countOf(page);
+        // An entry may lie behind an overflow even when there is room here again: what was in front of it was dropped.
+        if (count < slotsPerPage && (!hasOverflowed(page) || findChunk(file, id, scratch) === undefined)) {
+          writeSlot(page, count, id, place);
+          viewOf(page).setUint16(countAt, count + 1);
+          dirty = true;
+          entries++;
+          return true;
+        }
+        if (count < slotsPerPage) return false;
+        if (!hasOverflowed(page)) {
+          viewOf(page).setUint16(overflowAt, 1);
+          dirty = true;
+        }
+        at = (at + 1) % file.pages;
+      }
+      throw new RangeError(`chunk table: ${entries} entries fill all ${file.pages} pages`);
+    },
+    drop: (isGone) => {
+      let dropped = 0;
+      for (let at = 0; at < file.pages; at++) {
+        load(at);
+        for (let slot = countOf(page) - 1; slot >= 0; slot--) {
+          if (!isGone(placeAt(page, slot))) continue;
+          const last = countOf(page) - 1;
+          page.copyWithin(slot * slotBytes, last * slotBytes, (last + 1) * slotBytes);
+          page.fill(0, last * slotBytes, (last + 1) * slotBytes);
+          viewOf(page).setUint16(countAt, last);
+          dirty = true;
+          dropped++;
+        }
+      }
+      flush();
+      entries -= dropped;
+      return dropped;
+    },
+    flush,
+    [Symbol.dispose]: () => closeSync(file.fd),
+  };
+}
+
+/** Working space of this thread; nothing in it outlives a call. */
+const scratch = new Uint8Array(pageBytes);
+
+function viewOf(page: Uint8Array): DataView {
+  return new DataView(page.buffer, page.byteOffset, pageBytes);
+}
+
+function countOf(page: Uint8Array): number {
+  return viewOf(page).getUint16(countAt);
+}
+
+function hasOverflowed(page: Uint8Array): boolean {
+  return viewOf(page).getUint16(overflowAt) !== 0;
+}
+
+/** Ids are MACs, so their first 48 bits spread evenly over the pages. */
+function homeOf(id: Uint8Array, pages: number): number {
+  const view = new DataView(id.buffer, id.byteOffset, 8);
+  return Math.floor(((view.getUint32(0) * 65_536 + view.getUint16(4)) / 2 ** 48) * pages);
+}
+
+function slotOf(page: Uint8Array, id: Uint8Array): number {
+  const view = viewOf(page);
+  const count = view.getUint16(countAt);
+  // The first bytes of all ids of a page are much alike; these are not.
+  const mark = new DataView(id.buffer, id.byteOffset, 32).getUint32(8);
+  for (let slot = 0; slot < count; slot++) {
+    const at = slot * slotBytes;
+    if (view.getUint32(at + 8) === mark && equalBytes(page.subarray(at, at + 32), id)) return slot;
+  }
+  return -1;
+}
+
+function placeAt(page: Uint8Array, slot: number): ChunkPlace {
+  const view = viewOf(page);
+  const at = slot * slotBytes;
+  return {
+    checksum: page.slice(at + 32, at + 64) as Digest,
+    storedAddress: (view.getUint32(at + 64) * 2 ** 32 + view.getUint32(at + 68)) as ChunkAddress,
+    storedLength: view.getUint32(at + 72),
+    container: view.getUint32(at + 76),
+  };
+}
+
+function writeSlot(page: Uint8Array, slot: number, id: Uint8Array, place: ChunkPlace): void {
+  const view = viewOf(page);
+  const at = slot * slotBytes;
+  page.set(id, at);
+  page.set(place.checksum, at + 32);
+  view.setUint32(at + 64, Math.floor(place.storedAddress / 2 ** 32));
+  view.setUint32(at + 68, place.storedAddress % 2 ** 32);
+  view.setUint32(at + 72, place.storedLength);
+  view.setUint32(at + 76, place.container);
+}
+
+function loadPage(table: TableFile, at: number, page: Uint8Array): void {
+  let done = 0;
+  while (done < pageBytes) {
+    const got = readSync(table.fd, page, done, pageBytes - done, at * pageBytes + done);
+    if (got === 0) throw new DamagedTableError(`chunk table: the file ends before page ${at}`);
+    done += got;
+  }
+  const view = viewOf(page);
+  const crc = view.getUint32(crcAt);
+  if (crc === crc32(page.subarray(0, crcAt)) && countOf(page) <= slotsPerPage) return;
+  // What was never written is zero, and the CRC-32 of zeros is not.
+  if (crc === 0 && page.every((byte) => byte === 0)) return;
+  throw new DamagedTableError(`chunk table: page ${at} does not fit its CRC-32`);
+}
