@@ -3,9 +3,8 @@
 import { constants } from "node:os";
 import yargs from "yargs";
 import { programVersion } from "../../protocol/version.ts";
-import { AgentError, type ExitReason, exitStatuses } from "../errors.ts";
-import { StorageError } from "../storage/storage.ts";
-import { TransportError } from "../transport/transport.ts";
+import { AgentError, exitStatuses } from "../errors.ts";
+import { reasonOf } from "../reason.ts";
 import type { CommandLine, GlobalOptions, Run } from "./command-line.ts";
 import { addAssemble } from "./commands/assemble.ts";
 import { addList } from "./commands/list.ts";
@@ -45,13 +44,6 @@ async function perform(options: GlobalOptions, run: Run): Promise<void> {
   if (stopSignal !== undefined) status = 128 + constants.signals[stopSignal];
 }
 
-function reasonOf(error: unknown): ExitReason {
-  if (error instanceof AgentError) return error.reason;
-  if (error instanceof TransportError) return "destination";
-  if (error instanceof StorageError) return "failed";
-  return "failed";
-}
-
 /** Every command, in the order of --help. */
 const commands: readonly ((line: CommandLine) => void)[] = [
   addMonitor,
@@ -87,7 +79,7 @@ async function parse(): Promise<void> {
     .option("dest", {
       type: "string",
       requiresArg: true,
-      describe: "destination, by its name in the settings",
+      describe: "destination, by its name in the settings; send takes all of them with «all»",
     })
     .option("json", { type: "boolean", default: false, describe: "one JSON object a line on stdout" })
     .option("quiet", { alias: "q", type: "boolean", default: false, describe: "only warnings and errors" })

@@ -1,7 +1,7 @@
 // Everything that the command line prints: lines for people, or with --json one object a line; a progress bar with
 // rate and time left on a terminal, nothing but lines elsewhere (design section 3).
 
-import { AgentError } from "../errors.ts";
+import { reasonOf } from "../reason.ts";
 import type { Reporter, VolumeReport } from "../session/context.ts";
 import { bytesText, durationText } from "./units.ts";
 
@@ -14,7 +14,6 @@ export interface OutputOptions {
 export interface Output extends Reporter {
   /** A result for people, and its fields for --json. */
   line(text: string, fields: Readonly<Record<string, unknown>>): void;
-  error(error: unknown): void;
   /** Removes the progress bar. */
   readonly clear: () => void;
 }
@@ -54,11 +53,10 @@ export function createOutput(options: OutputOptions): Output {
       } else if (!options.quiet) process.stdout.write(`${volumeLine(result)}\n`);
     },
     progress: bar.show,
-    error: (error) => {
+    error: (error, fields = {}) => {
       const message = error instanceof Error ? error.message : String(error);
       const hint = (error as { readonly hint?: string }).hint;
-      if (options.json)
-        json({ type: "error", message, hint, reason: error instanceof AgentError ? error.reason : "failed" });
+      if (options.json) json({ type: "error", message, hint, reason: reasonOf(error), ...fields });
       toStderr(`sparsebak: error: ${message}`);
       if (hint !== undefined) toStderr(`sparsebak: hint: ${hint}`);
     },

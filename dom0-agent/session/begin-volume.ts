@@ -76,7 +76,9 @@ export async function beginVolume(
     seen = result;
     if (map !== undefined && snapshotOf(map, survey)?.uuid !== snapshot.uuid) map = undefined;
   }
-  const source: Source = { snapshot, state: seen.source, size: snapshot.size, takenAt: seen.takenAt, map };
+  // A monitor that came in between has taken a newer one; where nothing had changed, an older one is still as it is.
+  const takenAt = Math.max(seen.takenAt, snapshot.createdAt);
+  const source: Source = { snapshot, state: seen.source, size: snapshot.size, takenAt, map };
   const last = index?.sessions.at(-1);
   const unchanged =
     map !== undefined && last?.size === snapshot.size && map.bits.bytes.every((byte) => byte === 0);

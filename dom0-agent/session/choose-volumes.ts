@@ -2,7 +2,7 @@
 
 import { isVolumeName } from "../../protocol/archive/names.ts";
 import { nearest } from "../config/nearest.ts";
-import type { Settings } from "../config/settings.ts";
+import { allArchives, type Settings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 
@@ -27,6 +27,13 @@ export async function chooseVolumes(
   throw new AgentError("usage", `${settings.file}: no volumes are enabled`, hint);
 }
 
+/** The archives that a send goes to: all of them with --dest all. */
+export function chooseArchives(settings: Settings, dest: string | undefined): Settings["archives"] {
+  return dest === allArchives && settings.archives.length > 0
+    ? settings.archives
+    : [chooseArchive(settings, dest)];
+}
+
 /** The archive that --dest names, or the only or default one. */
 export function chooseArchive(settings: Settings, dest: string | undefined): Settings["archives"][number] {
   const wanted = dest ?? "default";
@@ -40,6 +47,12 @@ export function chooseArchive(settings: Settings, dest: string | undefined): Set
       "usage",
       `${settings.file}: no destination`,
       "add destvm, destmountpoint and destdir to [var]",
+    );
+  if (dest === allArchives)
+    throw new AgentError(
+      "usage",
+      `--dest ${dest}: only send goes to all destinations`,
+      `name one of ${names.join(", ")}`,
     );
   const meant = nearest(wanted, names);
   throw new AgentError(

@@ -9,6 +9,8 @@ export interface Reporter {
   /** Something that the user should know, and that is not an error. */
   notice(message: string, fields?: Readonly<Record<string, unknown>>): void;
   warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  /** Something that could not be done at all, when the run goes on with something else. */
+  error(error: unknown, fields?: Readonly<Record<string, unknown>>): void;
   /** One line for each volume, when it is done or has failed. */
   volume(result: VolumeReport): void;
   /** How far the work on one volume is: bytes looked at, of how many. */

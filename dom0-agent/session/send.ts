@@ -1,10 +1,10 @@
-// send: monitor, check the destination, then a session for each volume that has changed (design section 3). One bad
+// A send to one destination: check it, then a session for each volume that has changed (design section 3). One bad
 // volume does not stop the others; a destination that is gone stops all.
 
 import { toHex } from "../../protocol/bytes.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
-import { createPool } from "../pipeline/pool.ts";
+import type { Pool } from "../pipeline/pool.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
 import { takeLock } from "../state/lock.ts";
 import { StorageError, type VolumeState } from "../storage/storage.ts";
@@ -12,17 +12,22 @@ import { TransportError } from "../transport/transport.ts";
 import { type OpenArchive, readIndex, where } from "./archive.ts";
 import type { Context } from "./context.ts";
 import { openDestination } from "./destination.ts";
-import { monitor } from "./monitor.ts";
+import type { MonitorResult } from "./monitor.ts";
 import { register } from "./register.ts";
 import { type SendOptions, type SentVolume, sendVolume } from "./send-volume.ts";
-import { tidyAfterSend } from "./tidy-after-send.ts";
 
-/** Sends `volumes` to one archive, and reports each. Gives what the run came to. */
+export interface ArchiveSendOptions extends SendOptions {
+  /** What the run's monitor has found; empty where the storage has no snapshots. Called under the archive's lock. */
+  readonly monitored: () => Promise<readonly MonitorResult[]>;
+  readonly pool: Pool;
+}
+
+/** Sends `volumes` to one archive, and reports each. Gives what it came to. */
 export async function send(
   context: Context,
   settings: ArchiveSettings,
   volumes: readonly string[],
-  options: SendOptions,
+  { pool, ...options }: ArchiveSendOptions,
 ): Promise<ExitReason> {
   refuseSealing(settings);
   const paths = context.state.archive(settings.name);
@@ -30,19 +35,16 @@ export async function send(
   using _lock = await takeLock(paths.lock, `send to ${settings.name}`, 0);
   const failed = new Map<string, Error>();
   const monitored = new Map<string, { readonly source: VolumeState; readonly takenAt: number }>();
-  if (context.storage.capabilities.snapshots) {
-    for (const result of await monitor(context, { volumes, committed: options.committed, forSend: true })) {
-      if (result.ok) monitored.set(result.volume, result);
-      else failed.set(result.volume, result.error);
-    }
+  for (const result of await options.monitored()) {
+    if (result.ok) monitored.set(result.volume, result);
+    else failed.set(result.volume, result.error);
   }
-  await using pool = createPool();
   let open: OpenArchive | undefined;
   try {
     for (const volume of volumes) {
       const failure = failed.get(volume);
       if (failure !== undefined) {
-        reportFailure(context, volume, failure);
+        reportFailure(context, settings, volume, failure);
         continue;
       }
       try {
@@ -50,7 +52,7 @@ export async function send(
         const known = register(open, volume, context.settings.groups);
         const index = await readIndex(open, known.id);
         const sent = await sendVolume(context, open, pool, known, index, monitored, options);
-        context.report.volume(reportOf(volume, settings, sent));
+        context.report.volume(reportOf(context, volume, settings, sent));
         if (sent.sampleFailed)
           failed.set(volume, new AgentError("integrity", "the delta map had missed changes"));
       } catch (error) {
@@ -59,13 +61,12 @@ export async function send(
         open = undefined;
         if (stopsAll(error, context.signal)) throw error;
         failed.set(volume, error as Error);
-        reportFailure(context, volume, error as Error);
+        reportFailure(context, settings, volume, error as Error);
       }
     }
     await open?.client.close();
   } finally {
     await open?.client[Symbol.asyncDispose]();
-    await tidyAfterSend(context, volumes);
   }
   return outcome(failed, volumes.length);
 }
@@ -128,18 +129,21 @@ function outcome(failed: ReadonlyMap<string, Error>, volumes: number): ExitReaso
   return failed.size < volumes ? "partly" : "failed";
 }
 
-function reportFailure(context: Context, volume: string, error: Error): void {
+function reportFailure(context: Context, { name }: ArchiveSettings, volume: string, error: Error): void {
   const hint = error instanceof StorageError || error instanceof AgentError ? error.hint : undefined;
-  context.report.volume({ volume, command: "send", ok: false, message: error.message, hint });
+  const { message } = error;
+  context.report.volume({ volume, command: "send", ok: false, message, hint, fields: { archive: name } });
 }
 
 function reportOf(
+  context: Context,
   volume: string,
   settings: ArchiveSettings,
   sent: SentVolume,
 ): Parameters<Context["report"]["volume"]>[0] {
   const { session, ...fields } = sent;
-  const message = session === undefined ? "unchanged since its last session" : `${sent.kind}, ${session}`;
+  const what = session === undefined ? "unchanged since its last session" : `${sent.kind}, ${session}`;
+  const message = context.settings.archives.length > 1 ? `${what}, ${settings.name}` : what;
   return {
     volume,
     command: "send",

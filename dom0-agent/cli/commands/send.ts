@@ -1,7 +1,7 @@
 // sparsebak send
 
 import { AgentError, type ExitReason } from "../../errors.ts";
-import { chooseArchive, chooseVolumes } from "../../session/choose-volumes.ts";
+import { chooseArchives, chooseVolumes } from "../../session/choose-volumes.ts";
 import type { Context } from "../../session/context.ts";
 import { type CommandLine, committedOption, noNames, volumesOf } from "../command-line.ts";
 
@@ -45,11 +45,11 @@ async function runSend(
       throw new AgentError("usage", `tag: found «${tag}», wanted 1 to 64 letters, digits and ._+-`);
     }
   }
-  const archive = chooseArchive(context.settings, options.dest);
+  const archives = chooseArchives(context.settings, options.dest);
   const volumes = await chooseVolumes(context.settings, context.storage, options.volumes, options.all);
-  const { send } = await import("../../session/send.ts");
+  const { sendRun } = await import("../../session/send-run.ts");
   const form = options.tarfile ? "tar" : "dir";
-  return send(context, archive, volumes, {
+  return sendRun(context, archives, volumes, {
     form,
     committed: options.committed,
     tags: options.tags,
