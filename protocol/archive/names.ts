@@ -161,6 +161,13 @@ export function besideTar(name: SessionName, file: string): string {
   return `${name}${fileNames.tarSuffix}.${file}`;
 }
 
+/** True for what `besideTar` gives for some list or manifest of that session. */
+export function isBesideTar(name: SessionName, untrusted: string): boolean {
+  const start = `${name}${fileNames.tarSuffix}.`;
+  const [, number] = /^(?:list|manifest)[.](\d+)$/.exec(untrusted.slice(start.length)) ?? [];
+  return untrusted.startsWith(start) && number !== undefined && parseGeneration(number) !== undefined;
+}
+
 /** The generation that `heads/N`, `index.N` or `manifest.N` names, or undefined when the text is no such number. */
 export function parseGeneration(untrusted: string): Generation | undefined {
   if (!/^[1-9]\d{0,15}$/.test(untrusted)) return undefined;

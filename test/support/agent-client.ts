@@ -85,6 +85,8 @@ export interface AgentClient extends AsyncDisposable {
   /** Reads a file; undefined when it is missing. */
   read(name: Partial<MetaName> & { readonly kind: MetaKind }): Promise<Uint8Array | undefined>;
   listPending(): Promise<readonly Messages["pending"][]>;
+  /** Makes a container of an uncommitted session; gives its list, undefined where there is nothing to be had. */
+  salvage(directory: string, session: SessionUid): Promise<Uint8Array | undefined>;
   /** Stored forms of a container's chunks; empty for one that is not there. */
   readChunks(
     of: Omit<ReadChunks, "addresses">,
@@ -171,6 +173,18 @@ export function startReceiver(service: Service, options: ReceiverOptions = {}): 
     return lastId;
   };
 
+  /** The bytes of `data` frames up to `done`; undefined where it is missing. */
+  const takeData = async (): Promise<Uint8Array | undefined> => {
+    const parts: Uint8Array[] = [];
+    for (;;) {
+      const frame = await client.next();
+      if (frame.type === "data") parts.push(frame.body.bytes);
+      else if (frame.type === "done") return new Uint8Array(Buffer.concat(parts));
+      else if (frame.type === "refused" && frame.body.code === "missing") return undefined;
+      else throw new Error(`found ${frame.type} ${JSON.stringify(frame.body)}, wanted data`);
+    }
+  };
+
   const client: AgentClient = {
     child,
     pid: child.pid!,
@@ -231,14 +245,11 @@ export function startReceiver(service: Service, options: ReceiverOptions = {}): 
     },
     read: async (name) => {
       await client.send("readMeta", metaName(name));
-      const parts: Uint8Array[] = [];
-      for (;;) {
-        const frame = await client.next();
-        if (frame.type === "data") parts.push(frame.body.bytes);
-        else if (frame.type === "done") return new Uint8Array(Buffer.concat(parts));
-        else if (frame.type === "refused" && frame.body.code === "missing") return undefined;
-        else throw new Error(`found ${frame.type} ${JSON.stringify(frame.body)}, wanted data`);
-      }
+      return takeData();
+    },
+    salvage: async (directory, session) => {
+      await client.send("salvage", { directory, session });
+      return takeData();
     },
     listPending: async () => {
       await client.send("listPending", {});

@@ -31,11 +31,11 @@ export async function checkContainer(
     equalBytes(identity.volume, of.volume) &&
     equalBytes(identity.archive, of.archive);
   if (!ours) throw new RefusalError("malformed", "the index names a session by another one's name");
-  const files = {
-    header: container.headerDigest,
-    manifest: container.manifestDigest,
-    list: container.listDigest,
-  } as const;
+  const { headerDigest, manifestDigest, listDigest } = container;
+  // One without a header is what an interrupted session has left: chunks, and a list of them.
+  const files = isWithoutSession(container)
+    ? { list: listDigest }
+    : { header: headerDigest, manifest: manifestDigest, list: listDigest };
   for (const [file, wanted] of Object.entries(files) as ["header" | "manifest" | "list", Digest][]) {
     using stored = corruptUnless(`the ${file} of a new session`, () => {
       if (file === "header") return store.open(volume, container.name, { kind: file });
@@ -45,6 +45,11 @@ export async function checkContainer(
     if (stored === undefined) throw new RefusalError("missing", `a new session has no ${file}`);
     await checkDigest(stored, wanted, file);
   }
+}
+
+/** True for a container that never had a session (archive-format.md, F16). */
+export function isWithoutSession({ headerDigest }: Container): boolean {
+  return headerDigest.every((byte) => byte === 0);
 }
 
 /** The last 32 bytes are the SHA-256 of all before, and are what is wanted. */

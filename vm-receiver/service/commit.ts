@@ -152,6 +152,7 @@ function sameContainer(a: Container, b: Container): boolean {
     a.form === b.form &&
     a.chunks === b.chunks &&
     a.storedBytes === b.storedBytes &&
+    a.listGeneration === b.listGeneration &&
     a.manifestGeneration === b.manifestGeneration &&
     equalBytes(a.headerDigest, b.headerDigest) &&
     equalBytes(a.listDigest, b.listDigest) &&

@@ -5,6 +5,7 @@ import { FormatError } from "../../protocol/errors.ts";
 import { encodeFrame, encodePreamble, type Frame, frameDecoder } from "../../protocol/wire/frame.ts";
 import type { MessageName, Messages, Progress, Service } from "../../protocol/wire/messages.ts";
 import { dialogue, transitions } from "../../protocol/wire/states.ts";
+import type { StoredFile } from "../files.ts";
 import { type Reason, reasonOf } from "../errors.ts";
 import type { Admission } from "./admission.ts";
 import { type Checkpoints, checkpoints } from "./checkpoints.ts";
@@ -117,6 +118,16 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
   };
   const done = (bytes = 0): void => answer("done", { bytes });
 
+  /** Sends a file as `data`. */
+  const send = async (file: StoredFile, id: number): Promise<number> => {
+    const sendFrame = async (bytes: Uint8Array): Promise<void> => {
+      order.step("data", id);
+      await output.write(bytes);
+      progress = { bytes: progress.bytes + bytes.length, chunks: progress.chunks };
+    };
+    return await streamFile(file, id, sendFrame, over.signal);
+  };
+
   const puts = incomingFiles({
     onPart: (bytes) => {
       progress = { bytes: progress.bytes + bytes, chunks: progress.chunks };
@@ -149,12 +160,7 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
       case "readMeta":
         return run(async () => {
           using file = at.open(frame.body);
-          const send = async (bytes: Uint8Array): Promise<void> => {
-            order.step("data", frame.id);
-            await output.write(bytes);
-            progress = { bytes: progress.bytes + bytes.length, chunks: progress.chunks };
-          };
-          done(await streamFile(file, frame.id, send, over.signal));
+          done(await send(file, frame.id));
         });
       case "readChunks":
         return run(async () => {
@@ -174,6 +180,15 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
         return run(async () => {
           for (const each of at.pending()) answer("pending", each);
           done();
+        });
+      case "salvage":
+        return run(async () => {
+          const onBytes = (bytes: number): void => {
+            progress = { bytes: progress.bytes + bytes, chunks: progress.chunks + 1 };
+          };
+          using list = await at.salvage(frame.body, onBytes);
+          at.checkMount();
+          done(await send(list, frame.id));
         });
       case "discard":
         return run(async () => {

@@ -17,6 +17,7 @@ import type {
   Put,
   ReadChunks,
   ReceiverHello,
+  Salvage,
   Service,
 } from "../../protocol/wire/messages.ts";
 import type { ReceiverSettings } from "../config/settings.ts";
@@ -30,6 +31,7 @@ import { type Destination, openDestination } from "./destination.ts";
 import { type FileUpload, putFile, type WriterMemory } from "./put-file.ts";
 import { type ChunkSource, openChunks } from "./read-chunks.ts";
 import { openMeta } from "./read-meta.ts";
+import { salvage } from "./salvage.ts";
 import { beginSession, type ReceivedSession } from "./receive-session.ts";
 
 export interface Requests extends Disposable {
@@ -43,6 +45,7 @@ export interface Requests extends Disposable {
   pending(): Generator<Pending, void, void>;
   discard(asked: Discard): Promise<void>;
   put(announced: Put): FileUpload;
+  salvage(asked: Salvage, onBytes: (bytes: number) => void): Promise<StoredFile>;
   begin(asked: BeginSession): Promise<ReceivedSession>;
   commit(asked: Commit): Promise<Committed>;
   assemble(asked: Assemble, watch: AssembleWatch): Promise<Assembled>;
@@ -93,6 +96,7 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
       const found = await discardSession(writable(), directory, uid);
       if (found === 0) throw new RefusalError("missing", "there is no uncommitted session of that uid");
     },
+    salvage: async (asked, onBytes) => salvage(writable(), asked, onBytes),
     put: (announced) => putFile(writable(), memory, announced),
     begin: async (asked) => {
       const session = await beginSession(writable(), asked);

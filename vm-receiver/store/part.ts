@@ -41,6 +41,21 @@ export interface Part extends Disposable {
 
 /** Makes `name` in the volume's directory and opens it. RefusalError `exists` when there is one. */
 export async function createPart(volume: Directory, name: string, record: PendingRecord): Promise<Part> {
+  const directory = await createPartDirectory(volume, name, record);
+  try {
+    return partOf(directory, record);
+  } catch (error) {
+    directory[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** Makes the directory of a part, with its record and nothing else. RefusalError `exists`. */
+export async function createPartDirectory(
+  volume: Directory,
+  name: string,
+  record: PendingRecord,
+): Promise<Directory> {
   await removeTree(volume, unbornPart);
   mkdirSync(volume.at(unbornPart), 0o700);
   const directory = openDirectory(volume, unbornPart);
@@ -55,7 +70,7 @@ export async function createPart(volume: Directory, name: string, record: Pendin
     syncDirectory(directory);
     renameNew(volume, unbornPart, volume, name);
     syncDirectory(volume);
-    return partOf(directory, record);
+    return directory;
   } catch (error) {
     directory[Symbol.dispose]();
     throw error;

@@ -21,9 +21,7 @@ const plainFiles: ReadonlySet<string> = new Set([fileNames.header, ...lastFiles,
 export async function removeTree(parent: Directory, name: string): Promise<void> {
   using directory = openIfThere(parent, name);
   if (directory === undefined) return;
-  await forEachName(directory, (each) => checkEntry(directory, each));
-  for (const group of await groupsOf(directory)) await checkGroup(directory, group);
-
+  await checkTree(directory);
   for (const group of await groupsOf(directory)) {
     using chunks = openDirectory(directory, group);
     await emptyDirectory(chunks, () => false);
@@ -35,7 +33,14 @@ export async function removeTree(parent: Directory, name: string): Promise<void>
   rmdirSync(parent.at(name));
 }
 
-async function groupsOf(directory: Directory): Promise<readonly string[]> {
+/** Throws RefusalError `not-allowed` where a session's directory holds anything that is not of a session. */
+export async function checkTree(directory: Directory): Promise<void> {
+  await forEachName(directory, (each) => checkEntry(directory, each));
+  for (const group of await groupsOf(directory)) await checkGroup(directory, group);
+}
+
+/** The groups of chunk files in a session's directory, in no order. */
+export async function groupsOf(directory: Directory): Promise<readonly string[]> {
   const groups: string[] = [];
   await forEachName(directory, (each) => {
     if (groupPattern.test(each)) groups.push(each);
@@ -44,7 +49,7 @@ async function groupsOf(directory: Directory): Promise<readonly string[]> {
 }
 
 function checkEntry(directory: Directory, name: string): void {
-  const known = plainFiles.has(name) || isManifest(name);
+  const known = plainFiles.has(name) || isNumbered(name);
   const stat = statOf(directory, name);
   if (known ? stat?.isFile() === false : !(groupPattern.test(name) && stat?.isDirectory() !== false))
     throw foreign();
@@ -57,8 +62,10 @@ async function checkGroup(directory: Directory, group: string): Promise<void> {
   });
 }
 
-function isManifest(name: string): boolean {
-  return name.startsWith("manifest.") && parseGeneration(name.slice("manifest.".length)) !== undefined;
+/** True for `manifest.N` and `list.N`. */
+function isNumbered(name: string): boolean {
+  const [, number] = /^(?:manifest|list)[.](\d+)$/.exec(name) ?? [];
+  return number !== undefined && parseGeneration(number) !== undefined;
 }
 
 /** Unlinks the files of a directory, `kept` ones apart. Names are gathered first: unlinking while listing may skip some. */

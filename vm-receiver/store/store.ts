@@ -46,6 +46,17 @@ export type SessionFile =
   | { readonly kind: "header" }
   | { readonly kind: "manifest" | "list"; readonly generation: Generation };
 
+export interface Salvageable {
+  readonly name: SessionName;
+  /** Whose session it was, and what the container's list will say. */
+  readonly identity: ListIdentity;
+  readonly chunkSize: number;
+  /** True for chunks that nothing but themselves can vouch for. */
+  readonly isWhole: (stored: Uint8Array) => boolean;
+  /** So many more bytes have been read. */
+  readonly onBytes: (bytes: number) => void;
+}
+
 export interface Store {
   readonly form: Form;
   /** The names of a session below its volume's directory: finished, and while it is written. */
@@ -59,6 +70,9 @@ export interface Store {
   chunks(volume: Directory, name: SessionName): StoredChunks | undefined;
   /** Whose session it is that lies, finished, under this name; undefined where that can't be told. */
   identityOf(volume: Directory, name: SessionName): ListIdentity | undefined;
+  /** Makes a container without a session of what is left of one that no head names, finished or not, and publishes it
+   *  under its name. Gives the number of its chunks; where that is 0, nothing is published. */
+  salvage(volume: Directory, leftover: Salvageable): Promise<number>;
   /** Removes a finished session. RefusalError `not-allowed` when anything in it is not of a session; then it is whole. */
   remove(volume: Directory, name: SessionName): Promise<void>;
 }

@@ -10,6 +10,7 @@ import { renameNew } from "../publish.ts";
 import { removeTree } from "../remove.ts";
 import type { SessionFile, Store } from "../store.ts";
 import { chunkFiles } from "./chunk-files.ts";
+import { salvageDirectory } from "./salvage-directory.ts";
 import { directoryWriter } from "./directory-writer.ts";
 
 const partName = (name: SessionName): string => name + fileNames.partSuffix;
@@ -29,6 +30,12 @@ export const directoryStore: Store = {
   chunks: (volume, name) => {
     const directory = openIfThere(volume, name);
     return directory && chunkFiles(directory);
+  },
+  salvage: async (volume, leftover) => {
+    const { name } = leftover;
+    // A finished one goes back to the name of something unfinished first.
+    if (statOf(volume, name) !== undefined) renameNew(volume, name, volume, partName(name));
+    return salvageDirectory(volume, partName(name), leftover);
   },
   identityOf: (volume, name) => {
     using directory = openIfThere(volume, name);

@@ -1,12 +1,21 @@
 // A session as one tar: for file systems that are slow with many files, or have too few inodes for them.
 
-import { besideTar, chunkPath, fileNames, listFile, manifestFile } from "../../../protocol/archive/names.ts";
+import {
+  besideTar,
+  chunkPath,
+  fileNames,
+  isBesideTar,
+  listFile,
+  manifestFile,
+} from "../../../protocol/archive/names.ts";
 import type { ChunkAddress, SessionName } from "../../../protocol/archive/types.ts";
 import { isNowhere } from "../../../protocol/archive/tar-layout.ts";
+import { namesIn } from "../../directory.ts";
 import { openFile, removeFile } from "../../files.ts";
 import { createPart } from "../part.ts";
 import type { Store } from "../store.ts";
 import { headerTemplate, memberHeader } from "./member-header.ts";
+import { salvageTar } from "./salvage-tar.ts";
 import { tarChunks } from "./tar-chunks.ts";
 import { readTarFooter, tarIdentity } from "./tar-reader.ts";
 import { tarWriter } from "./tar-writer.ts";
@@ -46,8 +55,15 @@ export const tarStore: Store = {
     const tar = readTarFooter(volume, finishedName(name));
     return tar && tarChunks(tar);
   },
+  salvage: async (volume, leftover) => {
+    const { name } = leftover;
+    const names = { partName: partName(name), finishedName: finishedName(name) };
+    return salvageTar(volume, names, leftover, { time: timeOf(name) });
+  },
   identityOf: (volume, name) => tarIdentity(volume, finishedName(name)),
   remove: async (volume, name) => {
+    const beside = Array.from(namesIn(volume)).filter((each) => isBesideTar(name, each));
+    for (const each of beside) removeFile(volume, each);
     removeFile(volume, finishedName(name));
   },
 };
