@@ -124,7 +124,7 @@ describe("refused, and nothing is committed:", () => {
       commitIndex(client, second, session, (index) => ({
         ...index,
         containers: index.containers.map((each, i) =>
-          i === 0 ? { ...each, headerDigest: new Uint8Array(32) as Digest } : each,
+          i === 0 ? { ...each, headerDigest: new Uint8Array(32).fill(9) as Digest } : each,
         ),
       })),
     "malformed: a session with another list": async ({ second, session }, client) =>
