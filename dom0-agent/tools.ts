@@ -1,7 +1,8 @@
 // Every program that the agent starts, and the only place that starts one. dom0's PATH and environment are not
 // trusted to be anything: tools are looked up in the system's directories and get a small environment.
 
-import { createReadStream, type ReadStream } from "node:fs";
+import { createReadStream, existsSync, type ReadStream } from "node:fs";
+import { join } from "node:path";
 import { execa, type ResultPromise } from "execa";
 
 /** The outside tools: lvm2, device-mapper, thin-provisioning-tools, util-linux, coreutils, e2fsprogs, Qubes, OpenSSH. */
@@ -16,6 +17,7 @@ const toolNames = [
   "qrexec-client",
   "qvm-start",
   "qvm-check",
+  "qvm-volume",
   "ssh",
 ] as const;
 export type Tool = (typeof toolNames)[number];
@@ -24,10 +26,21 @@ const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /** Bytes of a tool's output that `runTool` keeps: what lvs prints for thousands of volumes. */
 const maxOutputBytes = 64 * 1024 * 1024;
 
+function toolPath(): string {
+  return process.env["SPARSEBAK_TOOL_PATH"] ?? systemPath;
+}
+
+/** True where a tool is installed. */
+export function hasTool(tool: Tool): boolean {
+  return toolPath()
+    .split(":")
+    .some((directory) => existsSync(join(directory, tool)));
+}
+
 /** The environment every child gets: nothing of ours but what it needs to find its files and its user. */
 function childEnvironment(extra: Readonly<Record<string, string>> = {}): Record<string, string> {
   const environment: Record<string, string> = {
-    PATH: process.env["SPARSEBAK_TOOL_PATH"] ?? systemPath,
+    PATH: toolPath(),
     LANG: "C",
     LC_ALL: "C",
     LVM_SUPPRESS_FD_WARNINGS: "1",

@@ -10,6 +10,7 @@ import { launcher, type Launcher } from "./launcher.ts";
 const bundles: readonly (readonly [source: string, name: string])[] = [
   ["dom0-agent/cli/main.ts", "sparsebak.mjs"],
   ["dom0-agent/pipeline/worker.ts", "seal-worker.mjs"],
+  ["dom0-agent/restore/worker.ts", "restore-worker.mjs"],
   ["vm-receiver/service/main.ts", "receiver.mjs"],
   ["vm-receiver/assemble/cli.ts", "spbk-assemble.mjs"],
   ["vm-receiver/assemble/worker.ts", "open-worker.mjs"],

@@ -7,10 +7,13 @@ import { AgentError, exitStatuses } from "../errors.ts";
 import { reasonOf } from "../reason.ts";
 import type { CommandLine, GlobalOptions, Run } from "./command-line.ts";
 import { addAssemble } from "./commands/assemble.ts";
+import { addDiff } from "./commands/diff.ts";
 import { addList } from "./commands/list.ts";
 import { addMonitor } from "./commands/monitor.ts";
+import { addReceive } from "./commands/receive.ts";
 import { addSend } from "./commands/send.ts";
 import { addStatus } from "./commands/status.ts";
+import { addVerify } from "./commands/verify.ts";
 import { createOutput } from "./output.ts";
 
 const stop = new AbortController();
@@ -48,6 +51,9 @@ async function perform(options: GlobalOptions, run: Run): Promise<void> {
 const commands: readonly ((line: CommandLine) => void)[] = [
   addMonitor,
   addSend,
+  addReceive,
+  addVerify,
+  addDiff,
   addList,
   addStatus,
   addAssemble,

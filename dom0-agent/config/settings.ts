@@ -41,6 +41,8 @@ export interface Settings {
   readonly groups: readonly GroupSettings[];
   readonly maxDataPercent: number;
   readonly maxMetadataPercent: number;
+  /** Days for which the old volume is kept after a restore that nobody confirms. */
+  readonly keepOldDays: number;
   /** Start the destination VM when it is halted. */
   readonly startVm: boolean;
   /** Seconds without progress of the other side after which it is given up. */
@@ -67,6 +69,7 @@ const varKeys = [
   ...archiveKeys,
   "max-data-percent",
   "max-metadata-percent",
+  "keep-old-days",
   "start-vm",
   "stall-seconds",
   "receiver-settings",
@@ -126,6 +129,7 @@ export function parseSettings(content: string, file: string, stateDirectory: str
     groups: groupsFrom(sections.get("groups"), file),
     maxDataPercent: percent(wanted, "max-data-percent", 95),
     maxMetadataPercent: percent(wanted, "max-metadata-percent", 90),
+    keepOldDays: number(wanted, "keep-old-days", 30, 0, 36_500),
     startVm: yesNo(wanted, "start-vm", true),
     stallSeconds: number(wanted, "stall-seconds", 300, 5, 86_400),
     receiverSettings: main.get("receiver-settings"),

@@ -14,8 +14,9 @@ import { type Snapshot, StorageError, type VolumeState } from "../storage/storag
 import type { OpenArchive } from "./archive.ts";
 import type { Context } from "./context.ts";
 import { snapshotOf } from "./maps.ts";
-import { monitorLocked, stateLockSeconds } from "./monitor.ts";
+import { monitorLocked } from "./monitor.ts";
 import { reconcile, vouchedBase } from "./reconcile.ts";
+import { stateLockSeconds } from "./state-lock.ts";
 
 /** What a send reads. */
 export interface Source {

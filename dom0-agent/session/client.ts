@@ -20,7 +20,7 @@ import {
   type Service,
 } from "../../protocol/wire/messages.ts";
 import { dialogue } from "../../protocol/wire/states.ts";
-import type { Digest } from "../../protocol/archive/types.ts";
+import type { ChunkAddress, Digest, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
 import { concatBytes } from "../../protocol/bytes.ts";
 import { FormatError, InternalError } from "../../protocol/errors.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
@@ -73,6 +73,13 @@ const hints: Partial<Record<Refusal, string>> = {
 /** Where a stream of bytes that was asked for goes. Called with views that do not outlive the call. */
 export type DataSink = (bytes: Uint8Array) => void;
 
+/** Takes one chunk's stored form, which is good only until the promise resolves; undefined: the container does not have
+ *  it. While the promise is open nothing more is read from the receiver: that is what bounds a restore's memory. */
+export type ChunkSink = (
+  address: ChunkAddress,
+  untrusted: Uint8Array | undefined,
+) => Promise<void> | undefined;
+
 export interface Client extends AsyncDisposable {
   readonly hello: ReceiverHello;
   readonly connection: Connection;
@@ -84,6 +91,14 @@ export interface Client extends AsyncDisposable {
   read(name: MetaName, max: number, sink: DataSink): Promise<number | undefined>;
   /** The same for a file that fits in memory. */
   readWhole(name: MetaName, max: number): Promise<Uint8Array | undefined>;
+  /** Reads stored forms out of the container of `session`: `sink` is called once for each of `addresses`, which rise,
+   *  at most maxReadChunks of them, in their order. What `sink` rejects with ends the connection. */
+  readChunks(
+    volume: VolumeId,
+    session: SessionUid,
+    addresses: readonly ChunkAddress[],
+    sink: ChunkSink,
+  ): Promise<void>;
   listPending(): Promise<readonly Pending[]>;
   /** Sends a request that is answered by one frame, and gives that frame's body. */
   ask<Name extends Opener>(type: Name, body: Messages[Name]): Promise<Messages[Answer<Name>]>;
@@ -121,8 +136,11 @@ interface Waiting {
   readonly answer: MessageName;
   readonly resolve: (frame: Frame) => void;
   readonly reject: (error: Error) => void;
-  readonly onFrame?: (frame: Frame) => void;
+  readonly onFrame?: OnFrame;
 }
+
+/** Takes a frame of an answer that has several. What it resolves is waited for before more is read. */
+type OnFrame = (frame: Frame) => Promise<void> | undefined | void;
 
 /** Opens a service and greets it. Throws TransportError, RefusedError, or AgentError where the protocol is broken. */
 export async function connect(options: ConnectOptions): Promise<Client> {
@@ -147,7 +165,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
   };
   const watch: StallWatch = stallWatch({ seconds: options.stallSeconds, what: name, onStall: fail });
 
-  const handle = (frame: Frame): void => {
+  const handle = (frame: Frame): Promise<void> | undefined | void => {
     order.step(frame.type, frame.id);
     if (frame.type === "aborted") {
       fail(new RefusedError(name, frame.body.code, frame.body.reason));
@@ -169,13 +187,18 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       request.resolve(copied(frame));
     } else if (request.onFrame) {
       watch.progress(++answers);
-      request.onFrame(frame);
+      return request.onFrame(frame);
     } else throw new FormatError("bad-order", `${frame.type} is no answer to ${request.what}`);
   };
 
   const pump = async (): Promise<void> => {
     try {
-      for await (const bytes of connection.incoming) for (const frame of decoder.push(bytes)) handle(frame);
+      for await (const bytes of connection.incoming) {
+        for (const frame of decoder.push(bytes)) {
+          const taken = handle(frame);
+          if (taken !== undefined) await taken;
+        }
+      }
       decoder.end();
       if (order.state !== "closed") throw new FormatError("truncated", "it ended without an answer");
     } catch (error) {
@@ -204,7 +227,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       throw failure ?? error;
     }
   };
-  const answered = (what: string, answer: MessageName, onFrame?: (frame: Frame) => void): Promise<Frame> => {
+  const answered = (what: string, answer: MessageName, onFrame?: OnFrame): Promise<Frame> => {
     if (waiting) throw new InternalError(`${what}: another request is open`);
     if (failure) return Promise.reject(failure);
     watch.restart();
@@ -218,7 +241,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     type: Name,
     body: Messages[Name],
     answer: MessageName,
-    onFrame?: (frame: Frame) => void,
+    onFrame?: OnFrame,
   ): Promise<Frame> => {
     const id = ++lastId;
     const frame = answered(type, answer, onFrame);
@@ -298,6 +321,25 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       const parts: Uint8Array[] = [];
       const length = await client.read(metaName, max, (bytes) => parts.push(bytes.slice()));
       return length === undefined ? undefined : concatBytes(parts);
+    },
+    readChunks: async (volume, session, addresses, sink) => {
+      let next = 0;
+      await request("readChunks", { volume, session, addresses }, "done", (frame) => {
+        if (frame.type !== "stored")
+          throw new FormatError("bad-order", `${frame.type} in an answer to readChunks`);
+        const wanted = addresses[next++];
+        const { address, bytes } = frame.body;
+        if (address !== wanted) {
+          throw new FormatError("bad-order", `a chunk at ${address}, wanted ${wanted ?? "no more of them"}`);
+        }
+        return sink(wanted, bytes.length === 0 ? undefined : bytes);
+      });
+      if (next !== addresses.length) {
+        throw new AgentError(
+          "failed",
+          `${name}: broke the protocol: ${next} chunks came, ${addresses.length} were asked for`,
+        );
+      }
     },
     listPending: async () => {
       const found: Pending[] = [];

@@ -1,35 +1,53 @@
 // list: what an archive holds, by its verified head and indexes.
 
-import { containerOf, type VolumeIndex } from "../../protocol/archive/index-file.ts";
+import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
+import { toHex } from "../../protocol/bytes.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
+import { allSessions, findSession, type FoundSession } from "../restore/find-session.ts";
 import { readIndex, where } from "./archive.ts";
 import type { Context } from "./context.ts";
 import { openDestination } from "./destination.ts";
 
 export interface ListedSession {
   readonly name: string;
-  /** Milliseconds since 1970. */
-  readonly takenAt: number;
-  /** Bytes of the volume, and of the chunks that the session stored. */
+  readonly uid: string;
+  readonly sequence: number;
+  /** Milliseconds since 1970, when the data was taken. */
+  readonly time: number;
+  /** Bytes of the volume. */
   readonly size: number;
+  /** What the session added: chunks, and bytes of their stored forms. */
+  readonly chunks: number;
   readonly storedBytes: number;
   readonly form: "dir" | "tar";
   readonly consistency: string;
+  readonly protected: boolean;
   readonly tags: readonly string[];
+  readonly mapRoot: string;
 }
 
 export interface ListedVolume {
   readonly volume: string;
+  readonly id: string;
   readonly directory: string;
+  /** Containers that are there for their chunks only: what pruning, or an interrupted send, has left. */
+  readonly hidden: number;
+  /** Bytes of all its stored chunks, the hidden ones' included. */
+  readonly storedBytes: number;
+  /** Oldest first. */
   readonly sessions: readonly ListedSession[];
 }
 
-/** The volumes of an archive with their sessions; `named` restricts them. Throws AgentError for one that isn't there. */
+/**
+ * The volumes of an archive with their sessions; `named` restricts them, and `session`, a label, uid or tag, to one
+ * session of each. Throws AgentError for what isn't there.
+ */
 export async function list(
   context: Context,
   settings: ArchiveSettings,
   named: readonly string[],
+  session?: string,
 ): Promise<readonly ListedVolume[]> {
   const open = await openDestination(context, settings, "sparsebak.Receive", async () => false);
   if (open === undefined)
@@ -39,10 +57,14 @@ export async function list(
   for (const entry of open.head.volumes) {
     const index = await readIndex(open, entry.volume);
     if (index === undefined || (named.length > 0 && !named.includes(index.name))) continue;
+    const sessions = session === undefined ? allSessions(index) : [findSession(index, session)];
     found.push({
       volume: index.name,
+      id: toHex(index.volume),
       directory: entry.directory,
-      sessions: index.sessions.map((each) => listed(index, each)),
+      hidden: index.containers.length - index.sessions.length,
+      storedBytes: storedBytesOf(index),
+      sessions: sessions.map(listed),
     });
   }
   const missing = named.filter((name) => !found.some((each) => each.volume === name));
@@ -52,15 +74,23 @@ export async function list(
   return found.sort((a, b) => (a.volume < b.volume ? -1 : 1));
 }
 
-function listed(index: VolumeIndex, session: VolumeIndex["sessions"][number]): ListedSession {
-  const container = containerOf(index, session.uid);
+function storedBytesOf(index: VolumeIndex): number {
+  return index.containers.reduce((sum, each) => sum + each.storedBytes, 0);
+}
+
+function listed({ record, container }: FoundSession): ListedSession {
   return {
-    name: container?.name ?? "",
-    takenAt: session.takenAt,
-    size: session.size,
-    storedBytes: container?.storedBytes ?? 0,
-    form: container?.form ?? "dir",
-    consistency: session.consistency,
-    tags: session.tags,
+    name: container.name,
+    uid: toHex(record.uid),
+    sequence: record.sequence,
+    time: record.takenAt,
+    size: record.size,
+    chunks: container.chunks,
+    storedBytes: container.storedBytes,
+    form: container.form,
+    consistency: record.consistency,
+    protected: record.protected,
+    tags: record.tags,
+    mapRoot: toHex(record.mapRoot),
   };
 }

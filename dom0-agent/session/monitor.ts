@@ -23,7 +23,9 @@ import {
   type VolumeState,
 } from "../storage/storage.ts";
 import type { Context, Reporter } from "./context.ts";
+import { livingLooks } from "./look-snapshot.ts";
 import { snapshotOf, type TrackedVolume, trackedVolumes } from "./maps.ts";
+import { stateLockSeconds } from "./state-lock.ts";
 import { tidySnapshots } from "./tidy-snapshots.ts";
 
 /** What monitor found of a volume. */
@@ -49,9 +51,6 @@ export interface MonitorOptions {
   readonly forSend: boolean;
 }
 
-/** Seconds that a run waits for another one's short hold of the state. */
-export const stateLockSeconds = 30;
-
 /** Monitors `volumes`. Takes the state's lock. Volumes that no archive has a map of are left out unless `forSend`. */
 export async function monitor(context: Context, options: MonitorOptions): Promise<readonly MonitorResult[]> {
   using _lock = await takeLock(context.state.lock, "monitor", stateLockSeconds);
@@ -67,7 +66,7 @@ export async function monitorLocked(
   await storage.recover();
   const found = await storage.survey(options.volumes);
   const tracked = dropUnvouched(trackedVolumes(state, report), found, report);
-  const tidied = await tidySnapshots(storage, found, tracked, new Set());
+  const tidied = await tidySnapshots(storage, found, tracked, await livingLooks(state, found));
   const survey = tidied ? await storage.survey(options.volumes) : found;
   const mapsOf = (volume: string): readonly VouchedMap[] => vouchedMaps(tracked, volume, survey);
   const wanted = options.volumes.filter((volume) => options.forSend || mapsOf(volume).length > 0);
@@ -88,7 +87,9 @@ export async function monitorLocked(
   const keep = new Set(
     results.flatMap((each) => (each.ok && each.changedBytes === undefined ? [each.tick.uuid] : [])),
   );
-  await tidySnapshots(storage, await storage.survey(options.volumes), trackedVolumes(state, report), keep);
+  const folded = await storage.survey(options.volumes);
+  for (const uuid of await livingLooks(state, folded)) keep.add(uuid);
+  await tidySnapshots(storage, folded, trackedVolumes(state, report), keep);
   const after = await storage.survey(options.volumes);
   return results.map((each) => (each.ok ? { ...each, tick: currentTick(after, each.tick) } : each));
 }

@@ -26,7 +26,7 @@ import { finishSession } from "./finish-session.ts";
 import { openGroupIndex } from "./group-index.ts";
 import { knownChunks } from "./known-chunks.ts";
 import { manifestSpool } from "./manifest-spool.ts";
-import { stateLockSeconds } from "./monitor.ts";
+import { stateLockSeconds } from "./state-lock.ts";
 import { reconcile, settleUnchanged } from "./reconcile.ts";
 import { drawUnchanged, sampleDiffers } from "./sample.ts";
 import { streamChunks } from "./stream-chunks.ts";

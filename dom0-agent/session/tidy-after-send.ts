@@ -2,8 +2,9 @@
 
 import { takeLock } from "../state/lock.ts";
 import type { Context } from "./context.ts";
+import { livingLooks } from "./look-snapshot.ts";
 import { trackedVolumes } from "./maps.ts";
-import { stateLockSeconds } from "./monitor.ts";
+import { stateLockSeconds } from "./state-lock.ts";
 import { tidySnapshots } from "./tidy-snapshots.ts";
 
 /** Drops the snapshots that the run has left without a purpose. What fails here is only said: the next run tidies. */
@@ -12,7 +13,8 @@ export async function tidyAfterSend(context: Context, volumes: readonly string[]
   try {
     using _lock = await takeLock(context.state.lock, "send", stateLockSeconds);
     const survey = await context.storage.survey(volumes);
-    await tidySnapshots(context.storage, survey, trackedVolumes(context.state, context.report), new Set());
+    const looks = await livingLooks(context.state, survey);
+    await tidySnapshots(context.storage, survey, trackedVolumes(context.state, context.report), looks);
   } catch (error) {
     context.report.warn(`tidy snapshots: ${error instanceof Error ? error.message : String(error)}`);
   }

@@ -2,6 +2,9 @@
 //
 //   owner                       this installation's mark on its snapshots
 //   lock                        held for moments: monitor, and the changes of state of a send
+//   restore.lock, look.lock     held for the whole of a restore, of a diff
+//   swap, restoring             written while a restored volume takes its place (storage/)
+//   kept                        what restores have put aside
 //   reservation                 written while a metadata snapshot is held (storage/)
 //   archives/NAME/lock          held for the whole of a send
 //                /archive       what dom0 knows of the archive, and the head it accepts
@@ -76,14 +79,15 @@ export function stateLayout(directory: string): StateLayout {
         archive: join(own, "archive"),
         key: join(own, "key"),
         intent: join(own, "intent"),
-        volume: (id) => volumePaths(join(own, "volumes", toHex(id))),
+        volume: (id) => volumePathsIn(join(own, "volumes", toHex(id))),
         group: (id) => groupPaths(join(own, "groups", toHex(id))),
       };
     },
   };
 }
 
-function volumePaths(directory: string): VolumePaths {
+/** A volume's files in a directory of their own. */
+export function volumePathsIn(directory: string): VolumePaths {
   return {
     directory,
     delta: join(directory, "delta"),

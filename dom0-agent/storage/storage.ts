@@ -1,6 +1,8 @@
 // What the agent needs from whatever holds the volumes: LVM thin now, image files now, Btrfs and XFS later. Callers
 // choose by capability, never by name. test/suites/storage.ts is the suite that every implementation passes.
 
+import type { RestoreStorage } from "./restore-target.ts";
+
 /** A stretch of a volume, in bytes. */
 export interface Extent {
   readonly offset: number;
@@ -21,7 +23,7 @@ export interface Snapshot {
   readonly thinId: number;
   /** The volume it was made for, by its clean name. */
   readonly volume: string;
-  /** Last part of its name: `tick`, `tock` or `send-…`. */
+  /** Last part of its name: `tick`, `tock`, `send-…` or `look-…`. */
   readonly label: string;
   /** Name in the storage, e.g. `vm-work-private.tick`. */
   readonly name: string;
@@ -146,6 +148,8 @@ export interface Storage {
   openVolume(volume: VolumeState): Promise<OpenVolume>;
   /** Stretches of a volume without snapshots that may hold data, in rising order. */
   mappedOf(volume: VolumeState): AsyncIterable<Extent>;
+  /** Restores volumes into the storage itself. */
+  readonly restore: RestoreStorage;
   /** Lets go of reservations that our own dead processes left; called at the start of every command that writes. */
   recover(): Promise<void>;
 }

@@ -3,6 +3,7 @@
 import type { ExitReason } from "../../errors.ts";
 import { chooseVolumes } from "../../session/choose-volumes.ts";
 import type { Context } from "../../session/context.ts";
+import { dropExpired } from "../../session/drop-kept.ts";
 import { type CommandLine, committedOption, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
 import { bytesText } from "../units.ts";
@@ -21,6 +22,7 @@ async function runMonitor(
   output: Output,
   options: { readonly volumes: readonly string[]; readonly all: boolean; readonly committed: boolean },
 ): Promise<ExitReason> {
+  await dropExpired(context);
   const volumes = await chooseVolumes(context.settings, context.storage, options.volumes, options.all);
   if (!context.storage.capabilities.snapshots) {
     output.line("nothing to monitor: image files are compared when they are sent", {

@@ -3,6 +3,7 @@
 import { AgentError, type ExitReason } from "../../errors.ts";
 import { chooseArchives, chooseVolumes } from "../../session/choose-volumes.ts";
 import type { Context } from "../../session/context.ts";
+import { dropExpired } from "../../session/drop-kept.ts";
 import { type CommandLine, committedOption, noNames, volumesOf } from "../command-line.ts";
 
 export function addSend({ parser, perform }: CommandLine): void {
@@ -48,6 +49,7 @@ async function runSend(
   const archives = chooseArchives(context.settings, options.dest);
   const volumes = await chooseVolumes(context.settings, context.storage, options.volumes, options.all);
   const { sendRun } = await import("../../session/send-run.ts");
+  await dropExpired(context);
   const form = options.tarfile ? "tar" : "dir";
   return sendRun(context, archives, volumes, {
     form,

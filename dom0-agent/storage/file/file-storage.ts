@@ -14,6 +14,7 @@ import {
 import { mappedExtents } from "./filefrag.ts";
 import { findImages } from "./find-images.ts";
 import { openImage, openUnchanging } from "./image-file.ts";
+import { fileRestore } from "./restore-files.ts";
 
 /** The images below `localPath`. Throws StorageError `unusable` when that is no directory. */
 export async function fileStorage(
@@ -35,6 +36,7 @@ export async function fileStorage(
     openSnapshot: async () => noSnapshots(),
     openVolume: async (volume) => openUnchanging(root, volume),
     mappedOf: (volume) => mappedOf(root, volume, options.signal),
+    restore: fileRestore(root, options.stateDirectory),
     recover: async () => undefined,
   };
 }

@@ -13,7 +13,9 @@ import { deltaSource, type MetadataReader, thinDelta } from "./deltas.ts";
 import { runAlone } from "./lvm-commands.ts";
 import { poolDevice } from "./pool-device.ts";
 import { type Reservation, reserveMetadata, settleLeftover } from "./reservation.ts";
+import { lvmRestore, restoreTags } from "./restore-volumes.ts";
 import { openSnapshotDevice } from "./snapshot-device.ts";
+import { settleSwap } from "./swap.ts";
 import { createSnapshots, dropSnapshots, relabelSnapshots } from "./snapshots.ts";
 import { current, type Look, lookAt, type LvmSettings, surveyOf } from "./volume-group.ts";
 
@@ -88,7 +90,11 @@ export function lvmStorage(settings: LvmSettings, options: StorageOptions): Stor
     openSnapshot,
     openVolume: async () => noPlainVolumes(),
     mappedOf: noPlainVolumes,
-    recover: settle,
+    restore: lvmRestore(settings, options),
+    recover: async () => {
+      await settle();
+      await settleSwap(look, vg, options.stateDirectory, restoreTags(options));
+    },
   };
 }
 

@@ -32,6 +32,10 @@ export interface LogicalVolume {
   readonly chunkSize: number;
   readonly dataPercent: number | undefined;
   readonly metadataPercent: number | undefined;
+  /** Bytes of a pool's metadata; 0 for what is no pool. */
+  readonly metadataSize: number;
+  /** Of a pool: blocks are zeroed before a volume gets them. Without, what lies beside a write is what was there. */
+  readonly zeroes: boolean;
 }
 
 const fields = [
@@ -49,6 +53,7 @@ const fields = [
   "chunk_size",
   "data_percent",
   "metadata_percent",
+  "lv_metadata_size",
 ] as const;
 type Field = (typeof fields)[number];
 
@@ -135,6 +140,8 @@ function parseRow(row: Record<string, unknown>): LogicalVolume {
     chunkSize: isPool ? whole("chunk_size") : 0,
     dataPercent: percent("data_percent"),
     metadataPercent: percent("metadata_percent"),
+    metadataSize: isPool ? whole("lv_metadata_size") : 0,
+    zeroes: attributes[7] === "z",
   };
 }
 

@@ -7,7 +7,7 @@ const maxMapperName = 127;
 const longestLabel = "send-00000000";
 
 const lvName = /^[A-Za-z0-9_+.][A-Za-z0-9_+.-]*$/;
-const labelPattern = "tick|tock|send-[A-Za-z0-9]{1,8}";
+const labelPattern = "tick|tock|(?:send|look)-[A-Za-z0-9]{1,8}";
 const snapshotPattern = new RegExp(`^(.+)\\.(${labelPattern})$`);
 const labelOnly = new RegExp(`^(?:${labelPattern})$`);
 
@@ -16,7 +16,7 @@ export function isLvName(name: string): boolean {
   return lvName.test(name) && name !== "." && name !== "..";
 }
 
-/** True for the labels of our snapshots: `tick`, `tock`, `send-` and up to 8 letters and digits. */
+/** True for the labels of our snapshots: `tick`, `tock`, `send-` or `look-` and up to 8 letters and digits. */
 export function isLabel(label: string): boolean {
   return labelOnly.test(label);
 }
@@ -30,6 +30,24 @@ export function labelOf(name: string): { readonly volume: string; readonly label
 /** The name of a volume's snapshot. It can't end in `-snap`, `-back` or `-import`, which Qubes takes for its own. */
 export function snapshotName(volume: string, label: string): string {
   return `${volume}.${label}`;
+}
+
+/** A volume that is being restored, and one that a restore has put aside: both keep the volume's name as their prefix,
+ *  which is what udev rules go by. */
+export function targetName(volume: string): string {
+  return `${volume}.restore`;
+}
+
+/** `keptAt` in milliseconds since 1970. */
+export function keptName(volume: string, keptAt: number): string {
+  return `${volume}.old-${Math.floor(keptAt / 1000)
+    .toString(16)
+    .padStart(8, "0")}`;
+}
+
+/** True for the names of both. */
+export function isRestoreName(name: string): boolean {
+  return /.\.(?:restore|old-[0-9a-f]{8,})$/.test(name);
 }
 
 /** How many bytes the name of a volume is too long for its snapshots to have names; 0 when it is not. */
@@ -48,8 +66,8 @@ export function isWorkingCopy(name: string): boolean {
  * now; a `-root-snap` without is an app VM's, which is a copy of its template's.
  */
 export function worthBackingUp(name: string, exists: (name: string) => boolean): string | undefined {
-  if (labelOf(name) !== undefined || /^vm-.*-(?:volatile|volatile-snap|import|back)$/.test(name))
-    return undefined;
+  if (labelOf(name) !== undefined || isRestoreName(name)) return undefined;
+  if (/^vm-.*-(?:volatile|volatile-snap|import|back)$/.test(name)) return undefined;
   if (!isWorkingCopy(name)) return name;
   const clean = name.slice(0, -"-snap".length);
   return clean.endsWith("-private") && !exists(clean) ? clean : undefined;
@@ -78,4 +96,9 @@ export function mayBeStopping(name: string): boolean {
 export function mapperName(vg: string, lv: string): string {
   const escaped = (part: string): string => part.replaceAll("-", "--");
   return `${escaped(vg)}-${escaped(lv)}`;
+}
+
+/** The device mapper's uuid of a logical volume: names are labels, this is its identity. */
+export function deviceUuid(lv: { readonly vgUuid: string; readonly uuid: string }): string {
+  return `LVM-${lv.vgUuid}${lv.uuid}`.replaceAll(/(?<!^LVM)-/g, "");
 }

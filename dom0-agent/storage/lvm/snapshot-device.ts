@@ -1,10 +1,11 @@
 // Opening a snapshot's device. Names are labels, and monitor moves them: what was opened is known by the uuid that the
 // device mapper has for it, its size and its being read-only, all read from the open device.
 
-import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync } from "node:fs";
+import { deviceAttribute } from "../device-attribute.ts";
 import { type OpenVolume, StorageError } from "../storage.ts";
 import type { LogicalVolume } from "./lvs.ts";
-import { mapperName } from "./names.ts";
+import { deviceUuid, mapperName } from "./names.ts";
 
 /** Opens the device of `lv` for reading. Throws StorageError `gone` when it is another one's by now, `unusable` when it
  *  can be written to. */
@@ -40,10 +41,8 @@ function checkDevice(fd: number, path: string, lv: LogicalVolume): void {
   const stat = fstatSync(fd);
   if (!stat.isBlockDevice())
     throw new StorageError("tool", `open ${path}: found something else, wanted a block device`);
-  const attribute = (name: string): string =>
-    readFileSync(`/sys/dev/block/${major(stat.rdev)}:${minor(stat.rdev)}/${name}`, "utf8").trim();
-  const uuid = `LVM-${lv.vgUuid}${lv.uuid}`.replaceAll(/(?<!^LVM)-/g, "");
-  if (attribute("dm/uuid") !== uuid)
+  const attribute = (name: string): string => deviceAttribute(stat.rdev, name);
+  if (attribute("dm/uuid") !== deviceUuid(lv))
     throw new StorageError("gone", `open ${path}: it is another volume by now`);
   const size = Number(attribute("size")) * 512;
   if (size !== lv.size)
@@ -54,13 +53,4 @@ function checkDevice(fd: number, path: string, lv: LogicalVolume): void {
       `open ${path}: the snapshot can be written to, so it is not vouched for`,
     );
   }
-}
-
-/** Of a device number as Linux packs it into 64 bits. */
-function major(rdev: number): number {
-  return Math.floor(rdev / 2 ** 8) % 2 ** 12;
-}
-
-function minor(rdev: number): number {
-  return (rdev % 2 ** 8) + (Math.floor(rdev / 2 ** 20) % 2 ** 12) * 2 ** 8;
 }

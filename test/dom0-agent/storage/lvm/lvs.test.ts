@@ -24,6 +24,7 @@ const pool = {
   chunk_size: "65536",
   data_percent: "0.13",
   metadata_percent: "10.50",
+  lv_metadata_size: "4194304",
 };
 const volume = {
   ...pool,
@@ -36,6 +37,7 @@ const volume = {
   segtype: "thin",
   chunk_size: "0",
   metadata_percent: "",
+  lv_metadata_size: "",
 };
 const snapshot = {
   ...volume,

@@ -1,0 +1,108 @@
+// sparsebak receive
+
+import { resolve } from "node:path";
+import { AgentError, type ExitReason } from "../../errors.ts";
+import { chooseArchive } from "../../session/choose-volumes.ts";
+import type { Context } from "../../session/context.ts";
+import { dropExpired, dropKept } from "../../session/drop-kept.ts";
+import { type CommandLine, volumesOf } from "../command-line.ts";
+import type { Output } from "../output.ts";
+
+export function addReceive({ parser, perform }: CommandLine): void {
+  parser.command(
+    "receive [volumes..]",
+    "restore volumes",
+    (command) =>
+      volumesOf(command, "volumes of the archive; --all for all of them")
+        .option("session", {
+          type: "string",
+          requiresArg: true,
+          describe: "S_…, a tag or a uid; without, the newest",
+        })
+        .option("save-to", {
+          type: "string",
+          requiresArg: true,
+          describe: "a file or a block device, instead of where the volume came from",
+        })
+        .option("in-place", {
+          type: "boolean",
+          default: false,
+          describe: "write over the volume itself, keeping nothing of it",
+        })
+        .option("sparse-write", {
+          type: "boolean",
+          default: false,
+          describe: "compare with what is there and write only what differs (with --in-place or --save-to)",
+        })
+        .option("base", {
+          type: "boolean",
+          default: true,
+          describe: "begin with the volume's last snapshot, checked chunk by chunk",
+        })
+        .option("confirm", {
+          type: "boolean",
+          default: false,
+          describe: "the restored volumes are good: remove the old ones that were kept",
+        })
+        .option("force", {
+          type: "boolean",
+          default: false,
+          describe: "replace the file that --save-to names",
+        }),
+    async (options) => perform(options, async (context, output) => runReceive(context, output, options)),
+  );
+}
+
+interface Options {
+  readonly volumes: readonly string[];
+  readonly all: boolean;
+  readonly dest: string | undefined;
+  readonly session: string | undefined;
+  readonly saveTo: string | undefined;
+  readonly inPlace: boolean;
+  readonly sparseWrite: boolean;
+  readonly base: boolean;
+  readonly confirm: boolean;
+  readonly force: boolean;
+}
+
+async function runReceive(context: Context, output: Output, options: Options): Promise<ExitReason> {
+  const { volumes, all, saveTo } = options;
+  if (volumes.length === 0 && !all)
+    throw new AgentError(
+      "usage",
+      "receive: found no volume, wanted one or more",
+      "--all takes all of the archive",
+    );
+  if (options.confirm) return confirmKept(context, output, options);
+  if (saveTo !== undefined && (all || volumes.length !== 1))
+    throw new AgentError(
+      "usage",
+      `receive --save-to: found ${all ? "--all" : `${volumes.length} volumes`}, wanted one`,
+    );
+  if (saveTo !== undefined && options.inPlace)
+    throw new AgentError("usage", "receive: --save-to and --in-place exclude each other");
+  if (options.sparseWrite && !options.inPlace && saveTo === undefined) {
+    throw new AgentError(
+      "usage",
+      "receive --sparse-write: found neither --in-place nor --save-to, wanted one of them",
+      "without, the volume's last snapshot is compared with anyway, and the old volume is kept",
+    );
+  }
+  const archive = chooseArchive(context.settings, options.dest);
+  const { receive } = await import("../../session/receive.ts");
+  await dropExpired(context);
+  const path = saveTo === undefined ? undefined : resolve(saveTo);
+  return receive(context, archive, all ? "all" : [...new Set(volumes)], { ...options, saveTo: path });
+}
+
+/** `receive --confirm VOL…`: what was kept of them goes. */
+async function confirmKept(context: Context, output: Output, { volumes, all }: Options): Promise<ExitReason> {
+  const removed = await dropKept(context, (kept) => all || volumes.includes(kept.volume));
+  for (const { volume, name } of removed)
+    output.line(`${volume}: ${name} removed`, { type: "confirm", volume, removed: name });
+  const without = volumes.filter((volume) => !removed.some((each) => each.volume === volume));
+  for (const volume of without)
+    output.line(`${volume}: no old volume is kept`, { type: "confirm", volume, removed: null });
+  return "done";
+}

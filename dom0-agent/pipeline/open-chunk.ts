@@ -1,0 +1,88 @@
+// Opening one stored chunk in dom0, in the only order that is safe (design section 8, "Order"; archive-format.md, F25):
+// stored length, checksum, then zstd with a bounded window and output and all input consumed, plaintext length, id.
+// Everything that dom0 decompresses goes through here.
+
+import { createHash } from "node:crypto";
+import { constants, zstdDecompressSync } from "node:zlib";
+import { equalBytes } from "../../protocol/bytes.ts";
+import { chunkIdOf } from "../../protocol/archive/chunk-id.ts";
+import { FormatError } from "../../protocol/errors.ts";
+
+/** What the verified manifest says of a chunk. */
+export interface ExpectedChunk {
+  readonly id: Uint8Array;
+  /** SHA-256 of the stored form. */
+  readonly checksum: Uint8Array;
+  /** Bytes of the stored form, and of the plaintext. */
+  readonly storedLength: number;
+  readonly length: number;
+}
+
+/** Keys of a volume's group. Plain data: it goes to worker threads as it is. */
+export interface ChunkKeys {
+  readonly idKey: Uint8Array;
+}
+
+/** log2 of the largest zstd window: 8 MiB (F25). */
+const windowLog = 23;
+/** Room behind the plaintext in zstd's output buffer, so that it sees the end of the frame without a second one. */
+const slack = 1024;
+
+/**
+ * The plaintext of a stored chunk. Throws FormatError: `bad-value` for another length, or where the stored form is no
+ * zstd frame of the right length, `trailing` where something is left behind the frame, `bad-digest` where checksum or
+ * id does not fit.
+ */
+export function openChunk(untrusted: Uint8Array, expected: ExpectedChunk, keys: ChunkKeys): Uint8Array {
+  if (untrusted.length !== expected.storedLength) {
+    throw new FormatError(
+      "bad-value",
+      `${untrusted.length} stored bytes, wanted ${expected.storedLength} as its manifest says`,
+    );
+  }
+  if (!equalBytes(createHash("sha256").update(untrusted).digest(), expected.checksum)) {
+    throw new FormatError("bad-digest", "its bytes do not have the checksum that its manifest names");
+  }
+  const plaintext = decompress(untrusted, expected.length);
+  if (plaintext.length !== expected.length) {
+    throw new FormatError(
+      "bad-value",
+      `it decompresses to ${plaintext.length} bytes, wanted ${expected.length}`,
+    );
+  }
+  if (!equalBytes(chunkIdOf(keys.idKey, plaintext), expected.id)) {
+    throw new FormatError("bad-digest", "its plaintext does not have the id that its manifest names");
+  }
+  return plaintext;
+}
+
+/** Frees the buffer of a plaintext from openChunk at once; the garbage collector would let a hundred megabytes of them
+ *  gather first. Buffers that Node shares among several are left alone. */
+export function freePlaintext(plaintext: Uint8Array): void {
+  const { buffer } = plaintext;
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === plaintext.length + slack) buffer.transfer(0);
+}
+
+interface WithInfo {
+  readonly buffer: Uint8Array;
+  readonly engine: { readonly bytesWritten: number };
+}
+
+function decompress(frame: Uint8Array, length: number): Uint8Array {
+  let result: WithInfo;
+  try {
+    result = zstdDecompressSync(frame, {
+      info: true,
+      maxOutputLength: length,
+      chunkSize: length + slack,
+      params: { [constants.ZSTD_d_windowLogMax]: windowLog },
+    }) as unknown as WithInfo;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new FormatError("bad-value", `zstd can't decompress it to ${length} bytes: ${reason}`);
+  }
+  if (result.engine.bytesWritten !== frame.length) {
+    throw new FormatError("trailing", `zstd used ${result.engine.bytesWritten} of its ${frame.length} bytes`);
+  }
+  return result.buffer;
+}

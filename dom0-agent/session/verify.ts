@@ -1,0 +1,93 @@
+// verify: reads all that a session needs and checks every byte of it, as a restore would, and writes nothing.
+
+import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
+import { decodeSessionHeader, maxSessionHeaderBytes } from "../../protocol/archive/session-header.ts";
+import { fileDigest } from "../../protocol/archive/prefix.ts";
+import { equalBytes } from "../../protocol/bytes.ts";
+import type { ArchiveSettings } from "../config/settings.ts";
+import type { ExitReason } from "../errors.ts";
+import { AgentError } from "../errors.ts";
+import { findSession, type FoundSession } from "../restore/find-session.ts";
+import { crewFor } from "../restore/restore-into.ts";
+import { sessionMap } from "../restore/session-map.ts";
+import { checkChunks } from "../restore/check-chunks.ts";
+import { verifyAllSessions } from "../restore/verify-all.ts";
+import { metaOf, type OpenArchive, verified } from "./archive.ts";
+import type { Context } from "./context.ts";
+import { type Damage, damageOutcome } from "./damage-report.ts";
+import { eachVolume, type VolumeOutcome } from "./each-volume.ts";
+
+export interface VerifyOptions {
+  readonly session: string | undefined;
+  readonly allSessions: boolean;
+}
+
+/** Verifies volumes one after another. */
+export async function verify(
+  context: Context,
+  settings: ArchiveSettings,
+  volumes: readonly string[] | "all",
+  options: VerifyOptions,
+): Promise<ExitReason> {
+  return eachVolume(context, settings, "verify", volumes, async (open, index) =>
+    options.allSessions
+      ? verifyAll(context, open, index)
+      : verifyOne(context, open, index, findSession(index, options.session)),
+  );
+}
+
+async function verifyOne(
+  context: Context,
+  open: OpenArchive,
+  index: VolumeIndex,
+  session: FoundSession,
+): Promise<VolumeOutcome> {
+  await checkHeader(open, index, session);
+  using map = await sessionMap(open, index, session);
+  await using crew = crewFor(open, index, map, `verify ${index.name}`, context.signal);
+  const { damaged, reasons, readBytes } = await checkChunks({
+    client: open.client,
+    crew,
+    containers: map.containers,
+    steps: map.steps(),
+    size: map.size,
+    chunkSize: map.chunkSize,
+    onProgress: (done) => context.report.progress(index.name, done, map.dataBytes),
+    signal: context.signal,
+  });
+  const damage: Damage = { session: session.container.name, size: map.size, damaged, reasons };
+  return damageOutcome(context, index.name, map.chunkSize, [damage], readBytes);
+}
+
+async function verifyAll(context: Context, open: OpenArchive, index: VolumeIndex): Promise<VolumeOutcome> {
+  const { chunkSize } = open.record;
+  for (const record of index.sessions) {
+    const session = findSession(index, Buffer.from(record.uid).toString("hex"));
+    await checkHeader(open, index, session);
+  }
+  const { found, readBytes } = await verifyAllSessions(open, index, {
+    onProgress: (done, total) => context.report.progress(index.name, done, total),
+    signal: context.signal,
+  });
+  return damageOutcome(context, index.name, chunkSize, found, readBytes);
+}
+
+/** Throws AgentError `integrity` unless the session's header is the one that the index names, and says the same. */
+async function checkHeader(
+  open: OpenArchive,
+  index: VolumeIndex,
+  { record, container }: FoundSession,
+): Promise<void> {
+  const what = `${index.name}: header of ${container.name}`;
+  const raw = await open.client.readWhole(
+    metaOf("header", 0, index.volume, record.uid),
+    2 * maxSessionHeaderBytes,
+  );
+  if (raw === undefined) throw new AgentError("integrity", `${what}: the receiver does not have it`);
+  if (!equalBytes(fileDigest(raw), container.headerDigest))
+    throw new AgentError("integrity", `${what}: it is not the one that the index names`);
+  const { archive, volume } = index;
+  const header = verified(what, () => decodeSessionHeader(raw, { archive, volume }));
+  if (!equalBytes(header.uid, record.uid) || !equalBytes(header.mapRoot, record.mapRoot))
+    throw new AgentError("integrity", `${what}: it says something else than the index`);
+}

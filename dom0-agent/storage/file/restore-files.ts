@@ -1,0 +1,217 @@
+// RestoreStorage of image files: a new file beside the old one, called .NAME.sparsebak-restore, which takes its name when
+// it is complete. The old one is kept as NAME.old-XXXXXXXX.
+
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  statfsSync,
+  statSync,
+} from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { isVolumeName } from "../../../protocol/archive/names.ts";
+import { removeFile, syncDirectory } from "../../state/atomic-file.ts";
+import { field, readRecord, writeRecord } from "../../state/record.ts";
+import type { Kept, RestoreStorage, RestoreTarget, TargetRequest } from "../restore-target.ts";
+import { StorageError } from "../storage.ts";
+import { userOf } from "./file-users.ts";
+
+const suffix = ".sparsebak-restore";
+/** Bytes of a file system's blocks: what a hole is at least. */
+const pieceSize = 4096;
+
+/** Restores to the images below the directory `root`, a real path. What is being made is written down in the state, so
+ *  that what a killed run leaves is found. */
+export function fileRestore(root: string, stateDirectory: string): RestoreStorage {
+  const word = join(stateDirectory, "restoring");
+  return {
+    settle: async () => {
+      const path = readRecord(word, (value) => field.text(value, "path"));
+      if (path?.endsWith(suffix) === true) rmSync(path, { force: true });
+      removeFile(word);
+    },
+    createTarget: async (request) => createTarget(root, request, word),
+    openInPlace: async (request) => openInPlace(root, request),
+    checkRoom: async (needs) => refuseTooSmall(root, root, needs(pieceSize)),
+    dropKept: async ({ name, uuid }) => {
+      const path = join(root, name);
+      const stat = statIfThere(path);
+      if (stat === undefined || uuidOf(stat) !== uuid || !/\.old-[0-9a-f]{8,}$/.test(name)) return false;
+      rmSync(path);
+      syncDirectory(dirname(path));
+      return true;
+    },
+  };
+}
+
+function createTarget(root: string, { volume, size, needs }: TargetRequest, word: string): RestoreTarget {
+  const path = pathOf(root, volume);
+  const old = replaceable(path, volume);
+  refuseTooSmall(dirname(path), volume, needs(pieceSize));
+  const temporary = join(dirname(path), `.${basename(path)}${suffix}`);
+  writeRecord(word, { path: temporary });
+  const fd = open(temporary, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, volume);
+  let state: "open" | "published" | "gone" = "open";
+  try {
+    ftruncateSync(fd, size);
+    if (old !== undefined) {
+      if (process.geteuid?.() === 0) fchownSync(fd, old.uid, old.gid);
+      fchmodSync(fd, old.mode & 0o7777);
+    }
+  } catch (error) {
+    closeSync(fd);
+    rmSync(temporary, { force: true });
+    throw failed(volume, error);
+  }
+  return {
+    fd,
+    size,
+    blank: true,
+    name: path,
+    publish: async (keep) => {
+      fsyncSync(fd);
+      const now = replaceable(path, volume);
+      if ((now && uuidOf(now)) !== (old && uuidOf(old)))
+        throw new StorageError("changed", `${volume}: another file has taken this name meanwhile`);
+      if (now !== undefined) putAside(volume, path, uuidOf(now), keep);
+      renameSync(temporary, path);
+      state = "published";
+      syncDirectory(dirname(path));
+      return [];
+    },
+    [Symbol.asyncDispose]: async () => {
+      if (state === "gone") return;
+      closeSync(fd);
+      if (state === "open") rmSync(temporary, { force: true });
+      removeFile(word);
+      state = "gone";
+    },
+  };
+}
+
+/** Gives the old image a second name, so that the first is never without an image; on file systems that have no hard
+ *  links it is renamed, and the restored one takes its place a moment later. `keep` is told first. */
+function putAside(volume: string, path: string, uuid: string, keep: (kept: Kept) => void): void {
+  let keptAt = Date.now();
+  const name = (): string =>
+    `${volume}.old-${Math.floor(keptAt / 1000)
+      .toString(16)
+      .padStart(8, "0")}`;
+  const target = (): string => join(dirname(path), basename(name()));
+  while (existsSync(target())) keptAt += 1000;
+  keep({ volume, name: name(), uuid, keptAt });
+  try {
+    linkSync(path, target());
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (!["EPERM", "EOPNOTSUPP", "ENOTSUP", "ENOSYS", "EMLINK"].includes(code ?? ""))
+      throw failed(volume, error);
+    renameSync(path, target());
+  }
+  syncDirectory(dirname(path));
+}
+
+function openInPlace(root: string, { volume, size, needs }: TargetRequest): RestoreTarget {
+  const path = pathOf(root, volume);
+  if (replaceable(path, volume) === undefined)
+    throw new StorageError("gone", `${volume}: there is no such file below ${root}`);
+  const fd = open(path, constants.O_RDWR, volume);
+  let isOpen = true;
+  try {
+    const grown = size - fstatSync(fd).size;
+    refuseTooSmall(dirname(path), volume, Math.min(Math.max(0, grown), needs(pieceSize)));
+    ftruncateSync(fd, size);
+  } catch (error) {
+    closeSync(fd);
+    throw failed(volume, error);
+  }
+  return {
+    fd,
+    size,
+    blank: false,
+    name: path,
+    publish: async () => {
+      fsyncSync(fd);
+      return [];
+    },
+    [Symbol.asyncDispose]: async () => {
+      if (isOpen) closeSync(fd);
+      isOpen = false;
+    },
+  };
+}
+
+/** Where the image is or will be: below the root, whatever links say. Its directory is made if it is not there. */
+function pathOf(root: string, volume: string): string {
+  if (!isVolumeName(volume))
+    throw new StorageError("unusable", `${volume}: that can't be the name of an image file`);
+  const wanted = join(root, volume);
+  try {
+    mkdirSync(dirname(wanted), { recursive: true, mode: 0o700 });
+    const path = existsSync(wanted)
+      ? realpathSync(wanted)
+      : join(realpathSync(dirname(wanted)), basename(wanted));
+    if (path.startsWith(root === "/" ? root : `${root}/`)) return path;
+  } catch (error) {
+    throw failed(volume, error);
+  }
+  throw new StorageError("unusable", `${volume}: it leads out of ${root}`);
+}
+
+/** The image that is there, if it may be replaced. */
+function replaceable(path: string, volume: string): Stats | undefined {
+  const stat = statIfThere(path);
+  if (stat === undefined) return undefined;
+  if (!stat.isFile())
+    throw new StorageError("unusable", `${volume}: found something else, wanted a regular file`);
+  const user = userOf(path);
+  if (user !== undefined) throw new StorageError("unusable", `${volume}: it is in use: ${user}`);
+  return stat;
+}
+
+function statIfThere(path: string): Stats | undefined {
+  return statSync(path, { throwIfNoEntry: false });
+}
+
+function uuidOf(stat: Stats): string {
+  return `${stat.dev}-${stat.ino}`;
+}
+
+function refuseTooSmall(directory: string, volume: string, bytes: number): void {
+  const { bavail, bsize } = statfsSync(directory);
+  if (bytes <= bavail * bsize) return;
+  const mib = (value: number): string => `${Math.ceil(value / 2 ** 20)} MiB`;
+  throw new StorageError(
+    "full",
+    `${volume}: it needs ${mib(bytes)}, and ${mib(bavail * bsize)} are free in ${directory}`,
+    "make room, or restore elsewhere with --save-to; nothing was made",
+  );
+}
+
+function open(path: string, flags: number, volume: string): number {
+  try {
+    return openSync(path, flags | constants.O_NOFOLLOW, 0o600);
+  } catch (error) {
+    throw failed(volume, error);
+  }
+}
+
+function failed(volume: string, error: unknown): Error {
+  if (error instanceof StorageError) return error;
+  return new StorageError(
+    "unusable",
+    `${volume}: restore: ${error instanceof Error ? error.message : String(error)}`,
+  );
+}
