@@ -6,13 +6,18 @@ import { programVersion } from "../../protocol/version.ts";
 import { AgentError, exitStatuses } from "../errors.ts";
 import { reasonOf } from "../reason.ts";
 import type { CommandLine, GlobalOptions, Run } from "./command-line.ts";
+import { addAdd } from "./commands/add.ts";
 import { addAssemble } from "./commands/assemble.ts";
+import { addDelete } from "./commands/delete.ts";
 import { addDiff } from "./commands/diff.ts";
 import { addList } from "./commands/list.ts";
 import { addMonitor } from "./commands/monitor.ts";
+import { addPrune } from "./commands/prune.ts";
 import { addReceive } from "./commands/receive.ts";
+import { addRename } from "./commands/rename.ts";
 import { addSend } from "./commands/send.ts";
 import { addStatus } from "./commands/status.ts";
+import { addTag } from "./commands/tag.ts";
 import { addVerify } from "./commands/verify.ts";
 import { createOutput } from "./output.ts";
 
@@ -57,6 +62,11 @@ const commands: readonly ((line: CommandLine) => void)[] = [
   addList,
   addStatus,
   addAssemble,
+  addPrune,
+  addTag,
+  addAdd,
+  addRename,
+  addDelete,
 ];
 
 async function parse(): Promise<void> {
@@ -64,7 +74,10 @@ async function parse(): Promise<void> {
     .scriptName("sparsebak")
     .usage("$0 [options] COMMAND [volume…]")
     .check((options) => {
-      for (const name of ["config", "dest", "session", "saveTo"]) {
+      // What prune has several of is an array by itself.
+      const repeats = options._[0] === "prune" ? ["session"] : [];
+      for (const name of ["config", "dest", "session", "saveTo", "before"]) {
+        if (repeats.includes(name)) continue;
         if (Array.isArray(options[name])) throw new AgentError("usage", `--${name}: given more than once`);
       }
       return true;

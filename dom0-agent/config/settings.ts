@@ -8,6 +8,8 @@ import { isVolumeName } from "../../protocol/archive/names.ts";
 import { defaultChunkSize, isChunkSize } from "../../protocol/archive/types.ts";
 import { AgentError } from "../errors.ts";
 import { defaultGroups, type GroupSettings } from "./groups.ts";
+import { hasLimit, type Retention } from "../prune/retention.ts";
+import { retentionFrom, retentionKeys } from "./keep-keys.ts";
 import { nearest } from "./nearest.ts";
 
 export type SourceSettings =
@@ -28,6 +30,9 @@ export interface ArchiveSettings {
   /** Bytes and zstd level of an archive that is made. */
   readonly chunkSize: number;
   readonly level: number;
+  /** What prune keeps where the command line says nothing; undefined where the file says nothing either. */
+  readonly retention: Retention | undefined;
+  readonly pruneAfterSend: boolean;
 }
 
 export interface Settings {
@@ -61,6 +66,8 @@ const archiveKeys = [
   "encryption",
   "chunk-size",
   "compression-level",
+  ...retentionKeys,
+  "prune-after-send",
 ] as const;
 const varKeys = [
   "vgname",
@@ -234,7 +241,24 @@ function archiveFrom(
   const wanted = { file, main: new Map([...main, ...own]) };
   const chunkSize = size(wanted, "chunk-size", defaultChunkSize);
   const level = number(wanted, "compression-level", 3, 1, 19);
-  return { name, destvm: need("destvm"), mountpoint, directory, encryption, chunkSize, level };
+  const keeps = retentionFrom(own, file) ?? retentionFrom(main, file);
+  const pruneAfterSend = yesNo(wanted, "prune-after-send", false);
+  if (pruneAfterSend && (keeps === undefined || !hasLimit(keeps)))
+    throw usage(
+      `${file}: [${section}]: prune-after-send, and nothing says what to keep`,
+      "add keep-last = …",
+    );
+  return {
+    name,
+    destvm: need("destvm"),
+    mountpoint,
+    directory,
+    encryption,
+    chunkSize,
+    level,
+    retention: keeps,
+    pruneAfterSend,
+  };
 }
 
 function volumesFrom(

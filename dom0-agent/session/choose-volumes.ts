@@ -1,10 +1,12 @@
-// Which volumes a command works on: those named on the command line, all (-a), or those that the settings enable.
+// Which volumes a command works on: those named on the command line, by name or pattern, all (-a), or those that the
+// settings enable.
 
 import { isVolumeName } from "../../protocol/archive/names.ts";
 import { nearest } from "../config/nearest.ts";
 import { allArchives, type Settings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
+import { isPattern, matchNames } from "./match-names.ts";
 
 /** Names in the order of the command line or the file. Throws AgentError `usage` when there are none. */
 export async function chooseVolumes(
@@ -16,6 +18,7 @@ export async function chooseVolumes(
   for (const name of named) {
     if (!isVolumeName(name)) throw new AgentError("usage", `«${name}» can't be the name of a volume`);
   }
+  if (named.some(isPattern)) return matched(settings, storage, named);
   if (named.length > 0) return [...new Set(named)];
   if (all) return [...(await storage.survey([], { all: true })).volumes.keys()].sort();
   const enabled = [...settings.volumes].filter(([, on]) => on).map(([name]) => name);
@@ -32,6 +35,21 @@ export function chooseArchives(settings: Settings, dest: string | undefined): Se
   return dest === allArchives && settings.archives.length > 0
     ? settings.archives
     : [chooseArchive(settings, dest)];
+}
+
+/** What the patterns among `named` stand for: volumes of the storage or of the settings. */
+async function matched(
+  settings: Settings,
+  storage: Storage,
+  named: readonly string[],
+): Promise<readonly string[]> {
+  const there = (await storage.survey([], { all: true })).volumes.keys();
+  const known = [...new Set([...settings.volumes.keys(), ...there])].sort();
+  const { found, unmatched } = matchNames(named, known);
+  const nothing = unmatched.find(isPattern);
+  if (nothing !== undefined) throw new AgentError("usage", `«${nothing}» fits no volume`);
+  // A plain name that is unknown is told about by whoever looks for the volume.
+  return [...new Set([...found, ...unmatched])];
 }
 
 /** The archive that --dest names, or the only or default one. */

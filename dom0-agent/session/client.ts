@@ -113,7 +113,7 @@ export interface Client extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-type Opener = "discard" | "beginSession" | "commit" | "assemble";
+type Opener = "discard" | "beginSession" | "commit" | "assemble" | "sweep";
 type Answer<Name extends Opener> = Name extends "commit"
   ? "committed"
   : Name extends "assemble"

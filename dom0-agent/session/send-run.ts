@@ -11,13 +11,14 @@ import { send } from "./send.ts";
 import type { SendOptions } from "./send-volume.ts";
 import { tidyAfterSend } from "./tidy-after-send.ts";
 
-/** Sends `volumes` to each of `archives`. What stops a destination as a whole is reported when there are others, and
+/** Sends `volumes` to each of `archives`, and does `afterSend` where that went well. What stops a destination as a whole is reported when there are others, and
  *  thrown when there is but one. Gives what the run came to. */
 export async function sendRun(
   context: Context,
   archives: readonly ArchiveSettings[],
   volumes: readonly string[],
   options: SendOptions,
+  afterSend: (archive: ArchiveSettings) => Promise<ExitReason>,
 ): Promise<ExitReason> {
   let monitoring: Promise<readonly MonitorResult[]> | undefined;
   // By the first destination that no other run holds.
@@ -31,7 +32,9 @@ export async function sendRun(
   try {
     for (const archive of archives) {
       try {
-        outcomes.push(await send(context, archive, volumes, { ...options, pool, monitored }));
+        const sent = await send(context, archive, volumes, { ...options, pool, monitored });
+        outcomes.push(sent);
+        if (sent === "done" || sent === "partly") outcomes.push(await afterSend(archive));
       } catch (error) {
         if (archives.length === 1 || context.signal.aborted) throw error;
         context.report.error(named(error, archive), { archive: archive.name });

@@ -12,7 +12,10 @@ import type { ArchivePaths } from "./layout.ts";
 export function afterStep(paths: ArchivePaths, record: ArchiveRecord, step: StepNote): ArchiveRecord {
   if (step.what === "rename") {
     const { volume, name } = step;
-    const volumes = record.volumes.map((each) => (equalBytes(each.id, volume) ? { ...each, name } : each));
+    const volumes = record.volumes
+      // One of the new name can only be what a first send has left that came to nothing.
+      .filter((each) => each.name !== name || equalBytes(each.id, volume))
+      .map((each) => (equalBytes(each.id, volume) ? { ...each, name } : each));
     return { ...record, volumes };
   }
   if (step.what === "delete") {

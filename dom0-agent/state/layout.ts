@@ -10,6 +10,8 @@
 //                /archive       what dom0 knows of the archive, and the head it accepts
 //                /key           the master key, 0600
 //                /intent        the head that is about to be made
+//                /unfinished    groups of volumes in which a prune has more to remove
+//                /prune/        spools of a prune
 //                /volumes/ID/delta     changes since the last session
 //                           /pending   a send under way: its session, its snapshot …
 //                           /sending   … and its part of the delta map
@@ -56,6 +58,8 @@ export interface ArchivePaths {
   readonly archive: string;
   readonly key: string;
   readonly intent: string;
+  readonly unfinished: string;
+  readonly prune: string;
   volume(id: VolumeId): VolumePaths;
   group(id: GroupId): GroupPaths;
 }
@@ -81,6 +85,8 @@ export function stateLayout(directory: string): StateLayout {
         intent: join(own, "intent"),
         volume: (id) => volumePathsIn(join(own, "volumes", toHex(id))),
         group: (id) => groupPaths(join(own, "groups", toHex(id))),
+        unfinished: join(own, "unfinished"),
+        prune: join(own, "prune"),
       };
     },
   };

@@ -1,10 +1,15 @@
 // sparsebak send
 
 import { AgentError, type ExitReason } from "../../errors.ts";
+import type { ArchiveSettings } from "../../config/settings.ts";
+import { noRetention } from "../../prune/retention.ts";
 import { chooseArchives, chooseVolumes } from "../../session/choose-volumes.ts";
 import type { Context } from "../../session/context.ts";
 import { dropExpired } from "../../session/drop-kept.ts";
+import type { SendOptions } from "../../session/send-volume.ts";
 import { type CommandLine, committedOption, noNames, volumesOf } from "../command-line.ts";
+import type { Output } from "../output.ts";
+import { printPruned } from "./prune.ts";
 
 export function addSend({ parser, perform }: CommandLine): void {
   parser.command(
@@ -20,18 +25,22 @@ export function addSend({ parser, perform }: CommandLine): void {
         .option("tag", {
           type: "string",
           array: true,
+          nargs: 1,
           default: noNames,
           requiresArg: true,
           describe: "tag the sessions",
         })
         .option("committed", committedOption),
     async (options) =>
-      perform(options, async (context) => runSend(context, { ...options, tags: options.tag })),
+      perform(options, async (context, output) =>
+        runSend(context, output, { ...options, tags: options.tag }),
+      ),
   );
 }
 
 async function runSend(
   context: Context,
+  output: Output,
   options: {
     readonly volumes: readonly string[];
     readonly all: boolean;
@@ -50,11 +59,26 @@ async function runSend(
   const volumes = await chooseVolumes(context.settings, context.storage, options.volumes, options.all);
   const { sendRun } = await import("../../session/send-run.ts");
   await dropExpired(context);
-  const form = options.tarfile ? "tar" : "dir";
-  return sendRun(context, archives, volumes, {
-    form,
+  const settled: SendOptions = {
+    form: options.tarfile ? "tar" : "dir",
     committed: options.committed,
     tags: options.tags,
     startedAt: Date.now(),
-  });
+  };
+  return sendRun(context, archives, volumes, settled, async (archive) =>
+    archive.pruneAfterSend ? pruneAfterSend(context, output, archive, volumes) : "done",
+  );
+}
+
+/** What the settings say is to be kept of the volumes that were sent. */
+async function pruneAfterSend(
+  context: Context,
+  output: Output,
+  archive: ArchiveSettings,
+  volumes: readonly string[],
+): Promise<ExitReason> {
+  const { prune } = await import("../../session/prune.ts");
+  const request = { sessions: [], before: undefined, retention: archive.retention ?? noRetention };
+  const selection = { kind: "enabled", names: volumes } as const;
+  return printPruned(output, await prune(context, archive, selection, request, false), false);
 }

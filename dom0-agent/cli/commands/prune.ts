@@ -1,0 +1,154 @@
+// sparsebak prune
+
+import { maxKept, retentionOf } from "../../config/keep-keys.ts";
+import { AgentError, type ExitReason } from "../../errors.ts";
+import type { PruneRequest } from "../../prune/choose-sessions.ts";
+import { parseBefore, parseSessions } from "../../prune/parse-request.ts";
+import { hasLimit, noRetention, type PeriodRule } from "../../prune/retention.ts";
+import { selectionOf } from "../../session/archive-view.ts";
+import { chooseArchive } from "../../session/choose-volumes.ts";
+import type { Context } from "../../session/context.ts";
+import type { PruneResult } from "../../session/prune.ts";
+import { type CommandLine, noNames, volumesOf } from "../command-line.ts";
+import type { Output } from "../output.ts";
+import { bytesText, timeText } from "../units.ts";
+
+const count = (describe: string) => ({ type: "number", requiresArg: true, describe }) as const;
+
+export function addPrune({ parser, perform }: CommandLine): void {
+  parser.command(
+    "prune [volumes..]",
+    "remove sessions, by name, by date or by what to keep",
+    (command) =>
+      volumesOf(command, "volumes or patterns; without, those that the settings enable")
+        .option("session", {
+          type: "string",
+          array: true,
+          nargs: 1,
+          default: noNames,
+          requiresArg: true,
+          describe: "S_…, or a range S_…..S_…; may be repeated",
+        })
+        .option("before", {
+          type: "string",
+          requiresArg: true,
+          describe: "only sessions from before YYYY-MM-DD[THH:MM], UTC",
+        })
+        .option("keep-last", count("keep the newest so many"))
+        .option("keep-hourly", count("keep the last of each of the last so many hours that have one"))
+        .option("keep-daily", count("the same by day"))
+        .option("keep-weekly", count("the same by week"))
+        .option("keep-monthly", count("the same by month"))
+        .option("keep-yearly", count("the same by year"))
+        .option("keep-tag", {
+          type: "string",
+          array: true,
+          nargs: 1,
+          default: noNames,
+          requiresArg: true,
+          describe: "keep sessions with this tag; may be repeated",
+        })
+        .option("dry-run", {
+          type: "boolean",
+          default: false,
+          describe: "show what goes, what stays and what comes free; change nothing",
+        }),
+    async (options) => perform(options, async (context, output) => runPrune(context, output, options)),
+  );
+}
+
+type KeepOptions = Readonly<Record<"keepLast" | `keep${Capitalize<PeriodRule>}`, number | undefined>>;
+
+async function runPrune(
+  context: Context,
+  output: Output,
+  options: KeepOptions & {
+    readonly volumes: readonly string[];
+    readonly all: boolean;
+    readonly dest: string | undefined;
+    readonly session: readonly string[];
+    readonly before: string | undefined;
+    readonly keepTag: readonly string[];
+    readonly dryRun: boolean;
+  },
+): Promise<ExitReason> {
+  const archive = chooseArchive(context.settings, options.dest);
+  const selection = selectionOf(context.settings, options.volumes, options.all);
+  const sessions = options.session.map(parseSessions);
+  const before = options.before === undefined ? undefined : parseBefore(options.before);
+  const given = keepOptions(options);
+  // Named sessions and dates say all; without them, and without rules, it is the settings that say what stays.
+  const says = sessions.length > 0 || before !== undefined || hasLimit(given) || given.tags.length > 0;
+  const retention = says ? given : (archive.retention ?? noRetention);
+  const request: PruneRequest = { sessions, before, retention };
+  const { prune } = await import("../../session/prune.ts");
+  return printPruned(
+    output,
+    await prune(context, archive, selection, request, options.dryRun),
+    options.dryRun,
+  );
+}
+
+function keepOptions(
+  options: KeepOptions & { readonly keepTag: readonly string[] },
+): PruneRequest["retention"] {
+  const checked = (option: string, value: number | undefined): number | undefined => {
+    if (value === undefined || (Number.isInteger(value) && value >= 0 && value <= maxKept)) return value;
+    throw new AgentError("usage", `--${option}: found «${value}», wanted 0 to ${maxKept}`);
+  };
+  const byRule: Readonly<Record<PeriodRule, number | undefined>> = {
+    hourly: options.keepHourly,
+    daily: options.keepDaily,
+    weekly: options.keepWeekly,
+    monthly: options.keepMonthly,
+    yearly: options.keepYearly,
+  };
+  return retentionOf(
+    checked("keep-last", options.keepLast),
+    (rule) => checked(`keep-${rule}`, byRule[rule]),
+    options.keepTag,
+  );
+}
+
+/** Prints what a prune did or would do, a line for each volume. Gives what it came to. */
+export function printPruned(output: Output, result: PruneResult, dryRun: boolean): ExitReason {
+  let failed = 0;
+  let damaged = false;
+  let inTars = 0;
+  for (const { volume, sessions, freed, error } of result.volumes) {
+    if (error !== undefined) {
+      failed++;
+      damaged ||= error instanceof AgentError && error.reason === "integrity";
+      const hint = error instanceof AgentError ? error.hint : undefined;
+      output.volume({ volume, command: "prune", ok: false, message: error.message, hint });
+      continue;
+    }
+    const going = sessions.filter((each) => each.goes).length;
+    const free = bytesText(freed.bytes);
+    const verb = dryRun ? "would go" : "removed";
+    const message =
+      sessions.length === 0
+        ? `shares chunks with them: ${free} of it ${dryRun ? "would come" : "come"} free`
+        : `${going} of ${sessions.length} sessions ${verb}, ${free} ${dryRun ? "would come" : "come"} free`;
+    const fields = { removed: going, kept: sessions.length - going, freedBytes: freed.bytes };
+    output.volume({ volume, command: "prune", ok: true, message, fields });
+    inTars += freed.inTars;
+    if (!dryRun) continue;
+    for (const { session, name, goes, why } of sessions) {
+      const text = `  ${name}  ${timeText(session.takenAt)}  ${goes ? "goes" : `stays: ${why ?? ""}`}`;
+      output.line(text, { type: "session", volume, name, takenAt: session.takenAt, goes, why });
+    }
+  }
+  if (inTars > 0 && !result.punchesHoles)
+    output.notice(
+      `${bytesText(inTars)} of it lie in tar files that stay, on a file system that can't give back parts of a file`,
+    );
+  if (result.sweptBytes !== undefined)
+    output.line(`${bytesText(result.sweptBytes)} given back to the file system`, {
+      type: "swept",
+      bytes: result.sweptBytes,
+    });
+  if (failed === 0) return "done";
+  if (damaged) return "integrity";
+  return failed < result.volumes.length ? "partly" : "failed";
+}

@@ -1,0 +1,60 @@
+// Everything that a group's manifests say about what is still needed, read once.
+
+import { mkdirSync, rmSync } from "node:fs";
+import type { SessionRecord } from "../../protocol/archive/index-file.ts";
+import { toHex } from "../../protocol/bytes.ts";
+import type { OpenArchive } from "../session/archive.ts";
+import type { ViewedVolume } from "../session/archive-view.ts";
+import { nextGeneration, type StepFile } from "../session/commit-step.ts";
+import { type ChunkRefs, chunkRefs } from "./chunk-refs.ts";
+import { type GroupContainers, groupContainers } from "./group-containers.ts";
+import { walkVolume } from "./walk-volume.ts";
+
+export interface GroupOptions {
+  readonly open: OpenArchive;
+  /** Every volume of the group, as of the current head. */
+  readonly volumes: readonly ViewedVolume[];
+  /** Sessions that go, by hexadecimal uid. */
+  readonly removed: ReadonlySet<string>;
+  /** A directory for spools, made and removed again. */
+  readonly scratch: string;
+  readonly signal: AbortSignal;
+}
+
+export interface GroupScan extends Disposable {
+  readonly containers: GroupContainers;
+  /** What the sessions that stay refer to. */
+  readonly refs: ChunkRefs;
+  /** Merged manifests of sessions that follow removed ones, for the next generation. */
+  readonly manifests: readonly StepFile[];
+}
+
+/** Reads every manifest of the group that matters. Throws AgentError `integrity` for one that is not what its index
+ *  names, or does not lead to its map root. */
+export async function scanGroup({
+  open,
+  volumes,
+  removed,
+  scratch,
+  signal,
+}: GroupOptions): Promise<GroupScan> {
+  rmSync(scratch, { recursive: true, force: true });
+  mkdirSync(scratch, { recursive: true, mode: 0o700 });
+  const containers = groupContainers(volumes);
+  const refs = chunkRefs(`${scratch}/refs`, containers.count, open.record.chunkSize);
+  const dispose = (): void => {
+    refs[Symbol.dispose]();
+    rmSync(scratch, { recursive: true, force: true });
+  };
+  try {
+    const walk = { open, generation: nextGeneration(open), containers, refs, scratch, signal };
+    const goes = ({ uid }: SessionRecord): boolean => removed.has(toHex(uid));
+    const manifests: StepFile[] = [];
+    for (const volume of volumes) manifests.push(...(await walkVolume(walk, volume, goes)));
+    refs.finish();
+    return { containers, refs, manifests, [Symbol.dispose]: dispose };
+  } catch (error) {
+    dispose();
+    throw error;
+  }
+}

@@ -1,0 +1,146 @@
+// One volume's manifests, from its first session to its last: what the sessions that stay refer to, and merged
+// manifests for those that follow sessions that go. A merged manifest must lead to its session's map root, or nothing
+// is changed (design section 7).
+
+import { closeSync, openSync, readSync, rmSync, statSync } from "node:fs";
+import type { SessionRecord } from "../../protocol/archive/index-file.ts";
+import { type ChunkEntry, type HoleEntry, recordBytes } from "../../protocol/archive/manifest.ts";
+import type { Generation } from "../../protocol/archive/types.ts";
+import { equalBytes } from "../../protocol/bytes.ts";
+import { AgentError } from "../errors.ts";
+import { writeAll } from "../state/atomic-file.ts";
+import type { OpenArchive } from "../session/archive.ts";
+import type { ViewedVolume } from "../session/archive-view.ts";
+import type { StepFile } from "../session/commit-step.ts";
+import { fetchManifest } from "../session/fetch-manifest.ts";
+import { manifestSpool } from "../session/manifest-spool.ts";
+import type { ChunkRefs } from "./chunk-refs.ts";
+import { type GroupContainers, sessionContainer } from "./group-containers.ts";
+import { volumeMap } from "./volume-map.ts";
+
+export interface Walk {
+  readonly open: OpenArchive;
+  /** Of the step that removes the sessions. */
+  readonly generation: Generation;
+  readonly containers: GroupContainers;
+  /** Hears every chunk that a session that stays refers to. */
+  readonly refs: ChunkRefs;
+  /** Directory for spools. */
+  readonly scratch: string;
+  readonly signal: AbortSignal;
+}
+
+/** Walks a volume's sessions; `goes` says which don't stay. Gives the merged manifests, spooled in the scratch directory.
+ *  Throws AgentError `integrity` where a manifest is damaged or does not lead to the map root. */
+export async function walkVolume(
+  on: Walk,
+  volume: ViewedVolume,
+  goes: (session: SessionRecord) => boolean,
+): Promise<readonly StepFile[]> {
+  const { index } = volume;
+  const { sessions } = index;
+  const { chunkSize } = on.open.record;
+  // Behind the last merged manifest nobody asks for the map any more.
+  const lastMerged = sessions.findLastIndex((each, i) => {
+    const before = sessions[i - 1];
+    return !goes(each) && before !== undefined && goes(before);
+  });
+  const maxSize = Math.max(0, ...sessions.slice(0, lastMerged + 1).map((each) => each.size));
+  using map = volumeMap(`${on.scratch}/map`, chunkSize, maxSize);
+  const files: StepFile[] = [];
+  let behindRemoved = false;
+  let first = true;
+  for (const [i, session] of sessions.entries()) {
+    on.signal.throwIfAborted();
+    const stays = !goes(session);
+    // A session that goes, with no other behind it that stays, hides nothing and keeps nothing.
+    if (!stays && i > lastMerged) continue;
+    const merges = stays && behindRemoved;
+    const container = sessionContainer(volume, session.uid);
+    using manifest = await fetchManifest(on.open, index, container, `${on.scratch}/manifest`);
+    const own = { volume: index.volume, session: session.uid };
+    const numbers = [own, ...manifest.containers].map((ref) => on.containers.numberOf(ref, manifest.what));
+    const mapped = i <= lastMerged;
+    if (mapped) map.resize(session.size);
+    for (const entry of manifest.entries()) {
+      const number = entry.kind === "hole" ? 0 : (numbers[entry.container] ?? 0);
+      if (mapped) map.apply(entry, number);
+      if (entry.kind === "chunk" && stays && !merges) on.refs.add(number, entry.storedAddress / chunkSize);
+    }
+    if (merges) {
+      if (!equalBytes(map.root(), session.mapRoot))
+        throw new AgentError(
+          "integrity",
+          `${index.name}: the manifests up to ${container.name} do not make its map root`,
+          "nothing was removed; sparsebak check says what is damaged",
+        );
+      files.push(mergedManifest(on, volume, session, map.changes(), first, files.length));
+    }
+    if (stays) {
+      map.settle();
+      first = false;
+    }
+    behindRemoved = !stays;
+  }
+  return files;
+}
+
+/** Writes a session's merged manifest to the scratch directory. The first session of a volume names no holes: nothing
+ *  came before it. */
+function mergedManifest(
+  on: Walk,
+  { index }: ViewedVolume,
+  session: SessionRecord,
+  changes: Iterable<ChunkEntry | HoleEntry>,
+  first: boolean,
+  number: number,
+): StepFile {
+  const { chunkSize } = on.open.record;
+  const path = `${on.scratch}/${Buffer.from(index.volume).toString("hex")}-${number}`;
+  using spool = manifestSpool(`${path}.records`, { size: session.size, chunkSize });
+  const own = on.containers.numberOf({ volume: index.volume, session: session.uid }, "merged manifest");
+  for (const entry of changes) {
+    if (entry.kind === "hole") {
+      if (!first) spool.addHole(entry);
+      continue;
+    }
+    const container = entry.container === own ? 0 : spool.numberOf(on.containers.refOf(entry.container));
+    spool.add([{ ...entry, container }]);
+    on.refs.add(entry.container, entry.storedAddress / chunkSize);
+  }
+  spool.finish();
+  const of = { archive: index.archive, volume: index.volume, generation: on.generation };
+  const manifest = spool.manifest({ ...of, session: session.uid, size: session.size, chunkSize });
+  const fd = openSync(path, "w", 0o600);
+  try {
+    for (const part of manifest.parts()) writeAll(fd, part);
+  } finally {
+    closeSync(fd);
+  }
+  return {
+    kind: "manifest",
+    volume: index.volume,
+    session: session.uid,
+    length: manifest.length,
+    digest: manifest.digest,
+    parts: () => spooledParts(path),
+  };
+}
+
+/** The bytes of a spooled file, which is removed behind the last. Each part is good until the next. */
+export function* spooledParts(path: string): Generator<Uint8Array, void, undefined> {
+  const part = new Uint8Array(recordBytes * 4096);
+  const fd = openSync(path, "r");
+  try {
+    const { size } = statSync(path);
+    for (let at = 0; at < size;) {
+      const got = readSync(fd, part, 0, part.length, at);
+      if (got === 0) throw new RangeError(`read ${path}: found its end at ${at}`);
+      at += got;
+      yield part.subarray(0, got);
+    }
+  } finally {
+    closeSync(fd);
+  }
+  rmSync(path, { force: true });
+}

@@ -1,0 +1,73 @@
+// All volumes of an archive as of its current head, each with its verified index: what commands that look for volumes
+// by name, or at chunks across volumes, work on.
+
+import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
+import type { Settings } from "../config/settings.ts";
+import { AgentError } from "../errors.ts";
+import { type OpenArchive, readIndex } from "./archive.ts";
+import { matchNames } from "./match-names.ts";
+
+export interface ViewedVolume {
+  readonly directory: string;
+  readonly index: VolumeIndex;
+}
+
+/** Every volume, those without sessions as well: they hold chunks that others need. */
+export async function readView(open: OpenArchive): Promise<readonly ViewedVolume[]> {
+  const view: ViewedVolume[] = [];
+  for (const { volume, directory } of open.head.volumes) {
+    const index = await readIndex(open, volume);
+    if (index !== undefined) view.push({ directory, index });
+  }
+  return view.sort((a, b) => (a.index.name < b.index.name ? -1 : 1));
+}
+
+/** Which volumes of an archive a command works on. */
+export type Selection =
+  | { readonly kind: "all" }
+  /** By name or pattern. */
+  | { readonly kind: "named"; readonly patterns: readonly string[] }
+  /** Those that the settings enable, as far as the archive has them. */
+  | { readonly kind: "enabled"; readonly names: readonly string[] };
+
+/** The volumes of a selection that have sessions. Throws AgentError `failed` for a name or pattern that finds none, and
+ *  where nothing is found; `what` is the command. */
+export function chooseInArchive(
+  view: readonly ViewedVolume[],
+  selection: Selection,
+  what: string,
+): readonly ViewedVolume[] {
+  const shown = view.filter((each) => each.index.sessions.length > 0);
+  if (selection.kind === "all") return shown;
+  if (selection.kind === "enabled") {
+    const found = shown.filter((each) => selection.names.includes(each.index.name));
+    if (found.length > 0) return found;
+    throw new AgentError(
+      "failed",
+      `${what}: the archive has none of the volumes that the settings enable`,
+      "name volumes, or give --all",
+    );
+  }
+  const { found, unmatched } = matchNames(
+    selection.patterns,
+    shown.map((each) => each.index.name),
+  );
+  if (unmatched.length > 0)
+    throw new AgentError(
+      "failed",
+      `${what}: the archive has no volume ${unmatched.join(", ")}`,
+      "see sparsebak list",
+    );
+  return found.flatMap((name) => shown.filter((each) => each.index.name === name));
+}
+
+/** The selection that a command line makes. */
+export function selectionOf(
+  settings: Pick<Settings, "volumes">,
+  patterns: readonly string[],
+  all: boolean,
+): Selection {
+  if (patterns.length > 0) return { kind: "named", patterns };
+  if (all) return { kind: "all" };
+  return { kind: "enabled", names: [...settings.volumes].filter(([, on]) => on).map(([name]) => name) };
+}

@@ -1,0 +1,157 @@
+// prune: sessions go by name, by date or by retention; what nobody refers to any more comes free (design section 7).
+// One group of volumes after the other: what is wrong with one doesn't stop the others.
+
+import { toHex } from "../../protocol/bytes.ts";
+import { capabilities, type Service } from "../../protocol/wire/messages.ts";
+import type { ArchiveSettings } from "../config/settings.ts";
+import { AgentError } from "../errors.ts";
+import {
+  checkRequest,
+  type ChosenSession,
+  chooseSessions,
+  type PruneRequest,
+} from "../prune/choose-sessions.ts";
+import { oldHeads } from "../prune/old-heads.ts";
+import { type Freed, type FreedByVolume, measureGroup, pruneGroup } from "../prune/prune-group.ts";
+import { makeDirectory } from "../state/atomic-file.ts";
+import { takeLock } from "../state/lock.ts";
+import { noteUnfinished, unfinishedGroups } from "../state/unfinished-prune.ts";
+import { TransportError } from "../transport/transport.ts";
+import { type OpenArchive, where } from "./archive.ts";
+import { chooseInArchive, readView, type Selection, type ViewedVolume } from "./archive-view.ts";
+import { RefusedError } from "./client.ts";
+import type { Context } from "./context.ts";
+import { openDestination } from "./destination.ts";
+
+/** What a prune did, or would do, to a volume. */
+export interface PrunedVolume {
+  readonly volume: string;
+  /** In the order of their sequence; empty for a volume that only shares chunks with those that were pruned. */
+  readonly sessions: readonly ChosenSession[];
+  readonly freed: Freed;
+  readonly error?: Error;
+}
+
+export interface PruneResult {
+  readonly volumes: readonly PrunedVolume[];
+  /** Bytes that the receiver has freed by now; undefined for a dry run. */
+  readonly sweptBytes: number | undefined;
+  /** The receiver can give back what is dead inside of a tar. */
+  readonly punchesHoles: boolean;
+}
+
+const nothingFreed: Freed = { chunks: 0, bytes: 0, inTars: 0 };
+
+/** Prunes the volumes of a selection. With `dryRun` nothing is changed, and no lock taken. */
+export async function prune(
+  context: Context,
+  settings: ArchiveSettings,
+  selection: Selection,
+  request: PruneRequest,
+  dryRun: boolean,
+): Promise<PruneResult> {
+  checkRequest(request);
+  const paths = context.state.archive(settings.name);
+  makeDirectory(paths.directory);
+  using _lock = dryRun ? undefined : await takeLock(paths.lock, `prune ${settings.name}`, 0);
+  await using archive = openedArchive(context, settings, dryRun ? "sparsebak.Receive" : "sparsebak.Prune");
+  const open = await archive.get();
+  const view = await readView(open);
+  const plans = planned(chooseInArchive(view, selection, "prune"), request);
+  const todo = new Set(dryRun ? [] : unfinishedGroups(paths));
+  for (const [volume, sessions] of plans)
+    if (sessions.some((each) => each.goes)) todo.add(toHex(volume.index.group));
+  const freed = new Map<string, Freed>();
+  const failed = new Map<string, Error>();
+  let older = dryRun || todo.size === 0 ? undefined : await oldHeads(open);
+  for (const group of todo) {
+    const volumes = view.filter(({ index }) => toHex(index.group) === group);
+    try {
+      const on = {
+        open: await archive.get(),
+        volumes,
+        removed: removedUids(volumes, plans),
+        scratch: dryRun ? `${paths.prune}-dry-run-${process.pid}` : paths.prune,
+        signal: context.signal,
+      };
+      const note = { what: "prune" } as const;
+      const onUnfinished = (unfinished: boolean): void => noteUnfinished(paths, group, unfinished);
+      const done = dryRun ? await measureGroup(on) : await pruneGroup({ ...on, note, older, onUnfinished });
+      older = undefined;
+      for (const [key, each] of done) freed.set(key, each);
+    } catch (error) {
+      // The connection may be in the middle of something: the next group gets a new one.
+      await archive.drop();
+      if (stopsAll(error, context.signal)) throw error;
+      for (const { index } of volumes) failed.set(toHex(index.volume), error as Error);
+    }
+  }
+  const { client } = await archive.get();
+  const sweptBytes = dryRun ? undefined : (await client.ask("sweep", {})).bytes;
+  const punchesHoles = (client.hello.capabilities & capabilities.punchHoles) !== 0;
+  await client.close();
+  return { volumes: results(view, plans, freed, failed), sweptBytes, punchesHoles };
+}
+
+type Plans = ReadonlyMap<ViewedVolume, readonly ChosenSession[]>;
+
+/** What becomes of every session of the volumes. Throws AgentError where a session that is named is nowhere. */
+function planned(volumes: readonly ViewedVolume[], request: PruneRequest): Plans {
+  const plans = new Map(volumes.map((each) => [each, chooseSessions(each.index, request)]));
+  const names = new Set([...plans.values()].flatMap((each) => each.map(({ name }) => name)));
+  const missing = request.sessions.find(({ from, to }) => from === to && !names.has(from));
+  if (missing !== undefined)
+    throw new AgentError("failed", `prune: there is no session ${missing.from}`, "see sparsebak list VOLUME");
+  return plans;
+}
+
+function removedUids(volumes: readonly ViewedVolume[], plans: Plans): ReadonlySet<string> {
+  const chosen = volumes.flatMap((each) => plans.get(each) ?? []);
+  return new Set(chosen.filter((each) => each.goes).map((each) => toHex(each.session.uid)));
+}
+
+function results(
+  view: readonly ViewedVolume[],
+  plans: Plans,
+  freed: FreedByVolume,
+  failed: ReadonlyMap<string, Error>,
+): readonly PrunedVolume[] {
+  return view.flatMap((volume): readonly PrunedVolume[] => {
+    const key = toHex(volume.index.volume);
+    const sessions = plans.get(volume) ?? [];
+    const free = freed.get(key) ?? nothingFreed;
+    const error = failed.get(key);
+    if (sessions.length === 0 && free.bytes === 0) return [];
+    const result = { volume: volume.index.name, sessions, freed: free };
+    return [error === undefined ? result : { ...result, error }];
+  });
+}
+
+/** A connection that is opened when it is needed, and again after it was dropped. */
+function openedArchive(
+  context: Context,
+  settings: ArchiveSettings,
+  service: Service,
+): AsyncDisposable & { readonly get: () => Promise<OpenArchive>; readonly drop: () => Promise<void> } {
+  let open: OpenArchive | undefined;
+  const drop = async (): Promise<void> => {
+    await open?.client[Symbol.asyncDispose]();
+    open = undefined;
+  };
+  return {
+    get: async () => {
+      open ??= await openDestination(context, settings, service, async () => false);
+      if (open === undefined)
+        throw new AgentError("failed", `prune: there is no archive at ${where(settings)}`, "send makes one");
+      return open;
+    },
+    drop,
+    [Symbol.asyncDispose]: drop,
+  };
+}
+
+/** What no other group can get past: a destination that is gone or refuses, an archive in another state, a signal. */
+function stopsAll(error: unknown, signal: AbortSignal): boolean {
+  if (signal.aborted || error instanceof TransportError || error instanceof RefusedError) return true;
+  return error instanceof AgentError && error.reason !== "failed" && error.reason !== "integrity";
+}
