@@ -56,7 +56,9 @@ export async function list(
   const found: ListedVolume[] = [];
   for (const entry of open.head.volumes) {
     const index = await readIndex(open, entry.volume);
-    if (index === undefined || (named.length > 0 && !named.includes(index.name))) continue;
+    // A deleted volume of which chunks are still needed has no sessions.
+    if (index === undefined || index.sessions.length === 0) continue;
+    if (named.length > 0 && !named.includes(index.name)) continue;
     const sessions = session === undefined ? allSessions(index) : [findSession(index, session)];
     found.push({
       volume: index.name,
