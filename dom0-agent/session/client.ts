@@ -100,6 +100,9 @@ export interface Client extends AsyncDisposable {
     sink: ChunkSink,
   ): Promise<void>;
   listPending(): Promise<readonly Pending[]>;
+  /** Has a container made of an uncommitted session; its list goes into `sink`, at most `max` bytes. Gives its length,
+   *  undefined where nothing of the session is usable. */
+  salvage(body: Messages["salvage"], max: number, sink: DataSink): Promise<number | undefined>;
   /** Sends a request that is answered by one frame, and gives that frame's body. */
   ask<Name extends Opener>(type: Name, body: Messages[Name]): Promise<Messages[Answer<Name>]>;
   /** The id that the next request will have: frames of a session carry the id of its beginSession. */
@@ -279,6 +282,36 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     throw error;
   }
 
+  /** A request that is answered by bytes; undefined where it is refused as missing. */
+  const download = async <Name extends "readMeta" | "salvage">(
+    type: Name,
+    body: Messages[Name],
+    what: string,
+    max: number,
+    sink: DataSink,
+  ): Promise<number | undefined> => {
+    let length = 0;
+    const onData = (frame: Frame): void => {
+      if (frame.type !== "data") throw new FormatError("bad-order", `${frame.type} in an answer to ${type}`);
+      length += frame.body.bytes.length;
+      if (length > max) throw new FormatError("too-long", `${what}: more than ${max} bytes`);
+      sink(frame.body.bytes);
+    };
+    try {
+      const done = await request(type, body, "done", onData);
+      if (done.type === "done" && done.body.bytes !== length) {
+        throw new FormatError(
+          "truncated",
+          `${what}: ${length} bytes came, ${done.body.bytes} were announced`,
+        );
+      }
+      return length;
+    } catch (error) {
+      if (error instanceof RefusedError && error.code === "missing") return undefined;
+      throw error;
+    }
+  };
+
   const client: Client = {
     hello,
     connection,
@@ -294,29 +327,8 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     get nextId() {
       return lastId + 1;
     },
-    read: async (metaName, max, sink) => {
-      let length = 0;
-      const onData = (frame: Frame): void => {
-        if (frame.type !== "data")
-          throw new FormatError("bad-order", `${frame.type} in an answer to readMeta`);
-        length += frame.body.bytes.length;
-        if (length > max) throw new FormatError("too-long", `read ${metaName.kind}: more than ${max} bytes`);
-        sink(frame.body.bytes);
-      };
-      try {
-        const done = await request("readMeta", metaName, "done", onData);
-        if (done.type === "done" && done.body.bytes !== length) {
-          throw new FormatError(
-            "truncated",
-            `read ${metaName.kind}: ${length} bytes came, ${done.body.bytes} were announced`,
-          );
-        }
-        return length;
-      } catch (error) {
-        if (error instanceof RefusedError && error.code === "missing") return undefined;
-        throw error;
-      }
-    },
+    read: async (metaName, max, sink) => download("readMeta", metaName, `read ${metaName.kind}`, max, sink),
+    salvage: async (body, max, sink) => download("salvage", body, "salvage", max, sink),
     readWhole: async (metaName, max) => {
       const parts: Uint8Array[] = [];
       const length = await client.read(metaName, max, (bytes) => parts.push(bytes.slice()));

@@ -124,25 +124,24 @@ async function numberOf(edit: IndexEditor, ref: ContainerRef, read: ReadIndex): 
   return container && edit.numberOf({ ...ref, listDigest: container.listDigest });
 }
 
-/** What a committed session has brought, by the names that `fresh` uses: 0 is its own container, k is `salvaged[k - 1]`
- *  (undefined: one that was not taken into the archive). */
+/** What a committed session has brought. Container k of `fresh` is `containers[k]`, the first one its own; of those
+ *  that `index`, its volume's, does not name, nothing is taken. */
 export async function addCommitted(
   open: OpenArchive,
   index: ChunkIndex,
   done: {
     readonly index: VolumeIndex;
-    readonly own: ContainerRef;
-    readonly salvaged: readonly (ContainerRef | undefined)[];
+    readonly containers: readonly ContainerRef[];
     readonly fresh: TableFile;
     readonly entries: number;
   },
 ): Promise<void> {
-  const volumes = [...index.volumes.map((each) => each.volume), done.own.volume];
+  const volumes = [...index.volumes.map((each) => each.volume), done.index.volume];
   const stamped = (): readonly IndexedVolume[] => stampOf(volumes, digestsOf(open.head));
   await index.update(stamped, (edit) => {
-    const numbers = [done.own, ...done.salvaged].map((ref) => {
-      const container = ref && containerOf(done.index, ref.session);
-      return ref && container && edit.numberOf({ ...ref, listDigest: container.listDigest });
+    const numbers = done.containers.map((ref) => {
+      const container = containerOf(done.index, ref.session);
+      return container && edit.numberOf({ ...ref, listDigest: container.listDigest });
     });
     edit.reserve(done.entries);
     for (const { id, place } of entriesOf(done.fresh)) {

@@ -27,9 +27,9 @@ export interface KnownChunks extends Disposable {
   /** What this session stores: container 0. Others of its containers, from 1 on, are those from `freshFrom` on above. */
   readonly fresh: ChunkTable;
   readonly freshFrom: number;
-  /** The session is committed, with those of the salvaged containers that `taken` has. What fails here is only said:
-   *  the index is made again. */
-  remember(own: ContainerRef, index: VolumeIndex, taken: (salvaged: ContainerRef) => boolean): Promise<void>;
+  /** The session is committed, with those of the salvaged containers that its volume's index names. What fails here is
+   *  only said: the index is made again. */
+  remember(own: ContainerRef, index: VolumeIndex): Promise<void>;
   /** A page of the index is damaged: it is made again next time. */
   forget(): void;
 }
@@ -41,18 +41,21 @@ export interface KnownOptions {
   readonly index: ChunkIndex;
   /** Most chunks that the session can store. */
   readonly most: number;
-  readonly salvaged: readonly ContainerRef[];
-  readonly salvagedChunks: Iterable<SalvagedChunk>;
-  readonly salvagedCount: number;
+  /** What interrupted sessions have left: container k of a chunk is `refs[k - 1]`. */
+  readonly salvaged: {
+    readonly refs: readonly ContainerRef[];
+    readonly count: number;
+    chunks(): Iterable<SalvagedChunk>;
+  };
   readonly warn: (message: string) => void;
 }
 
 export function knownChunks(on: KnownOptions): KnownChunks {
-  const { open, known, index } = on;
+  const { open, known, index, salvaged } = on;
   const path = open.paths.volume(known.id).fresh;
   const group = open.paths.group(known.group);
-  const fresh = createTable(path, on.most + on.salvagedCount);
-  for (const { id, place } of on.salvagedChunks) fresh.add(id, place);
+  const fresh = createTable(path, on.most + salvaged.count);
+  for (const { id, place } of salvaged.chunks()) fresh.add(id, place);
   fresh.flush();
   const freshFrom = index.containers.length;
   let forgotten = false;
@@ -62,15 +65,15 @@ export function knownChunks(on: KnownOptions): KnownChunks {
       { table: index.file, numbersFrom: 0, growing: false },
       { table: fresh.file, numbersFrom: freshFrom, growing: true },
     ],
-    containers: [...index.containers, ...on.salvaged],
+    containers: [...index.containers, ...salvaged.refs],
     fresh,
     freshFrom,
-    remember: async (own, committed, taken) => {
+    remember: async (own, committed) => {
       if (forgotten) return;
-      const salvaged = on.salvaged.map((each) => (taken(each) ? each : undefined));
       const { file, entries } = fresh;
+      const containers = [own, ...salvaged.refs];
       try {
-        await addCommitted(open, index, { index: committed, own, salvaged, fresh: file, entries });
+        await addCommitted(open, index, { index: committed, containers, fresh: file, entries });
       } catch (error) {
         on.warn(`${(error as Error).message}; the index of its chunks is made again from the archive`);
         dropChunkIndex(group);

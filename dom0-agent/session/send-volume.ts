@@ -3,33 +3,37 @@
 
 import { randomBytes } from "node:crypto";
 import { publicIdKey } from "../../protocol/archive/chunk-id.ts";
-import type { Consistency, VolumeIndex } from "../../protocol/archive/index-file.ts";
+import type { Consistency, Container, VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { listBuilder } from "../../protocol/archive/list-file.ts";
-import { groupChunks } from "../../protocol/archive/map-root.ts";
 import { sessionNameAt } from "../../protocol/archive/names.ts";
 import type { Generation, SessionName, SessionUid } from "../../protocol/archive/types.ts";
-import { type Bitmap, countSet, runsOf } from "../delta/bitmap.ts";
+import { equalBytes } from "../../protocol/bytes.ts";
+import type { Pending } from "../../protocol/wire/messages.ts";
+import { countSet } from "../delta/bitmap.ts";
 import type { VolumeTask } from "../pipeline/job.ts";
 import type { Pool } from "../pipeline/pool.ts";
 import type { KnownVolume } from "../state/archive-record.ts";
 import { dropIdMap, type IdMap } from "../state/id-map.ts";
 import { noteCurrent, writeLastSession } from "../state/last-session.ts";
+import { createJournal } from "../state/journal.ts";
 import { takeLock } from "../state/lock.ts";
 import { DamagedStateError } from "../state/record.ts";
 import type { OpenVolume } from "../storage/storage.ts";
 import type { OpenArchive } from "./archive.ts";
 import { beginVolume, type Monitored, type Source } from "./begin-volume.ts";
 import { changeOf, idMapFor } from "./catch-up.ts";
-import { allChunks, askMappedFrom, type Choice, choose, holeEntries } from "./choose-chunks.ts";
+import { holeEntries } from "./choose-chunks.ts";
 import type { Context } from "./context.ts";
 import { finishSession } from "./finish-session.ts";
 import { openGroupIndex } from "./group-index.ts";
 import { knownChunks } from "./known-chunks.ts";
+import { discardLeftover, settleLeftovers } from "./leftovers.ts";
 import { manifestSpool } from "./manifest-spool.ts";
 import { stateLockSeconds } from "./state-lock.ts";
 import { reconcile, settleUnchanged } from "./reconcile.ts";
-import { drawUnchanged, sampleDiffers } from "./sample.ts";
+import { salvageLeftovers } from "./salvage.ts";
 import { streamChunks } from "./stream-chunks.ts";
+import { candidatesFor, chooseChunks, openSource } from "./what-to-read.ts";
 
 export interface SendOptions {
   readonly form: "dir" | "tar";
@@ -38,6 +42,11 @@ export interface SendOptions {
   readonly tags: readonly string[];
   /** Milliseconds since 1970: the run's start, from which all its sessions get their name. */
   readonly startedAt: number;
+}
+
+export interface VolumeSendOptions extends SendOptions {
+  /** What earlier sends of the volume have left uncommitted, and dom0 has journals of. */
+  readonly leftovers: readonly Pending[];
 }
 
 /** What a send of a volume came to. */
@@ -56,9 +65,6 @@ export interface SentVolume {
   /** Chunks that should not have changed did, so the delta map was dropped and everything compared. */
   readonly sampleFailed: boolean;
 }
-
-/** Chunks of the random sample. */
-const sampleChunks = 16;
 
 /** Sends a volume and commits its session. Throws what storage, transport and receiver throw; what was begun is then
  *  pending, and settled by the next send. A damaged id map is noticed before anything is sent, and made again. */
@@ -83,7 +89,7 @@ async function sendOnce(
   known: KnownVolume,
   index: VolumeIndex | undefined,
   monitored: Monitored,
-  options: SendOptions,
+  options: VolumeSendOptions,
 ): Promise<SentVolume> {
   const sentBefore = open.client.sentBytes;
   const uid = new Uint8Array(randomBytes(16)) as SessionUid;
@@ -105,6 +111,7 @@ async function sendOnce(
   };
   const paths = open.paths.volume(known.id);
   if (source.unchanged && skipUnchanged) {
+    for (const each of options.leftovers) await discardLeftover(open, each);
     noteCurrent(paths, source.takenAt);
     return { kind: "unchanged", ...nothing };
   }
@@ -112,11 +119,12 @@ async function sendOnce(
   const notice = (message: string): void => context.report.notice(`${known.name}: ${message}`);
   using map = await idMapFor(open, index, paths, notice);
   using group = await openGroupIndex(open, known.group, notice);
+  using salvaged = await salvageLeftovers(open, known, options.leftovers, notice);
   await using volume = await openSource(context, source);
   const task = taskFor(open, known, source, volume, map);
   const { candidates, sampleFailed } = candidatesFor(context, known, source, task, map);
   const choice = await chooseChunks(context, source, candidates, chunkSize);
-  const name = freeName(index, options.startedAt);
+  const name = freeName(index, options.leftovers, options.startedAt);
   const generation = (open.head.generation + 1) as Generation;
   using spool = manifestSpool(paths.entries, { size: source.size, chunkSize });
   const list = listBuilder({ archive: open.record.uuid, volume: known.id, generation, session: uid });
@@ -126,13 +134,19 @@ async function sendOnce(
     known,
     index: group,
     most: countSet(choice.read),
-    salvaged: [],
-    salvagedChunks: [],
-    salvagedCount: 0,
+    salvaged,
     warn: (message) => context.report.warn(`${known.name}: ${message}`),
   });
   const { directory, id: volumeId } = known;
   const { form } = options;
+  using journal = createJournal(paths.journal(uid), {
+    archive: open.record.uuid,
+    volume: volumeId,
+    session: uid,
+    group: known.group,
+    size: source.size,
+    chunkSize,
+  });
   const begin = async (): Promise<void> => {
     const body = {
       volume: volumeId,
@@ -151,7 +165,7 @@ async function sendOnce(
     pool,
     task: { ...task, lookups: there.lookups },
     known: there,
-    onStored: () => undefined,
+    onStored: (stored) => journal.add(stored),
     choice,
     holes: holeEntries(choice.holes, map, chunkSize, last === undefined),
     full: last === undefined,
@@ -163,6 +177,7 @@ async function sendOnce(
   });
   await volume.checkUnchanged();
   if (last !== undefined && skipUnchanged && spool.records === 0 && last.size === source.size) {
+    for (const each of options.leftovers) await discardLeftover(open, each);
     using _lock = await takeLock(context.state.lock, "send", stateLockSeconds);
     settleUnchanged(paths, last);
     noteCurrent(paths, source.takenAt);
@@ -183,23 +198,19 @@ async function sendOnce(
     consistency: consistencyOf(source, options.committed),
     tags: options.tags,
   };
-  const done = await finishSession({
-    open,
-    known,
-    index,
-    uid,
-    name,
-    form,
-    spool,
-    list,
-    salvaged: [],
-    fields,
-  });
+  const isUsed = ({ uid: of }: Container): boolean =>
+    spool.containers.some(({ session }) => equalBytes(session, of));
+  const finish = { open, known, index, uid, name, form, spool, list, fields };
+  const done = await finishSession({ ...finish, salvaged: salvaged.containers.filter(isUsed) });
   map.apply(changes(), groups, { session: uid, sequence, size: source.size, chunkSize, mapRoot });
-  await there.remember({ volume: known.id, session: uid }, done.index, () => true);
+  await there.remember({ volume: known.id, session: uid }, done.index);
   writeLastSession(paths, { name, takenAt: source.takenAt, currentAt: source.takenAt, size: source.size });
-  using _lock = await takeLock(context.state.lock, "send", stateLockSeconds);
-  reconcile(paths, done.index);
+  {
+    using _lock = await takeLock(context.state.lock, "send", stateLockSeconds);
+    reconcile(paths, done.index);
+  }
+  const sessions = [uid, ...options.leftovers.map((each) => each.session)];
+  await settleLeftovers(open, known, done.index, sessions, (message) => context.report.warn(message));
   const kind =
     last === undefined ? "full" : source.map === undefined || sampleFailed ? "compared" : "incremental";
   const { chunks, storedBytes } = done;
@@ -227,67 +238,6 @@ function taskFor(
   };
 }
 
-/** What has to be looked at: what the delta map says, once a sample of the rest has held; everything otherwise. The id
- *  map is checked wherever it will be believed. */
-function candidatesFor(
-  context: Context,
-  known: KnownVolume,
-  source: Source,
-  task: Omit<VolumeTask, "lookups">,
-  map: IdMap,
-): { readonly candidates: Bitmap; readonly sampleFailed: boolean } {
-  const everything = (): Bitmap => {
-    const all = allChunks(source.size, task.chunkSize);
-    map.verify(groupsOf(all));
-    return all;
-  };
-  if (source.map === undefined) return { candidates: everything(), sampleFailed: false };
-  const sample = drawUnchanged(source.map.bits, sampleChunks, Math.random);
-  map.verify(
-    new Set([...groupsOf(source.map.bits), ...sample.map((index) => Math.floor(index / groupChunks))]),
-  );
-  if (!sampleDiffers(task, sample)) return { candidates: source.map.bits, sampleFailed: false };
-  context.report.warn(
-    `${known.name}: data changed that the storage calls unchanged; the whole volume is compared`,
-  );
-  return { candidates: everything(), sampleFailed: true };
-}
-
-/** The groups of the id map that the chunks lie in. */
-function* groupsOf(chunks: Bitmap): Generator<number> {
-  let last = -1;
-  for (const { start, count } of runsOf(chunks)) {
-    const end = Math.floor((start + count - 1) / groupChunks);
-    for (let group = Math.max(last + 1, Math.floor(start / groupChunks)); group <= end; group++)
-      yield (last = group);
-  }
-}
-
-async function chooseChunks(
-  context: Context,
-  source: Source,
-  candidates: Bitmap,
-  chunkSize: number,
-): Promise<Choice> {
-  const { storage } = context;
-  const { snapshot } = source;
-  const worthAsking = source.map === undefined ? askMappedFrom.whole : askMappedFrom.delta;
-  if (countSet(candidates) < worthAsking) return choose(candidates, undefined, chunkSize);
-  if (snapshot === undefined) return choose(candidates, storage.mappedOf(source.state), chunkSize);
-  // The metadata can be held by one process at a time; a monitor takes the same lock.
-  using _lock = await takeLock(context.state.lock, "send", stateLockSeconds);
-  return storage.withMetadata(
-    async (deltas) => choose(candidates, deltas.mapped(snapshot), chunkSize),
-    context.signal,
-  );
-}
-
-async function openSource(context: Context, source: Source): Promise<OpenVolume> {
-  return source.snapshot === undefined
-    ? context.storage.openVolume(source.state)
-    : context.storage.openSnapshot(source.snapshot);
-}
-
 function consistencyOf(source: Source, committed: boolean): Consistency {
   if (source.snapshot === undefined) return "file";
   // Also where the clean volume was asked for: with revisions_to_keep=-1 the VM writes to that one.
@@ -297,8 +247,12 @@ function consistencyOf(source: Source, committed: boolean): Consistency {
 
 /** The run's session name, or the next second whose name the volume has not had: two in one second, or a clock that
  *  was set back (design section 7). */
-function freeName(index: VolumeIndex | undefined, startedAt: number): SessionName {
-  const taken = new Set(index?.containers.map((each) => each.name));
+function freeName(
+  index: VolumeIndex | undefined,
+  leftovers: readonly Pending[],
+  startedAt: number,
+): SessionName {
+  const taken = new Set([...(index?.containers ?? []), ...leftovers].map((each) => each.name));
   for (let at = startedAt; ; at += 1000) {
     const name = sessionNameAt(at);
     if (!taken.has(name)) return name;

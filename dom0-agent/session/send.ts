@@ -1,9 +1,9 @@
 // A send to one destination: check it, then a session for each volume that has changed (design section 3). One bad
 // volume does not stop the others; a destination that is gone stops all.
 
-import { toHex } from "../../protocol/bytes.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
+import type { Pending } from "../../protocol/wire/messages.ts";
 import type { Pool } from "../pipeline/pool.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
 import { takeLock } from "../state/lock.ts";
@@ -12,8 +12,10 @@ import { TransportError } from "../transport/transport.ts";
 import { type OpenArchive, readIndex, where } from "./archive.ts";
 import type { Context } from "./context.ts";
 import { openDestination } from "./destination.ts";
+import { discardAll, leftoversOf, usableLeftovers } from "./leftovers.ts";
 import type { MonitorResult } from "./monitor.ts";
 import { register } from "./register.ts";
+import { isFull } from "./salvage.ts";
 import { type SendOptions, type SentVolume, sendVolume } from "./send-volume.ts";
 
 export interface ArchiveSendOptions extends SendOptions {
@@ -39,35 +41,30 @@ export async function send(
     if (result.ok) monitored.set(result.volume, result);
     else failed.set(result.volume, result.error);
   }
-  let open: OpenArchive | undefined;
-  try {
-    for (const volume of volumes) {
-      const failure = failed.get(volume);
-      if (failure !== undefined) {
-        reportFailure(context, settings, volume, failure);
-        continue;
-      }
-      try {
-        open ??= await openForSend(context, settings);
+  await using destination = openLater(context, settings);
+  for (const volume of volumes) {
+    const failure = failed.get(volume);
+    if (failure !== undefined) {
+      reportFailure(context, settings, volume, failure);
+      continue;
+    }
+    try {
+      const sent = await sendOrMakeRoom(context, destination, async ({ open, leftovers }) => {
         const known = register(open, volume, context.settings.groups);
         const index = await readIndex(open, known.id);
-        const sent = await sendVolume(context, open, pool, known, index, monitored, options);
-        context.report.volume(reportOf(context, volume, settings, sent));
-        if (sent.sampleFailed)
-          failed.set(volume, new AgentError("integrity", "the delta map had missed changes"));
-      } catch (error) {
-        // The connection may be in the middle of something: the next volume gets a new one.
-        await open?.client[Symbol.asyncDispose]();
-        open = undefined;
-        if (stopsAll(error, context.signal)) throw error;
-        failed.set(volume, error as Error);
-        reportFailure(context, settings, volume, error as Error);
-      }
+        const own = { ...options, leftovers: leftoversOf(known, leftovers) };
+        return sendVolume(context, open, pool, known, index, monitored, own);
+      });
+      context.report.volume(reportOf(context, volume, settings, sent));
+      if (sent.sampleFailed)
+        failed.set(volume, new AgentError("integrity", "the delta map had missed changes"));
+    } catch (error) {
+      if (stopsAll(error, context.signal)) throw error;
+      failed.set(volume, error as Error);
+      reportFailure(context, settings, volume, error as Error);
     }
-    await open?.client.close();
-  } finally {
-    await open?.client[Symbol.asyncDispose]();
   }
+  await destination.close();
   return outcome(failed, volumes.length);
 }
 
@@ -79,6 +76,89 @@ function refuseSealing(settings: ArchiveSettings): void {
     `archive ${settings.name}: encryption = on: this version can't seal archives`,
     "with encryption = off it stores data that the destination can read",
   );
+}
+
+/** The destination of a send: connected when it is first asked for, and anew when a volume has failed. */
+interface Destination extends AsyncDisposable {
+  get(): Promise<Connected>;
+  /** The connection may be in the middle of something: the next one to ask gets a new one. */
+  drop(): Promise<void>;
+  /** Says goodbye. */
+  close(): Promise<void>;
+}
+
+interface Connected {
+  readonly open: OpenArchive;
+  /** What earlier sends have left, and dom0 has journals of. */
+  readonly leftovers: readonly Pending[];
+}
+
+function openLater(context: Context, settings: ArchiveSettings): Destination {
+  let open: OpenArchive | undefined;
+  let leftovers: readonly Pending[] = [];
+  const drop = async (): Promise<void> => {
+    const dropped = open;
+    open = undefined;
+    await dropped?.client[Symbol.asyncDispose]();
+  };
+  return {
+    get: async () => {
+      if (open === undefined) {
+        open = await openForSend(context, settings);
+        leftovers = await usableLeftovers(context, open);
+      }
+      return { open, leftovers };
+    },
+    drop,
+    close: async () => {
+      await open?.client.close();
+    },
+    [Symbol.asyncDispose]: drop,
+  };
+}
+
+/**
+ * Sends a volume. Where the destination has no room, everything that was never committed is removed from it; if
+ * earlier sends had left something there, which this one can then not go on with, the volume is sent once more.
+ */
+async function sendOrMakeRoom(
+  context: Context,
+  destination: Destination,
+  sendOne: (connected: Connected) => Promise<SentVolume>,
+): Promise<SentVolume> {
+  let leftBefore = 0;
+  try {
+    const connected = await destination.get();
+    leftBefore = connected.leftovers.length;
+    return await sendOne(connected);
+  } catch (error) {
+    await destination.drop();
+    if (!isFull(error) || !(await makeRoom(context, destination)) || leftBefore === 0) throw error;
+  }
+  try {
+    return await sendOne(await destination.get());
+  } catch (error) {
+    await destination.drop();
+    if (isFull(error)) await makeRoom(context, destination);
+    throw error;
+  }
+}
+
+/** True when something was removed. What fails here is not what the user has to hear of: the drive is full. */
+async function makeRoom(context: Context, destination: Destination): Promise<boolean> {
+  try {
+    const { open } = await destination.get();
+    const removed = await discardAll(open);
+    if (removed > 0)
+      context.report.notice("the destination is full: what interrupted sends have left is removed");
+    // Listed anew, the leftovers are none.
+    await destination.close();
+    await destination.drop();
+    return removed > 0;
+  } catch {
+    await destination.drop();
+    return false;
+  }
 }
 
 async function openForSend(context: Context, settings: ArchiveSettings): Promise<OpenArchive> {
@@ -95,25 +175,7 @@ async function openForSend(context: Context, settings: ArchiveSettings): Promise
   };
   const open = await openDestination(context, settings, "sparsebak.Send", create);
   if (open === undefined) throw new AgentError("failed", `archive ${settings.name}: not made`);
-  try {
-    await discardLeftovers(context, open);
-  } catch (error) {
-    await open.client[Symbol.asyncDispose]();
-    throw error;
-  }
   return open;
-}
-
-/** Removes what earlier runs left unfinished. One session may have left several things, which go together. */
-async function discardLeftovers(context: Context, open: OpenArchive): Promise<void> {
-  const discarded = new Set<string>();
-  for (const { directory, name, session } of await open.client.listPending()) {
-    const key = `${directory} ${toHex(session)}`;
-    if (discarded.has(key)) continue;
-    discarded.add(key);
-    context.report.notice(`${directory}/${name}: an unfinished session of an earlier run is removed`);
-    await open.client.ask("discard", { directory, session });
-  }
 }
 
 /** What no other volume of the run can get past: a destination that is not there, a foreign archive, a signal. */

@@ -112,6 +112,9 @@ export function volumePathsIn(directory: string): VolumePaths {
 /** What the name of a journal begins with, before its session's uid. */
 export const journalPrefix = "journal-";
 
+/** What the name of a salvaged session's list begins with, as long as a send uses it. */
+export const salvagedPrefix = "salvaged-";
+
 function groupPaths(directory: string): GroupPaths {
   return { directory, table: join(directory, "table"), stamp: join(directory, "stamp") };
 }
