@@ -25,14 +25,23 @@ const buffersPerWorker = 3;
 
 const workerFile = import.meta.url.endsWith(".ts") ? "./worker.ts" : "./seal-worker.mjs";
 
-/** A pool of one worker per processor, eight at most. Threads start with the first job. */
-export function createPool(workers: number = Math.min(8, availableParallelism())): Pool {
+/** More threads than these are ahead of any pipe, and each costs memory. */
+const maxWorkers = 4;
+
+/** MiB of a worker's heap. It holds next to nothing; the limit makes V8 collect compressed chunks' buffers, which live
+ *  outside of it, in time: without, two workers grow by 100 MB. */
+const workerHeapMiB = 32;
+
+/** A pool of one worker per processor, four at most. Threads start with the first job. */
+export function createPool(workers: number = Math.min(maxWorkers, availableParallelism())): Pool {
   const threads: Worker[] = [];
   let free: ArrayBuffer[] = [];
   let bufferSize = 0;
 
   const start = (): void => {
-    while (threads.length < workers) threads.push(new Worker(new URL(workerFile, import.meta.url)));
+    const resourceLimits = { maxOldGenerationSizeMb: workerHeapMiB };
+    while (threads.length < workers)
+      threads.push(new Worker(new URL(workerFile, import.meta.url), { resourceLimits }));
   };
 
   return {

@@ -24,6 +24,8 @@ interface GuestSettings {
   /** Sizes of blank disks, as truncate(1) takes them: /dev/vda, which is also $VM_DISK, /dev/vdb … One of 4G unless
    *  said otherwise; they cost only what is written to them. */
   readonly disks?: readonly string[];
+  /** Disk images that are there already and are kept, instead of `disks`: for a guest that boots again. */
+  readonly diskFiles?: readonly string[];
   /** Directories that the guest sees at the same path and may write to. */
   readonly shares?: readonly string[];
   /** Variables of the guest's environment, besides HOME, LANG and PATH, which are this process's own. */
@@ -69,6 +71,7 @@ export async function runInGuest(options: GuestOptions): Promise<GuestResult> {
     ...(options.udev === true ? ["--udev"] : []),
     ...(options.disks?.length === 0 ? ["--no-disk"] : []),
     ...(options.disks ?? []).flatMap((size) => ["--disk", size]),
+    ...(options.diskFiles ?? []).flatMap((path) => ["--disk-file", path]),
     ...[...hiddenInGuest(), compileCache, ...(options.shares ?? [])].flatMap((directory) => [
       "--share",
       directory,

@@ -235,24 +235,25 @@ export function transportSuite(name: string, makeHarness: () => Promise<Transpor
           await sleep(10);
         }`,
       );
-      using watch = stallWatch({
-        seconds: 1,
-        what: "the receiver",
-        onStall: (error) => connection.abort(error),
-      });
       const decoder = frameDecoder("receiver", maxNoiseBytes);
       let highest = -1;
       const listen = async (): Promise<void> => {
         const chunks = connection.incoming[Symbol.asyncIterator]();
-        for (;;) {
-          const next = await watch.waitFor(chunks.next());
-          if (next.done === true) throw new Error("the stream ended");
+        // However long it takes to start.
+        let next = await chunks.next();
+        using watch = stallWatch({
+          seconds: 1,
+          what: "the receiver",
+          onStall: (error) => connection.abort(error),
+        });
+        for (; next.done !== true; next = await watch.waitFor(chunks.next())) {
           for (const frame of decoder.push(next.value)) {
             if (frame.type !== "progress") throw new Error("not a heartbeat");
             highest = frame.body.bytes;
             watch.progress(highest);
           }
         }
+        throw new Error("the stream ended");
       };
       await expect(listen()).rejects.toThrow("the receiver: no progress for 1 s");
       expect(highest).toBe(20);

@@ -1,6 +1,7 @@
 // Preloaded into a program under test (node --import): kills it with SIGKILL right before the n-th thing that it does
 // to the outside: a file made, written, synced, renamed, linked, removed, a program started. KILL_AT is n;
-// with KILL_COUNT, a file, the number of such things is written there when the program ends by itself.
+// with KILL_COUNT, a file, the number of such things is written there when the program ends by itself. With KILL_POWER,
+// in the lab's guest alone, the machine is reset instead: what was not synced is gone.
 
 import childProcess from "node:child_process";
 import fs from "node:fs";
@@ -16,7 +17,12 @@ let count = 0;
 function happens(what) {
   count++;
   if (trace !== undefined) appendFileSync(trace, `${count} ${what}\n`);
-  if (count === killAt) process.kill(process.pid, "SIGKILL");
+  if (count !== killAt) return;
+  if (process.env.KILL_POWER === "1" && process.env.VM_RUN === "1") {
+    writeFileSync("/proc/sysrq-trigger", "b");
+    for (;;); // the reset takes a moment
+  }
+  process.kill(process.pid, "SIGKILL");
 }
 
 if (isMainThread) {

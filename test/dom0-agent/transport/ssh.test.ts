@@ -1,9 +1,11 @@
-// Over a real sshd on loopback where openssh-server is installed, else over the stand-in of test/support/qrexec.
+// Over a real sshd on loopback, the system's or the one that ./run setup has unpacked; without, over the stand-in of
+// test/support/qrexec.
 
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { parseSshDestination, sshTransport } from "../../../dom0-agent/transport/ssh.ts";
 import { TransportError } from "../../../dom0-agent/transport/transport.ts";
@@ -12,7 +14,8 @@ import { sshServer } from "../../support/qrexec/ssh-server.ts";
 import { readAll, type TransportHarness, transportSuite } from "../../suites/transport.ts";
 
 const never: AbortSignal = new AbortController().signal;
-const sshd = ["/usr/sbin/sshd", "/usr/local/sbin/sshd"].find((path) => existsSync(path));
+const unpacked = fileURLToPath(new URL("../../.cache/sshd/sshd", import.meta.url));
+const sshd = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", unpacked].find((path) => existsSync(path));
 
 async function standInHarness(): Promise<TransportHarness> {
   const lab = qrexecLab({ vms: { nas: "running" } });
@@ -55,7 +58,7 @@ async function sshdHarness(): Promise<TransportHarness> {
 
 if (sshd !== undefined) transportSuite("ssh (sshd on loopback)", sshdHarness);
 else {
-  test.skip("ssh over a real sshd: openssh-server is not installed; the stand-in is used instead", () => {});
+  test.skip("ssh over a real sshd: no openssh-server (./run setup fetches it); the stand-in is used instead", () => {});
   transportSuite("ssh (stand-in for sshd)", standInHarness);
 }
 

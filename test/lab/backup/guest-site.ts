@@ -3,6 +3,7 @@
 
 import { execFileSync, spawnSync } from "node:child_process";
 import {
+  existsSync,
   mkdirSync,
   openSync,
   closeSync,
@@ -46,6 +47,8 @@ export interface GuestSite {
   readonly archive: string;
   sparsebak(...args: readonly string[]): Ran;
   killed(at: number, ...args: readonly string[]): Ran;
+  /** Cuts the guest's power right before the `at`-th thing that it does: does not come back then. */
+  powerCut(at: number, ...args: readonly string[]): Ran;
   /** Runs it and gives how many things it did to the outside. */
   counted(...args: readonly string[]): number;
   /** SHA-256 of the image that spbk-assemble makes of a session. Throws when it fails. */
@@ -53,28 +56,52 @@ export interface GuestSite {
   sessions(volume: string): readonly string[];
 }
 
-export function makeGuestSite(options: {
+export interface GuestSiteOptions {
   readonly volumes: readonly string[];
   readonly poolChunk?: string;
+  readonly poolSize?: string;
   readonly archives?: readonly string[];
   readonly settings?: readonly string[];
-}): GuestSite {
+}
+
+const drive = "/mnt/volume";
+const state = "/sparsebak";
+
+/** The volume group and pool, the drive, and the settings. With a third disk, dom0's state is kept on that. */
+export function makeGuestSite(options: GuestSiteOptions): GuestSite {
   const disk = process.env["VM_DISK"] ?? "/nonexistent";
   if (process.env["VM_RUN"] !== "1") throw new Error("only inside the lab's guest");
   must("vgcreate", vg, disk);
-  must("lvcreate", "-L", "1536M", "-T", `${vg}/vm-pool`, "-c", options.poolChunk ?? "64k");
-  const drive = "/mnt/volume";
-  mkdirSync(drive, { recursive: true });
-  must("mkfs.ext4", "-q", "-F", "/dev/vdb");
+  must("lvcreate", "-L", options.poolSize ?? "1536M", "-T", `${vg}/vm-pool`, "-c", options.poolChunk ?? "64k");
+  for (const each of ["/dev/vdb", "/dev/vdc"])
+    if (existsSync(each)) must("mkfs.ext4", "-q", "-F", each);
+  mountAll();
+  const site = guestSite();
+  writeSettings(options);
+  return site;
+}
+
+/** What an earlier boot of the guest has made on the same disks. */
+export function reopenGuestSite(): GuestSite {
+  if (process.env["VM_RUN"] !== "1") throw new Error("only inside the lab's guest");
+  must("vgchange", "-ay", vg);
+  mountAll();
+  return guestSite();
+}
+
+function mountAll(): void {
+  for (const each of [drive, state]) mkdirSync(each, { recursive: true });
   must("mount", "/dev/vdb", drive);
-  const state = "/sparsebak";
-  mkdirSync(state, { recursive: true });
-  const ini = join(state, "sparsebak.ini");
+  if (existsSync("/dev/vdc")) must("mount", "/dev/vdc", state);
+}
+
+/** Writes sparsebak.ini. */
+export function writeSettings(options: Omit<GuestSiteOptions, "poolChunk" | "poolSize">): void {
   const more = (options.archives ?? []).map(
     (name) => `[archive ${name}]\ndestvm = none\ndestmountpoint = ${drive}\ndestdir = ${name}\n`,
   );
   writeFileSync(
-    ini,
+    join(state, "sparsebak.ini"),
     [
       "[var]",
       `vgname = ${vg}`,
@@ -90,6 +117,10 @@ export function makeGuestSite(options: {
       "",
     ].join("\n"),
   );
+}
+
+function guestSite(): GuestSite {
+  const ini = join(state, "sparsebak.ini");
   const archive = join(drive, "backups");
   const run = (
     program: string,
@@ -116,6 +147,8 @@ export function makeGuestSite(options: {
     archive,
     sparsebak: (...args) => run("sparsebak.mjs", args),
     killed: (at, ...args) => run("sparsebak.mjs", args, { KILL_AT: String(at) }, ["--import", killer]),
+    powerCut: (at, ...args) =>
+      run("sparsebak.mjs", args, { KILL_AT: String(at), KILL_POWER: "1", VM_RUN: "1" }, ["--import", killer]),
     counted: (...args) => {
       const done = run("sparsebak.mjs", args, { KILL_COUNT: "/run/count" }, ["--import", killer]);
       if (done.code !== 0) throw new Error(`sparsebak ${args.join(" ")}: ${done.code}: ${done.stderr}`);

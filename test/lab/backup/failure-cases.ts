@@ -1,0 +1,256 @@
+// The cases of failures.ts, by their names, on both sides: nothing of a guest is touched until a case runs. They work on
+// one installation, one after another.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
+import type { Case } from "../cases.ts";
+import {
+  checkNothingLeft,
+  device,
+  exists,
+  type GuestSite,
+  makeGuestSite,
+  mib,
+  must,
+  type Ran,
+  sha256,
+  write,
+  writeSettings,
+} from "./guest-site.ts";
+
+const volume = "vm-work-private";
+const other = "vm-mail-private";
+const volumes = [volume, other];
+const poolMiB = 96;
+const pool = "qubes_dom0/vm-pool";
+const poolDevice = "qubes_dom0-vm--pool";
+
+let made: GuestSite | undefined;
+/** What each session of `volume` has to be, by name. */
+const wanted = new Map<string, string>();
+let turn = 0;
+
+function site(): GuestSite {
+  if (made !== undefined) return made;
+  made = makeGuestSite({ volumes, poolSize: `${poolMiB}M` });
+  for (const each of volumes) must("lvcreate", "-V", "16M", "-T", pool, "-n", each);
+  write(volume, 0, 4 * mib);
+  write(other, 0, mib);
+  good(made.sparsebak("-u", "send"));
+  remember();
+  return made;
+}
+
+/** The newest session of `volume`, by the archive's own order, is what the volume is now. */
+function remember(): void {
+  const digest = sha256(device(volume));
+  const newest = listed().at(-1) ?? "";
+  assert.ok(newest !== "" && !wanted.has(newest), `newest session: found «${newest}», wanted a new one`);
+  wanted.set(newest, digest);
+  assert.equal(site().assembled(volume), digest, "the newest session is not what the volume is");
+}
+
+/** Session names of `volume` in their order. */
+function listed(): readonly string[] {
+  const ended = good(site().sparsebak("--json", "list", volume));
+  return ended.stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+    .filter((line) => line["type"] === "session")
+    .map((line) => String(line["name"]));
+}
+
+function change(): void {
+  turn++;
+  write(volume, 8 * mib + turn * 131_072, 4096);
+}
+
+function good(ended: Ran): Ran {
+  assert.equal(ended.code, 0, ended.stderr);
+  return ended;
+}
+
+function refused(ended: Ran, code: number, message: RegExp): void {
+  assert.match(ended.stderr, message);
+  assert.equal(ended.code, code, ended.stderr);
+  assert.match(ended.stderr, /^sparsebak: error: /m);
+}
+
+/** The next monitor and send work, and every session that there has been is what it was. */
+function goesOn(): void {
+  change();
+  good(site().sparsebak("monitor"));
+  good(site().sparsebak("-u", "send"));
+  checkNothingLeft(site());
+  remember();
+  for (const [session, digest] of wanted)
+    assert.equal(site().assembled(volume, session), digest, `session ${session}`);
+}
+
+/** Fills the pool up to so many of its MiB with a volume of somebody else's; gives what removes it again. */
+function fillPool(upToMiB: number): () => void {
+  const used = (Number(must("lvs", "--noheadings", "-o", "data_percent", pool).trim()) / 100) * poolMiB;
+  must("lvcreate", "-V", `${poolMiB}M`, "-T", pool, "-n", "vm-filler-private");
+  for (let at = 0; at < Math.floor(upToMiB - used); at += 4) write("vm-filler-private", at * mib, 4 * mib);
+  return () => void must("lvremove", "-f", "qubes_dom0/vm-filler-private");
+}
+
+function heldRoot(): string {
+  return must("dmsetup", "status", `${poolDevice}-tpool`).trim().split(/\s+/)[6] ?? "";
+}
+
+/** Changes every chunk of `volume` that is mapped, in the pool's data device below: no thin volume sees a write. */
+function changeBehindTheStorage(): void {
+  const first = readBlock(device(volume), 0).subarray(0, 4);
+  assert.notEqual(first.readUInt32LE(0), 0);
+  const path = `/dev/mapper/${poolDevice}_tdata`;
+  const fd = openSync(path, constants.O_RDWR | constants.O_SYNC);
+  try {
+    for (let at = 0; at < 4 * mib; at += 65_536) writeSync(fd, Buffer.alloc(512, 0xaa), 0, 512, at + 4096);
+  } finally {
+    closeSync(fd);
+  }
+  // Everybody's page cache may hold what was there.
+  must("sh", "-c", "echo 3 >/proc/sys/vm/drop_caches");
+}
+
+function readBlock(path: string, at: number): Buffer {
+  const fd = openSync(path, "r");
+  const block = Buffer.alloc(4096);
+  readSync(fd, block, 0, block.length, at);
+  closeSync(fd);
+  return block;
+}
+
+function setClock(seconds: number): void {
+  must("date", "-s", `@${Math.floor(seconds)}`);
+}
+
+export function failureCases(): readonly Case[] {
+  return [
+    {
+      name: "a pool nearly full of data: status 1, no snapshot is made, and what to do",
+      run: () => {
+        const before = site();
+        change();
+        const empty = fillPool(poolMiB * 0.97);
+        const snapshots = must("lvs", "--noheadings", "-o", "lv_name", "@sparsebak");
+        for (const command of [["monitor"], ["-u", "send"]]) {
+          const ended = before.sparsebak(...command);
+          refused(ended, 1, /too full: data 9\d(\.\d+)? % \(limit 95 %\)/);
+          assert.match(ended.stderr, /hint: extend the pool/);
+        }
+        assert.equal(must("lvs", "--noheadings", "-o", "lv_name", "@sparsebak"), snapshots);
+        assert.match(good(before.sparsebak("status")).stdout, /pool: data 9\d/);
+        writeSettings({ volumes, settings: ["max-data-percent = 99"] });
+        good(before.sparsebak("-u", "send"));
+        remember();
+        writeSettings({ volumes });
+        empty();
+        goesOn();
+      },
+    },
+    {
+      name: "a pool with more metadata in use than the settings allow: status 1",
+      run: () => {
+        writeSettings({ volumes, settings: ["max-metadata-percent = 1"] });
+        refused(site().sparsebak("monitor"), 1, /too full: .*metadata [\d.]+ % \(limit 1 %\)/);
+        refused(site().sparsebak("-u", "send"), 1, /too full: .*metadata [\d.]+ % \(limit 1 %\)/);
+        writeSettings({ volumes });
+        goesOn();
+      },
+    },
+    {
+      name: "a metadata snapshot held by another program: status 1, and it is left alone",
+      run: () => {
+        site();
+        change();
+        must("dmsetup", "message", `${poolDevice}-tpool`, "0", "reserve_metadata_snap");
+        const root = heldRoot();
+        for (const command of [["monitor"], ["-u", "send"]]) {
+          const ended = site().sparsebak(...command);
+          refused(ended, 1, /held by another program \(metadata snapshot in block \d+\)/);
+          assert.match(ended.stderr, /hint: .*release_metadata_snap/);
+          assert.equal(heldRoot(), root);
+        }
+        must("dmsetup", "message", `${poolDevice}-tpool`, "0", "release_metadata_snap");
+        goesOn();
+      },
+    },
+    {
+      name: "one volume is gone: status 3 and the other is sent; it comes back under its name: compared whole",
+      run: () => {
+        change();
+        must("lvremove", "-f", `qubes_dom0/${other}`);
+        const ended = site().sparsebak("-u", "send");
+        refused(ended, 3, new RegExp(`${other}: there is no such volume`));
+        assert.match(ended.stdout, new RegExp(`${volume}: incremental`));
+        remember();
+        assert.match(
+          good(site().sparsebak("status")).stdout,
+          new RegExp(`${other} .*gone from this machine`),
+        );
+        refused(site().sparsebak("monitor"), 3, new RegExp(`${other}: there is no such volume`));
+        must("lvcreate", "-V", "20M", "-T", pool, "-n", other);
+        write(other, 3 * mib, mib);
+        good(site().sparsebak("-u", "send"));
+        assert.equal(site().assembled(other), sha256(device(other)));
+        assert.ok(exists(`${other}.tick`));
+        goesOn();
+      },
+    },
+    {
+      name: "all volumes are gone: status 1",
+      run: () => {
+        refused(site().sparsebak("-u", "send", "vm-nobody-private"), 1, /there is no such volume/);
+        goesOn();
+      },
+    },
+    {
+      name: "data changed that the storage calls unchanged: status 5, all is compared, and the session is right",
+      run: () => {
+        site();
+        changeBehindTheStorage();
+        change();
+        const ended = site().sparsebak("-u", "send", volume);
+        assert.match(ended.stderr, /data changed that the storage calls unchanged; the whole volume is compared/);
+        assert.equal(ended.code, 5, ended.stderr);
+        assert.match(ended.stdout, new RegExp(`${volume}: compared`));
+        checkNothingLeft(site());
+        remember();
+        goesOn();
+      },
+    },
+    {
+      name: "the clock is set back, once into a time that has sessions, and jumps while a send runs: order is kept",
+      run: () => {
+        const names = listed();
+        const now = Date.now() / 1000;
+        const [first = ""] = names;
+        const [, year, month, day, hour, minute, second] =
+          /^S_(\d{4})(\d\d)(\d\d)-(\d\d)(\d\d)(\d\d)$/.exec(first) ?? [];
+        setClock(Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`) / 1000 - 1);
+        goesOn();
+        setClock(now - 365 * 86_400);
+        goesOn();
+        const older = listed().at(-1) ?? "";
+        assert.ok(older < first, `${older} is named after the clock as it is`);
+        // Back and forth by an hour all the time.
+        const jumps =
+          'while :; do date -s "+1 hour"; sleep 0.2; date -s "-1 hour"; sleep 0.2; done >/dev/null 2>&1';
+        const jumping = spawn("sh", ["-c", jumps], { stdio: "ignore", detached: true });
+        try {
+          goesOn();
+        } finally {
+          process.kill(-(jumping.pid ?? 0), "SIGKILL");
+        }
+        setClock(now + 3600);
+        goesOn();
+        assert.deepEqual(listed(), [...wanted.keys()]);
+        assert.match(good(site().sparsebak("status")).stdout, new RegExp(`${volume} .*ago`));
+      },
+    },
+  ];
+}

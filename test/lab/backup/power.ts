@@ -1,0 +1,82 @@
+// In the guest, boot after boot on the same disks: the power is cut in the middle of a monitor or a send, so that what
+// was not synced is gone. After each boot the next run succeeds, every session is what the volume was, and nothing is
+// left. What has to be remembered from boot to boot is printed, and given back as arguments.
+
+import {
+  check,
+  checkNothingLeft,
+  device,
+  type GuestSite,
+  makeGuestSite,
+  mib,
+  must,
+  reopenGuestSite,
+  say,
+  sha256,
+  write,
+} from "./guest-site.ts";
+
+/** What one boot is told. */
+export interface Boot {
+  /** Counts from 0, which makes everything. */
+  readonly number: number;
+  /** SHA-256 of the volume by session. */
+  readonly sessions: Readonly<Record<string, string>>;
+  /** That of the volume when the power was cut: of a session that was committed just before. */
+  readonly atCut?: string;
+  /** What is cut, and where: as a share of all that the command does. Without it, this boot is the last. */
+  readonly cut?: { readonly command: "monitor" | "send"; readonly share: number; readonly form: "dir" | "tar" };
+}
+
+const volume = "vm-work-private";
+const boot = JSON.parse(process.argv[2] ?? "{}") as Boot;
+const sessions = new Map(Object.entries(boot.sessions));
+
+function remember(name: string, digest: string): void {
+  sessions.set(name, digest);
+  say(`session ${name} ${digest}`);
+}
+
+function change(site: GuestSite): void {
+  // Where nobody has written before, boot after boot, and over what is there.
+  write(volume, (2 + boot.number) * mib + site.sessions(volume).length * 131_072, 300 * 512);
+  write(volume, boot.number * 131_072, 4096);
+}
+
+function send(site: GuestSite): void {
+  const ended = site.sparsebak("-u", "send");
+  check(ended.code === 0, `send: ${ended.code}\n${ended.stderr}`);
+  checkNothingLeft(site);
+  const digest = sha256(device(volume));
+  for (const name of site.sessions(volume)) if (!sessions.has(name)) remember(name, digest);
+  check(site.assembled(volume) === digest, "the newest session is not what the volume is");
+}
+
+let site: GuestSite;
+if (boot.number === 0) {
+  site = makeGuestSite({ volumes: [volume] });
+  must("lvcreate", "-V", "32M", "-T", "qubes_dom0/vm-pool", "-n", volume);
+  write(volume, 0, 2 * mib);
+} else {
+  site = reopenGuestSite();
+  // A session that nobody has seen the end of was committed before the cut, or is not there.
+  for (const name of site.sessions(volume)) if (!sessions.has(name)) remember(name, boot.atCut ?? "");
+  change(site);
+}
+send(site);
+change(site);
+if (boot.cut === undefined) {
+  for (const [name, digest] of sessions)
+    check(site.assembled(volume, name) === digest, `${name} is not what the volume was`);
+  say("done");
+} else {
+  const { command, share, form } = boot.cut;
+  const args = ["-u", command, ...(form === "tar" ? ["--tarfile"] : [])];
+  const steps = site.counted(...args);
+  if (command === "send") for (const name of site.sessions(volume)) if (!sessions.has(name)) remember(name, sha256(device(volume)));
+  change(site);
+  const at = 1 + Math.floor(share * steps);
+  say(`cut ${at} of ${steps} ${sha256(device(volume))}`);
+  const ended = site.powerCut(at, ...args);
+  check(false, `it came back from a power cut at ${at}: ${ended.code} ${ended.stderr}`);
+}
