@@ -11,7 +11,7 @@ import type { OpenVolume } from "../storage/storage.ts";
 import type { Source } from "./begin-volume.ts";
 import { allChunks, askMappedFrom, type Choice, choose } from "./choose-chunks.ts";
 import type { Context } from "./context.ts";
-import { stateLockSeconds } from "./monitor.ts";
+import { stateLockSeconds } from "./state-lock.ts";
 import { drawUnchanged, sampleDiffers } from "./sample.ts";
 
 /** Chunks of the random sample. */

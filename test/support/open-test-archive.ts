@@ -48,6 +48,7 @@ export function openTestArchive(archive: TestArchive, state: string): OpenedTest
     idSeed: header.idSeed,
     head: markOf(head, fileDigest(bytes)),
     volumes: [],
+    groups: [],
   };
   writeArchiveRecord(paths, record);
   const puts: { readonly name: MetaName; readonly bytes: Uint8Array }[] = [];
@@ -87,7 +88,7 @@ export function openTestArchive(archive: TestArchive, state: string): OpenedTest
   };
   const commit = (): { generation: Generation; headDigest: Uint8Array } => {
     for (const { name, bytes: content } of puts.filter(
-      ({ name }) => name.kind !== "head" && name.kind !== "dead",
+      (each) => each.name.kind !== "head" && each.name.kind !== "dead",
     ))
       writeFileSync(fileOf(name) ?? "", content, { flag: "wx" });
     const made = puts.find(({ name }) => name.kind === "head");

@@ -215,7 +215,10 @@ export function failureCases(): readonly Case[] {
         changeBehindTheStorage();
         change();
         const ended = site().sparsebak("-u", "send", volume);
-        assert.match(ended.stderr, /data changed that the storage calls unchanged; the whole volume is compared/);
+        assert.match(
+          ended.stderr,
+          /data changed that the storage calls unchanged; the whole volume is compared/,
+        );
         assert.equal(ended.code, 5, ended.stderr);
         assert.match(ended.stdout, new RegExp(`${volume}: compared`));
         checkNothingLeft(site());

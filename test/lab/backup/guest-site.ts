@@ -72,9 +72,16 @@ export function makeGuestSite(options: GuestSiteOptions): GuestSite {
   const disk = process.env["VM_DISK"] ?? "/nonexistent";
   if (process.env["VM_RUN"] !== "1") throw new Error("only inside the lab's guest");
   must("vgcreate", vg, disk);
-  must("lvcreate", "-L", options.poolSize ?? "1536M", "-T", `${vg}/vm-pool`, "-c", options.poolChunk ?? "64k");
-  for (const each of ["/dev/vdb", "/dev/vdc"])
-    if (existsSync(each)) must("mkfs.ext4", "-q", "-F", each);
+  must(
+    "lvcreate",
+    "-L",
+    options.poolSize ?? "1536M",
+    "-T",
+    `${vg}/vm-pool`,
+    "-c",
+    options.poolChunk ?? "64k",
+  );
+  for (const each of ["/dev/vdb", "/dev/vdc"]) if (existsSync(each)) must("mkfs.ext4", "-q", "-F", each);
   mountAll();
   const site = guestSite();
   writeSettings(options);
@@ -186,14 +193,14 @@ export function sha256(path: string): string {
 
 /** Repeatable random numbers, good enough to choose what a test does. */
 export function randomOf(seed: number): (below: number) => number {
-  let state = seed >>> 0 || 1;
+  let drawn = seed >>> 0 || 1;
   return (below) => {
-    state ^= state << 13;
-    state >>>= 0;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    state >>>= 0;
-    return state % below;
+    drawn ^= drawn << 13;
+    drawn >>>= 0;
+    drawn ^= drawn >>> 17;
+    drawn ^= drawn << 5;
+    drawn >>>= 0;
+    return drawn % below;
   };
 }
 

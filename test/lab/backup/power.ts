@@ -25,7 +25,11 @@ export interface Boot {
   /** That of the volume when the power was cut: of a session that was committed just before. */
   readonly atCut?: string;
   /** What is cut, and where: as a share of all that the command does. Without it, this boot is the last. */
-  readonly cut?: { readonly command: "monitor" | "send"; readonly share: number; readonly form: "dir" | "tar" };
+  readonly cut?: {
+    readonly command: "monitor" | "send";
+    readonly share: number;
+    readonly form: "dir" | "tar";
+  };
 }
 
 const volume = "vm-work-private";
@@ -73,7 +77,8 @@ if (boot.cut === undefined) {
   const { command, share, form } = boot.cut;
   const args = ["-u", command, ...(form === "tar" ? ["--tarfile"] : [])];
   const steps = site.counted(...args);
-  if (command === "send") for (const name of site.sessions(volume)) if (!sessions.has(name)) remember(name, sha256(device(volume)));
+  if (command === "send")
+    for (const name of site.sessions(volume)) if (!sessions.has(name)) remember(name, sha256(device(volume)));
   change(site);
   const at = 1 + Math.floor(share * steps);
   say(`cut ${at} of ${steps} ${sha256(device(volume))}`);
