@@ -11,6 +11,7 @@ export interface GlobalOptions {
   readonly unattended: boolean;
   readonly all: boolean;
   readonly dest: string | undefined;
+  readonly "accept-rollback": boolean;
   readonly json: boolean;
   readonly quiet: boolean;
   readonly progress: boolean;

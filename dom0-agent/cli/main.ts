@@ -10,6 +10,9 @@ import { addAdd } from "./commands/add.ts";
 import { addAssemble } from "./commands/assemble.ts";
 import { addDelete } from "./commands/delete.ts";
 import { addDiff } from "./commands/diff.ts";
+import { addCheck } from "./commands/check.ts";
+import { addInit } from "./commands/init.ts";
+import { addKey } from "./commands/key.ts";
 import { addList } from "./commands/list.ts";
 import { addMonitor } from "./commands/monitor.ts";
 import { addPrune } from "./commands/prune.ts";
@@ -67,6 +70,9 @@ const commands: readonly ((line: CommandLine) => void)[] = [
   addAdd,
   addRename,
   addDelete,
+  addInit,
+  addKey,
+  addCheck,
 ];
 
 async function parse(): Promise<void> {
@@ -99,6 +105,11 @@ async function parse(): Promise<void> {
       type: "string",
       requiresArg: true,
       describe: "destination, by its name in the settings; send takes all of them with «all»",
+    })
+    .option("accept-rollback", {
+      type: "boolean",
+      default: false,
+      describe: "go on from an older or forked state of the archive",
     })
     .option("json", { type: "boolean", default: false, describe: "one JSON object a line on stdout" })
     .option("quiet", { alias: "q", type: "boolean", default: false, describe: "only warnings and errors" })

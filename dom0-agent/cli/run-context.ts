@@ -9,12 +9,13 @@ import { ownerOf, stateLayout } from "../state/layout.ts";
 import { takeLock } from "../state/lock.ts";
 import type { Storage, StorageOptions } from "../storage/storage.ts";
 import { confirm } from "./ask.ts";
+import { askNewSecret, askSecret } from "./ask-secret.ts";
 import type { GlobalOptions } from "./command-line.ts";
 import type { Output } from "./output.ts";
 
 /** Reads the settings and opens state and storage. */
 export async function openContext(
-  options: Pick<GlobalOptions, "config" | "unattended">,
+  options: Pick<GlobalOptions, "config" | "unattended" | "accept-rollback">,
   output: Output,
   signal: AbortSignal,
 ): Promise<Context> {
@@ -51,6 +52,16 @@ export async function openContext(
     signal,
     unattended,
     confirm: (question) => confirm(question, signal),
+    acceptRollback: async (what) => {
+      if (options["accept-rollback"]) return true;
+      if (unattended || !process.stdin.isTTY) return false;
+      return confirm(`${what}. Go on from it, and forget what was sent since?`, signal);
+    },
+    askPassphrase: async (what) =>
+      what === "new"
+        ? askNewSecret("passphrase", signal)
+        : askSecret("Passphrase, or recovery form of the key", signal),
+    showSecret: (lines) => void process.stdout.write(`${lines.join("\n")}\n`),
   };
 }
 

@@ -3,6 +3,7 @@
 // for a chunk.
 
 import { maxStoredLength } from "../../protocol/archive/types.ts";
+import type { ChunkKeys } from "../keys/archive-seal.ts";
 import { recordBytes } from "../../protocol/archive/manifest.ts";
 import { frameHeaderBytes } from "../../protocol/wire/frame.ts";
 import type { TableFile } from "../state/chunk-table.ts";
@@ -17,7 +18,7 @@ export interface Lookup {
 }
 
 /** What stays the same for a whole volume. */
-export interface VolumeTask {
+export interface VolumeTask extends ChunkKeys {
   /** Descriptors of the volume and of the id map; threads share them. */
   readonly volumeFd: number;
   readonly idsFd: number;
@@ -26,7 +27,6 @@ export interface VolumeTask {
   /** Bytes of the volume and of a chunk. */
   readonly size: number;
   readonly chunkSize: number;
-  readonly idKey: Uint8Array;
   readonly level: number;
   /** Request id that the chunk frames carry. */
   readonly requestId: number;

@@ -1,5 +1,5 @@
 // Opening one stored chunk in dom0, in the only order that is safe (design section 8, "Order"; archive-format.md, F25):
-// stored length, checksum, then zstd with a bounded window and output and all input consumed, plaintext length, id.
+// stored length, checksum, seal, then zstd with a bounded window and output and all input consumed, plaintext length, id.
 // Everything that dom0 decompresses goes through here.
 
 import { createHash } from "node:crypto";
@@ -7,6 +7,7 @@ import { constants, zstdDecompressSync } from "node:zlib";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { chunkIdOf } from "../../protocol/archive/chunk-id.ts";
 import { FormatError } from "../../protocol/errors.ts";
+import type { ChunkOpener } from "../../protocol/seal/chunk-seal.ts";
 
 /** What the verified manifest says of a chunk. */
 export interface ExpectedChunk {
@@ -18,11 +19,6 @@ export interface ExpectedChunk {
   readonly length: number;
 }
 
-/** Keys of a volume's group. Plain data: it goes to worker threads as it is. */
-export interface ChunkKeys {
-  readonly idKey: Uint8Array;
-}
-
 /** log2 of the largest zstd window: 8 MiB (F25). */
 const windowLog = 23;
 /** Room behind the plaintext in zstd's output buffer, so that it sees the end of the frame without a second one. */
@@ -31,9 +27,15 @@ const slack = 1024;
 /**
  * The plaintext of a stored chunk. Throws FormatError: `bad-value` for another length, or where the stored form is no
  * zstd frame of the right length, `trailing` where something is left behind the frame, `bad-digest` where checksum or
- * id does not fit.
+ * id does not fit, `bad-mac` where it was not sealed with the group's key under that id. `seal` belongs to a sealed
+ * archive.
  */
-export function openChunk(untrusted: Uint8Array, expected: ExpectedChunk, keys: ChunkKeys): Uint8Array {
+export function openChunk(
+  untrusted: Uint8Array,
+  expected: ExpectedChunk,
+  idKey: Uint8Array,
+  seal: ChunkOpener | undefined,
+): Uint8Array {
   if (untrusted.length !== expected.storedLength) {
     throw new FormatError(
       "bad-value",
@@ -43,14 +45,15 @@ export function openChunk(untrusted: Uint8Array, expected: ExpectedChunk, keys: 
   if (!equalBytes(createHash("sha256").update(untrusted).digest(), expected.checksum)) {
     throw new FormatError("bad-digest", "its bytes do not have the checksum that its manifest names");
   }
-  const plaintext = decompress(untrusted, expected.length);
+  const frame = seal === undefined ? untrusted : seal.open(untrusted, expected.id);
+  const plaintext = decompress(frame, expected.length);
   if (plaintext.length !== expected.length) {
     throw new FormatError(
       "bad-value",
       `it decompresses to ${plaintext.length} bytes, wanted ${expected.length}`,
     );
   }
-  if (!equalBytes(chunkIdOf(keys.idKey, plaintext), expected.id)) {
+  if (!equalBytes(chunkIdOf(idKey, plaintext), expected.id)) {
     throw new FormatError("bad-digest", "its plaintext does not have the id that its manifest names");
   }
   return plaintext;

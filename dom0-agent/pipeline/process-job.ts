@@ -1,5 +1,5 @@
-// The data path of a chunk: read, zero test, id, compare, look up, compress, frame. Everything happens in buffers that are
-// used again: one to read into, the job's own to write to.
+// The data path of a chunk: read, zero test, id, compare, look up, compress, seal, frame. Everything happens in buffers
+// that are used again: one to read into, the job's own to write to.
 
 import { createHash } from "node:crypto";
 import { readSync } from "node:fs";
@@ -7,8 +7,16 @@ import { constants, zstdCompressSync } from "node:zlib";
 import { chunkIdOf } from "../../protocol/archive/chunk-id.ts";
 import { chunkLength, encodeRecord, recordBytes } from "../../protocol/archive/manifest.ts";
 import { mapIdBytes } from "../../protocol/archive/map-root.ts";
-import { type ChunkAddress, type Digest, maxStoredLength } from "../../protocol/archive/types.ts";
+import {
+  type ChunkAddress,
+  type ChunkId,
+  type Digest,
+  maxStoredLength,
+} from "../../protocol/archive/types.ts";
+import { equalBytes } from "../../protocol/bytes.ts";
+import { chunkSealer, type ChunkSealer } from "../../protocol/seal/chunk-seal.ts";
 import { writeFrameHeader } from "../../protocol/wire/frame.ts";
+import type { ChunkKeys } from "../keys/archive-seal.ts";
 import { chunkFrameHead, chunksPerJob, type Job, type JobResult, recordsAt, type VolumeTask } from "./job.ts";
 import { lookUp } from "./look-up.ts";
 
@@ -18,6 +26,8 @@ export interface Workspace {
   readonly plain: Uint8Array;
   readonly ids: Uint8Array;
   readonly zeros: Buffer;
+  /** Seals for a group; the salt that it has drawn is this worker's own. */
+  sealer: { readonly groupKey: Uint8Array; readonly chunks: ChunkSealer } | undefined;
 }
 
 export function workspace(chunkSize: number): Workspace {
@@ -26,6 +36,7 @@ export function workspace(chunkSize: number): Workspace {
     plain: new Uint8Array(chunksPerJob(chunkSize) * chunkSize),
     ids: new Uint8Array(chunksPerJob(chunkSize) * mapIdBytes),
     zeros: Buffer.alloc(chunkSize),
+    sealer: undefined,
   };
 }
 
@@ -97,16 +108,17 @@ function processRun(
       });
       continue;
     }
-    const stored = compress(plain, task.level);
-    const checksum = createHash("sha256").update(stored).digest() as Uint8Array as Digest;
     const head = to.frames;
-    writeFrameHeader(out, head, "chunk", task.requestId, 40 + stored.length);
+    const storedAt = head + chunkFrameHead;
+    const storedLength = store(id, compress(plain, task.level), task, space, out, storedAt);
+    const stored = out.subarray(storedAt, storedAt + storedLength);
+    const checksum = createHash("sha256").update(stored).digest() as Uint8Array as Digest;
+    writeFrameHeader(out, head, "chunk", task.requestId, 40 + storedLength);
     const view = new DataView(out.buffer, out.byteOffset + head + 12, 8);
     view.setUint32(0, Math.floor(address / 2 ** 32));
     view.setUint32(4, address % 2 ** 32);
     out.set(checksum, head + 20);
-    out.set(stored, head + chunkFrameHead);
-    to.frames = head + chunkFrameHead + stored.length;
+    to.frames = storedAt + storedLength;
     encodeRecord(out, recordsAt(chunkSize) + to.records++ * recordBytes, {
       kind: "chunk",
       address: address as ChunkAddress,
@@ -114,10 +126,29 @@ function processRun(
       id,
       container: 0,
       storedAddress: address as ChunkAddress,
-      storedLength: stored.length,
+      storedLength,
       checksum,
     });
   }
+}
+
+/** Puts the stored form of a chunk, sealed where the archive is, into `out` at `at`; gives its length. */
+function store(
+  id: ChunkId,
+  frame: Uint8Array,
+  { sealed }: ChunkKeys,
+  space: Workspace,
+  out: Uint8Array,
+  at: number,
+): number {
+  if (sealed === undefined) {
+    out.set(frame, at);
+    return frame.length;
+  }
+  const { archive, groupKey } = sealed;
+  if (space.sealer === undefined || !equalBytes(space.sealer.groupKey, groupKey))
+    space.sealer = { groupKey, chunks: chunkSealer(groupKey, archive) };
+  return space.sealer.chunks.seal(id, frame, out, at);
 }
 
 /** A zstd frame with its checksum and the size of its content. */

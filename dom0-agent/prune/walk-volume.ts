@@ -110,7 +110,8 @@ function mergedManifest(
   }
   spool.finish();
   const of = { archive: index.archive, volume: index.volume, generation: on.generation };
-  const manifest = spool.manifest({ ...of, session: session.uid, size: session.size, chunkSize });
+  const identity = { ...of, session: session.uid, size: session.size, chunkSize };
+  const manifest = spool.manifest(identity, on.open.seal.sealer);
   const fd = openSync(path, "w", 0o600);
   try {
     for (const part of manifest.parts()) writeAll(fd, part);

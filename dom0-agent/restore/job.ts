@@ -1,7 +1,8 @@
 // What the worker threads of a restore are asked for, and what they answer. Data lies in shared buffers, slots; the rest
 // is plain data.
 
-import type { ChunkKeys, ExpectedChunk } from "../pipeline/open-chunk.ts";
+import type { ChunkKeys } from "../keys/archive-seal.ts";
+import type { ExpectedChunk } from "../pipeline/open-chunk.ts";
 
 /** What becomes of a chunk's plaintext. */
 export type Use =

@@ -5,10 +5,9 @@ import { createHash } from "node:crypto";
 import type { Container, VolumeIndex } from "../../protocol/archive/index-file.ts";
 import {
   type ContainerRef,
-  decodeManifestHead,
-  type DecodedManifestHead,
   type ManifestEntry,
-  maxManifestHeadBytes,
+  openManifest,
+  type OpenManifest,
 } from "../../protocol/archive/manifest.ts";
 import type { EntrySource } from "../../protocol/archive/merge.ts";
 import { digestBytes } from "../../protocol/archive/types.ts";
@@ -44,12 +43,12 @@ export async function fetchManifest(
     const name = metaOf("manifest", container.manifestGeneration, index.volume, container.uid);
     const length = await open.client.read(name, maxManifestBytes, (bytes) => file.append(bytes));
     if (length === undefined) throw new AgentError("integrity", `${what}: the receiver does not have it`);
-    const head = verified(what, () => checkedHead(file, length, what, open, index, container));
+    const manifest = verified(what, () => checkedManifest(file, length, what, open, index, container));
     const own = numberOf({ volume: index.volume, session: container.uid });
-    const numbers = Uint32Array.from([own, ...head.containers.map(numberOf)]);
+    const numbers = Uint32Array.from([own, ...manifest.containers.map(numberOf)]);
     return {
       source: () => {
-        const records = recordSource(file, head.recordsAt, head.records, head);
+        const records = recordSource(manifest);
         const next = (): ManifestEntry | undefined => {
           const entry = verified(what, () => records.next());
           return entry?.kind === "chunk" ? { ...entry, container: numbers[entry.container] ?? 0 } : entry;
@@ -64,14 +63,14 @@ export async function fetchManifest(
   }
 }
 
-function checkedHead(
+function checkedManifest(
   file: NamelessFile,
   length: number,
   what: string,
   open: OpenArchive,
   index: VolumeIndex,
   container: Container,
-): DecodedManifestHead {
+): OpenManifest {
   const wrong = (why: string): AgentError => new AgentError("integrity", `${what}: ${why}`);
   const end = length - digestBytes;
   if (end < 0) throw wrong(`${length} bytes are no manifest`);
@@ -79,17 +78,17 @@ function checkedHead(
   file.read(stated, end);
   if (!equalBytes(stated, container.manifestDigest) || !equalBytes(stated, digestOf(file, end)))
     throw wrong("it is not the one that the index names");
-  const start = new Uint8Array(Math.min(length, maxManifestHeadBytes));
-  file.read(start, 0);
-  const head = decodeManifestHead(start, length, {
+  const expected = {
     archive: index.archive,
     volume: index.volume,
     generation: container.manifestGeneration,
-  });
-  if (!equalBytes(head.session, container.uid)) throw wrong("it belongs to another session");
-  if (head.chunkSize !== open.record.chunkSize)
-    throw wrong(`chunks of ${head.chunkSize} bytes, wanted ${open.record.chunkSize} as in the archive`);
-  return head;
+  };
+  const source = { length, read: (into: Uint8Array, offset: number) => file.read(into, offset) };
+  const manifest = openManifest(source, expected, open.seal.opener);
+  if (!equalBytes(manifest.session, container.uid)) throw wrong("it belongs to another session");
+  if (manifest.chunkSize !== open.record.chunkSize)
+    throw wrong(`chunks of ${manifest.chunkSize} bytes, wanted ${open.record.chunkSize} as in the archive`);
+  return manifest;
 }
 
 function digestOf(file: NamelessFile, end: number): Uint8Array {

@@ -1,15 +1,15 @@
 // Manifest records in a file, read a small stretch at a time whatever their number.
 
 import {
-  type ContainerRef,
   encodeRecord,
   type ManifestEntry,
+  type OpenManifest,
   recordBytes,
   recordReader,
 } from "../../protocol/archive/manifest.ts";
 import type { EntrySource } from "../../protocol/archive/merge.ts";
 import type { ChunkAddress } from "../../protocol/archive/types.ts";
-import { type NamelessFile, namelessFile } from "./nameless-file.ts";
+import { namelessFile } from "./nameless-file.ts";
 
 /** One step of a merged map: what covers `run` chunks from `address` on, or that nothing does. */
 export interface MapStep {
@@ -20,15 +20,14 @@ export interface MapStep {
 
 const stretchRecords = 700;
 
-/** `count` records from byte `offset` of `file` on. An entry's id and checksum are good until the next call. Throws
- *  FormatError for what no manifest may hold. */
-export function recordSource(
-  file: NamelessFile,
-  offset: number,
-  count: number,
-  of: { readonly size: number; readonly chunkSize: number; readonly containers: readonly ContainerRef[] },
-): EntrySource {
-  const reader = recordReader(of);
+/** Records that can be read anywhere, and what they are checked against: of an open manifest, or of a spool. */
+export type Records = Pick<OpenManifest, "size" | "chunkSize" | "containers" | "records" | "readRecords">;
+
+/** The entries of `from`. An entry's id and checksum are good until the next call. Throws FormatError for what no
+ *  manifest may hold. */
+export function recordSource(from: Records): EntrySource {
+  const { records: count } = from;
+  const reader = recordReader(from);
   const buffer = new Uint8Array(Math.min(stretchRecords, count) * recordBytes);
   let entries: readonly ManifestEntry[] = [];
   let next = 0;
@@ -38,7 +37,7 @@ export function recordSource(
       if (next === entries.length) {
         if (done === count) return undefined;
         const stretch = buffer.subarray(0, Math.min(stretchRecords, count - done) * recordBytes);
-        file.read(stretch, offset + done * recordBytes);
+        from.readRecords(stretch, done);
         entries = reader.read(stretch);
         next = 0;
         done += entries.length;
@@ -49,10 +48,7 @@ export function recordSource(
 }
 
 /** Records of a merged map in a file of their own. */
-export interface RecordSpool extends Disposable {
-  readonly file: NamelessFile;
-  readonly records: number;
-}
+export interface RecordSpool extends Disposable, Pick<Records, "records" | "readRecords"> {}
 
 /** Writes what `steps` say into a nameless file in `directory`; what nothing covers, and with `holes` false every hole,
  *  is left out. */
@@ -76,7 +72,11 @@ export function spoolSteps(
       used = 0;
     }
     file.append(buffer.subarray(0, used));
-    return { file, records, [Symbol.dispose]: () => file[Symbol.dispose]() };
+    return {
+      records,
+      readRecords: (into, first) => file.read(into, first * recordBytes),
+      [Symbol.dispose]: () => file[Symbol.dispose](),
+    };
   } catch (error) {
     file[Symbol.dispose]();
     throw error;

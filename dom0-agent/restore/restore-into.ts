@@ -2,9 +2,7 @@
 // last. Every chunk is checked before a byte of it is written.
 
 import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
-import { publicIdKey } from "../../protocol/archive/chunk-id.ts";
 import type { Bitmap } from "../delta/bitmap.ts";
-import type { ChunkKeys } from "../pipeline/open-chunk.ts";
 import type { OpenArchive } from "../session/archive.ts";
 import { type Crew, startCrew } from "./crew.ts";
 import { damaged, fetchWindows, targetBytes } from "./fetch.ts";
@@ -29,11 +27,6 @@ export interface Restored {
   readonly writtenBytes: number;
 }
 
-/** Keys for the chunks of a volume's group, from what dom0 itself has of the archive: without them nothing is opened. */
-export function chunkKeysOf(open: OpenArchive, index: VolumeIndex): ChunkKeys {
-  return { idKey: publicIdKey(open.record.idSeed, open.record.uuid, index.group) };
-}
-
 /** Workers for one volume. They stop on `signal`. */
 export function crewFor(
   open: OpenArchive,
@@ -42,7 +35,10 @@ export function crewFor(
   what: string,
   signal: AbortSignal,
 ): Crew {
-  const crew = startCrew({ keys: chunkKeysOf(open, index), size: map.size, chunkSize: map.chunkSize }, what);
+  const crew = startCrew(
+    { keys: open.seal.chunkKeys(index.group), size: map.size, chunkSize: map.chunkSize },
+    what,
+  );
   const stop = (): void => crew.fail(signal.reason as Error);
   if (signal.aborted) stop();
   signal.addEventListener("abort", stop, { once: true });

@@ -71,7 +71,13 @@ export async function sessionMap(
     .reverse();
   const batches: RecordSpool[] = [];
   const sourceOf = (batch: RecordSpool): ReturnType<typeof recordSource> =>
-    recordSource(batch.file, 0, batch.records, { size: whole, chunkSize, containers: containers.refs });
+    recordSource({
+      size: whole,
+      chunkSize,
+      containers: containers.refs,
+      records: batch.records,
+      readRecords: (into, first) => batch.readRecords(into, first),
+    });
   try {
     for (let i = 0; i < newestFirst.length; i += maxOpen) {
       const manifests: FetchedManifest[] = [];

@@ -7,6 +7,7 @@ import { chunkIdOf } from "../../protocol/archive/chunk-id.ts";
 import { chunkLength } from "../../protocol/archive/manifest.ts";
 import { maxStoredLength } from "../../protocol/archive/types.ts";
 import { mapIdBytes } from "../../protocol/archive/map-root.ts";
+import { chunkOpener } from "../../protocol/seal/chunk-seal.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import { freePlaintext, openChunk } from "../pipeline/open-chunk.ts";
 import {
@@ -29,6 +30,7 @@ interface Tally {
 
 function serve(port: NonNullable<typeof parentPort>, setup: WorkerSetup): void {
   const { size, chunkSize, keys } = setup;
+  const seal = keys.sealed && chunkOpener(keys.sealed.groupKey, keys.sealed.archive);
   const slots = setup.slots.map((each) => new Uint8Array(each));
   const present = Buffer.alloc(chunkSize);
   const zeros = Buffer.alloc(chunkSize);
@@ -73,7 +75,7 @@ function serve(port: NonNullable<typeof parentPort>, setup: WorkerSetup): void {
       try {
         const untrusted = stored.subarray(0, chunk.storedLength);
         untrusted.set(slot.subarray(chunk.offset, chunk.offset + chunk.storedLength));
-        plaintext = openChunk(untrusted, chunk, keys);
+        plaintext = openChunk(untrusted, chunk, keys.idKey, seal);
       } catch (error) {
         if (!(error instanceof FormatError)) throw error;
         tally.bad.push({ index, why: error.message });

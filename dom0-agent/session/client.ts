@@ -20,6 +20,7 @@ import {
   type Service,
 } from "../../protocol/wire/messages.ts";
 import { dialogue } from "../../protocol/wire/states.ts";
+import { decodePrefix } from "../../protocol/archive/prefix.ts";
 import type { ChunkAddress, Digest, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
 import { concatBytes } from "../../protocol/bytes.ts";
 import { FormatError, InternalError } from "../../protocol/errors.ts";
@@ -85,6 +86,8 @@ export interface Client extends AsyncDisposable {
   readonly connection: Connection;
   /** Bytes that have been written to the receiver. */
   readonly sentBytes: number;
+  /** Refuse to put an index, header or manifest that is not sealed: set once a sealed archive is open. */
+  sealedOnly: boolean;
   /** What the receiver says of the session that is being sent: bytes and chunks that it has dealt with. */
   onProgress: ((bytes: number, chunks: number) => void) | undefined;
   /** Reads a file of the archive into `sink`, at most `max` bytes; gives its length, undefined when it's missing. */
@@ -116,7 +119,7 @@ export interface Client extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-type Opener = "discard" | "beginSession" | "commit" | "assemble" | "sweep";
+type Opener = "discard" | "beginSession" | "commit" | "assemble" | "sweep" | "reveal";
 type Answer<Name extends Opener> = Name extends "commit"
   ? "committed"
   : Name extends "assemble"
@@ -313,6 +316,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
   };
 
   const client: Client = {
+    sealedOnly: false,
     hello,
     connection,
     get sentBytes() {
@@ -375,7 +379,10 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       const frame = answered(`put ${metaName.kind}`, "done");
       frame.catch(() => undefined);
       await say("put", id, { name: metaName, length, digest });
+      let start = true;
       for (const part of parts) {
+        if (start && client.sealedOnly) checkSealed(metaName, part);
+        start = false;
         for (let at = 0; at < part.length; at += maxPartBytes) {
           await say("part", id, { bytes: part.subarray(at, at + maxPartBytes) });
         }
@@ -404,6 +411,13 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     [Symbol.asyncDispose]: dispose,
   };
   return client;
+}
+
+/** A bug anywhere above must not show what a sealed archive hides. `start` holds at least the file's prefix. */
+function checkSealed({ kind }: MetaName, start: Uint8Array): void {
+  if (kind !== "index" && kind !== "header" && kind !== "manifest") return;
+  if (decodePrefix(start).protection !== "sealed")
+    throw new InternalError(`put ${kind}: not sealed, in a sealed archive`);
 }
 
 /** Answers outlive the stream's buffer. */

@@ -60,7 +60,7 @@ export async function commitStep(open: OpenArchive, step: Step): Promise<void> {
   if (step.header !== undefined) await put("archive", step.header);
   const changed = [];
   for (const { directory, index } of step.indexes) {
-    const bytes = encodeIndex(index);
+    const bytes = encodeIndex(index, open.seal.sealer);
     const indexDigest = fileDigest(bytes);
     await client.put(metaOf("index", generation, index.volume), bytes.length, indexDigest, [bytes]);
     changed.push({ volume: index.volume, directory, indexGeneration: generation, indexDigest });

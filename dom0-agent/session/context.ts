@@ -36,4 +36,11 @@ export interface Context {
   readonly unattended: boolean;
   /** Asks a yes-or-no question; only called when not unattended. */
   confirm(question: string): Promise<boolean>;
+  /** Whether to go on from a state of an archive that is not the one that dom0 remembers, nor made from it: said on the
+   *  command line, or asked for where somebody is there to answer. */
+  acceptRollback(what: string): Promise<boolean>;
+  /** Asks for a passphrase without echo, a new one twice; only called when not unattended. */
+  askPassphrase(what: "new" | "known"): Promise<string>;
+  /** Prints what is to be written down on paper, and nowhere else. */
+  showSecret(lines: readonly string[]): void;
 }

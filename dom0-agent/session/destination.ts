@@ -1,12 +1,16 @@
 // Reaching one destination: transport, greeting, archive.
 
+import type { ArchiveUuid } from "../../protocol/archive/types.ts";
 import type { Service } from "../../protocol/wire/messages.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { readArchiveRecord } from "../state/archive-record.ts";
 import { transportFor } from "../transport/index.ts";
-import { noArchive, type OpenArchive, openArchive } from "./archive.ts";
+import { DamagedStateError } from "../state/record.ts";
+import { noArchive, type OpenArchive } from "./archive.ts";
 import { type Client, connect } from "./client.ts";
 import type { Context } from "./context.ts";
+import type { NewArchive } from "./create-archive.ts";
+import { openArchive } from "./open-archive.ts";
 
 /** The receiver's program beside ours: a bundle where we are one, its source where we run from source. */
 function receiverProgram(): `/${string}` {
@@ -30,11 +34,21 @@ export async function connectTo(
     where: {
       mountpoint: settings.mountpoint,
       directory: settings.directory,
-      archive: readArchiveRecord(context.state.archive(settings.name))?.uuid ?? noArchive,
+      archive: knownUuid(context, settings),
     },
     stallSeconds: context.settings.stallSeconds,
     signal: context.signal,
   });
+}
+
+/** For the receiver to know what is looked for; it decides nothing, so a damaged record is no matter here. */
+function knownUuid(context: Context, settings: ArchiveSettings): ArchiveUuid {
+  try {
+    return readArchiveRecord(context.state.archive(settings.name))?.uuid ?? noArchive;
+  } catch (error) {
+    if (error instanceof DamagedStateError) return noArchive;
+    throw error;
+  }
 }
 
 /** Connects, and opens the archive; `create` decides whether one is made where there is none. undefined: there is none.
@@ -43,11 +57,15 @@ export async function openDestination(
   context: Context,
   settings: ArchiveSettings,
   service: Service,
-  create: () => Promise<boolean>,
+  create: () => Promise<NewArchive | false>,
 ): Promise<OpenArchive | undefined> {
   const client = await connectTo(context, settings, service);
   try {
-    const open = await openArchive(client, settings, context.state.archive(settings.name), create);
+    const open = await openArchive(client, settings, context.state.archive(settings.name), {
+      create,
+      acceptRollback: async (what) => context.acceptRollback(what),
+      warn: (message) => context.report.warn(message),
+    });
     if (open === undefined) await client[Symbol.asyncDispose]();
     return open;
   } catch (error) {

@@ -59,7 +59,7 @@ export async function fetchManifest(
       read: (into: Uint8Array, offset: number) => into.set(readPart(fd, offset, into.length)),
     };
     const expected = { archive: index.archive, volume: index.volume, generation };
-    const manifest = verified(what, () => openManifest(file, expected));
+    const manifest = verified(what, () => openManifest(file, expected, open.seal.opener));
     return {
       what,
       size: manifest.size,

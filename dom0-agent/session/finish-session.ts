@@ -40,21 +40,26 @@ export async function finishSession(on: FinishOptions): Promise<FinishedSession>
   const generation = nextGeneration(open);
   const of = { archive, volume: known.id, generation };
 
-  const manifest = on.spool.manifest({ ...of, session: uid, size: fields.size, chunkSize });
+  const { sealer } = open.seal;
+  const identity = { ...of, session: uid, size: fields.size, chunkSize };
+  const manifest = on.spool.manifest(identity, sealer);
   await client.put(
     metaOf("manifest", generation, known.id, uid),
     manifest.length,
     manifest.digest,
     manifest.parts(),
   );
-  const header = encodeSessionHeader({
-    ...of,
-    ...fields,
-    uid,
-    name: on.name,
-    volumeName: known.name,
-    chunkSize,
-  });
+  const header = encodeSessionHeader(
+    {
+      ...of,
+      ...fields,
+      uid,
+      name: on.name,
+      volumeName: known.name,
+      chunkSize,
+    },
+    sealer,
+  );
   await client.put(metaOf("header", generation, known.id, uid), header.length, fileDigest(header), [header]);
   const list = on.list.finish();
   await client.endSession({

@@ -5,14 +5,15 @@ import { createHash } from "node:crypto";
 import { closeSync, constants, openSync, readSync, rmSync } from "node:fs";
 import {
   type ContainerRef,
-  encodeManifestHead,
   encodeRecord,
   type HoleEntry,
   type ManifestEntry,
   type ManifestHead,
+  manifestWriter,
   recordBytes,
   recordReader,
 } from "../../protocol/archive/manifest.ts";
+import type { BodySealer } from "../../protocol/archive/sealed-body.ts";
 import type { ArchiveUuid, Digest, Generation, VolumeId } from "../../protocol/archive/types.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { writeAll } from "../state/atomic-file.ts";
@@ -32,8 +33,12 @@ export interface ManifestSpool extends Disposable {
   finish(): void;
   /** All entries again, from the first; each is good until the next is asked for. Only after finish. */
   entries(): Generator<ManifestEntry>;
-  /** The manifest's length and digest, and its bytes in parts, each good until the next. Only after finish. */
-  manifest(of: ManifestIdentity): {
+  /** The manifest's length and digest, and its bytes in parts, each good until the next; sealed where there is a
+   *  `sealer`. Only after finish. */
+  manifest(
+    of: ManifestIdentity,
+    sealer: BodySealer | undefined,
+  ): {
     readonly length: number;
     readonly digest: Digest;
     parts(): Generator<Uint8Array>;
@@ -114,17 +119,18 @@ export function manifestSpool(path: string, of: Pick<ManifestHead, "size" | "chu
       const reader = recordReader({ ...of, containers });
       for (const part of parts()) yield* reader.read(part);
     },
-    manifest: (identity) => {
-      const head = encodeManifestHead(identity, { ...identity, containers }, records);
-      const hash = createHash("sha256").update(head);
-      for (const part of parts()) hash.update(part);
+    manifest: (identity, sealer) => {
+      const { archive, volume, generation } = identity;
+      const fields = { ...identity, containers };
+      const writer = manifestWriter({ archive, volume, generation }, fields, records, sealer);
+      const hash = createHash("sha256");
+      for (const part of writer.parts(parts())) hash.update(part);
       const digest = new Uint8Array(hash.digest()) as Digest;
       return {
-        length: head.length + records * recordBytes + digest.length,
+        length: writer.length,
         digest,
         parts: function* () {
-          yield head;
-          yield* parts();
+          yield* writer.parts(parts());
           yield digest;
         },
       };

@@ -1,29 +1,56 @@
-// A volume's identity in an archive, written down in dom0 before anything is sent under it.
+// A volume's identity in the archive: dom0's own record has it, or the archive does, from another host or before dom0's
+// record was lost; else it is new, and written down before anything is sent under it.
 
 import { randomBytes } from "node:crypto";
 import { directoryFor } from "../../protocol/archive/names.ts";
 import type { GroupId, VolumeId } from "../../protocol/archive/types.ts";
-import { equalBytes } from "../../protocol/bytes.ts";
+import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { type GroupSettings, groupFor } from "../config/groups.ts";
 import { type KnownVolume, writeArchiveRecord } from "../state/archive-record.ts";
-import type { OpenArchive } from "./archive.ts";
+import { type OpenArchive, readIndex } from "./archive.ts";
 
 /** The volume of that name, a new one for a new name. Its group is that of its first session, for good: until then it
- *  is what the settings say. */
-export function register(open: OpenArchive, name: string, groups: readonly GroupSettings[]): KnownVolume {
-  const known = open.record.volumes.find((each) => each.name === name);
+ *  is what the settings say. In a sealed archive its directory is named by its id, which says nothing. */
+export async function register(
+  open: OpenArchive,
+  name: string,
+  groups: readonly GroupSettings[],
+): Promise<KnownVolume> {
+  const find = (): KnownVolume | undefined => open.record.volumes.find((each) => each.name === name);
+  if (find() === undefined) await learnVolumes(open);
+  const known = find();
   const isInArchive = open.head.volumes.some((each) => known && equalBytes(each.volume, known.id));
   if (known !== undefined && isInArchive) return known;
   const id = known?.id ?? (new Uint8Array(randomBytes(16)) as VolumeId);
   const groupName = groupFor(groups, name);
   const group = groupName === undefined ? (id as Uint8Array as GroupId) : groupOf(open, groups, groupName);
   if (known !== undefined && equalBytes(known.group, group)) return known;
-  const taken = [...open.head.volumes, ...open.record.volumes].map((each) => each.directory);
-  const added = { name, id, group, directory: known?.directory ?? directoryFor(name, taken) };
+  const added = { name, id, group, directory: known?.directory ?? directoryOf(open, name, id) };
   const others = open.record.volumes.filter((each) => each.name !== name);
   open.record = { ...open.record, volumes: [...others, added] };
   writeArchiveRecord(open.paths, open.record);
   return added;
+}
+
+function directoryOf(open: OpenArchive, name: string, id: VolumeId): string {
+  if (open.record.sealed) return toHex(id);
+  return directoryFor(
+    name,
+    [...open.head.volumes, ...open.record.volumes].map((each) => each.directory),
+  );
+}
+
+/** Puts the archive's volumes that dom0's record does not have into it, by their verified indexes. */
+async function learnVolumes(open: OpenArchive): Promise<void> {
+  const found: KnownVolume[] = [];
+  for (const { volume, directory } of open.head.volumes) {
+    if (open.record.volumes.some((each) => equalBytes(each.id, volume))) continue;
+    const index = await readIndex(open, volume);
+    if (index !== undefined) found.push({ name: index.name, id: volume, group: index.group, directory });
+  }
+  if (found.length === 0) return;
+  open.record = { ...open.record, volumes: [...open.record.volumes, ...found] };
+  writeArchiveRecord(open.paths, open.record);
 }
 
 /** What a group of the settings is in this archive: what it was called by first, or what a volume is in that fits it,

@@ -2,7 +2,6 @@
 // goes one way: candidates, workers, frames and records, manifest, index, head.
 
 import { randomBytes } from "node:crypto";
-import { publicIdKey } from "../../protocol/archive/chunk-id.ts";
 import type { Consistency, Container, VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { listBuilder } from "../../protocol/archive/list-file.ts";
 import { sessionNameAt } from "../../protocol/archive/names.ts";
@@ -232,7 +231,7 @@ function taskFor(
     knownChunks: map.chunks,
     size: source.size,
     chunkSize: open.record.chunkSize,
-    idKey: publicIdKey(open.record.idSeed, open.record.uuid, known.group),
+    ...open.seal.chunkKeys(known.group),
     level: open.record.level,
     requestId: open.client.nextId,
   };

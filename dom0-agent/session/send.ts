@@ -9,11 +9,13 @@ import { makeDirectory } from "../state/atomic-file.ts";
 import { takeLock } from "../state/lock.ts";
 import { StorageError, type VolumeState } from "../storage/storage.ts";
 import { TransportError } from "../transport/transport.ts";
-import { type OpenArchive, readIndex, where } from "./archive.ts";
+import { type OpenArchive, readIndex } from "./archive.ts";
 import type { Context } from "./context.ts";
+import type { NewArchive } from "./create-archive.ts";
 import { openDestination } from "./destination.ts";
 import { discardAll, leftoversOf, usableLeftovers } from "./leftovers.ts";
 import type { MonitorResult } from "./monitor.ts";
+import { newArchive } from "./new-archive.ts";
 import { register } from "./register.ts";
 import { isFull } from "./salvage.ts";
 import { type SendOptions, type SentVolume, sendVolume } from "./send-volume.ts";
@@ -31,7 +33,6 @@ export async function send(
   volumes: readonly string[],
   { pool, ...options }: ArchiveSendOptions,
 ): Promise<ExitReason> {
-  refuseSealing(settings);
   const paths = context.state.archive(settings.name);
   makeDirectory(paths.directory);
   using _lock = await takeLock(paths.lock, `send to ${settings.name}`, 0);
@@ -50,7 +51,7 @@ export async function send(
     }
     try {
       const sent = await sendOrMakeRoom(context, destination, async ({ open, leftovers }) => {
-        const known = register(open, volume, context.settings.groups);
+        const known = await register(open, volume, context.settings.groups);
         const index = await readIndex(open, known.id);
         const own = { ...options, leftovers: leftoversOf(known, leftovers) };
         return sendVolume(context, open, pool, known, index, monitored, own);
@@ -66,16 +67,6 @@ export async function send(
   }
   await destination.close();
   return outcome(failed, volumes.length);
-}
-
-/** Sealing is not built yet, and nothing is stored unsealed without having been asked for. */
-function refuseSealing(settings: ArchiveSettings): void {
-  if (settings.encryption !== "on") return;
-  throw new AgentError(
-    "usage",
-    `archive ${settings.name}: encryption = on: this version can't seal archives`,
-    "with encryption = off it stores data that the destination can read",
-  );
 }
 
 /** The destination of a send: connected when it is first asked for, and anew when a volume has failed. */
@@ -162,17 +153,7 @@ async function makeRoom(context: Context, destination: Destination): Promise<boo
 }
 
 async function openForSend(context: Context, settings: ArchiveSettings): Promise<OpenArchive> {
-  const create = async (): Promise<boolean> => {
-    if (settings.encryption === "off") return true;
-    const what = `make a new archive at ${where(settings)}`;
-    const unsealed = "this version stores data unencrypted: the destination can read everything";
-    if (!context.unattended && (await context.confirm(`${what}? ${unsealed}`))) return true;
-    throw new AgentError(
-      "usage",
-      `${what}: ${unsealed}`,
-      "to agree once and for all, add «encryption = off» to the settings",
-    );
-  };
+  const create = async (): Promise<NewArchive> => newArchive(context, settings, { kind: "ask" });
   const open = await openDestination(context, settings, "sparsebak.Send", create);
   if (open === undefined) throw new AgentError("failed", `archive ${settings.name}: not made`);
   return open;

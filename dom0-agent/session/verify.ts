@@ -87,7 +87,7 @@ async function checkHeader(
   if (!equalBytes(fileDigest(raw), container.headerDigest))
     throw new AgentError("integrity", `${what}: it is not the one that the index names`);
   const { archive, volume } = index;
-  const header = verified(what, () => decodeSessionHeader(raw, { archive, volume }));
+  const header = verified(what, () => decodeSessionHeader(raw, { archive, volume }, open.seal.opener));
   if (!equalBytes(header.uid, record.uid) || !equalBytes(header.mapRoot, record.mapRoot))
     throw new AgentError("integrity", `${what}: it says something else than the index`);
 }

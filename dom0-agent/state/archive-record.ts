@@ -1,8 +1,6 @@
 // What dom0 knows of an archive: its identity, the head that it accepts, the volumes by name. A receiver can't talk
 // dom0 out of it (design section 8, "Keys" and "Rollback").
 
-import { randomBytes } from "node:crypto";
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import {
   type ArchiveUuid,
   type Digest,
@@ -14,10 +12,8 @@ import {
   type VolumeId,
 } from "../../protocol/archive/types.ts";
 import { toHex } from "../../protocol/bytes.ts";
-import { AgentError } from "../errors.ts";
-import { makeDirectory, replaceFile } from "./atomic-file.ts";
 import type { ArchivePaths } from "./layout.ts";
-import { DamagedStateError, field, readRecord, writeRecord } from "./record.ts";
+import { field, readRecord, writeRecord } from "./record.ts";
 
 /** A head by its number and what it is. */
 export interface HeadMark {
@@ -148,38 +144,4 @@ function checkMark(value: Record<string, unknown>): HeadMark {
 
 function markFields(mark: HeadMark): object {
   return { generation: mark.generation, digest: toHex(mark.digest), chain: toHex(mark.chain) };
-}
-
-/** Makes a master key and writes it down, for this user alone. */
-export function createMasterKey(paths: ArchivePaths): Uint8Array {
-  makeDirectory(paths.directory);
-  const key = new Uint8Array(randomBytes(32));
-  replaceFile(paths.key, [key]);
-  return key;
-}
-
-/** The master key. Whose the file is and who may read it is checked on the open file (design section 8). */
-export function readMasterKey(paths: ArchivePaths): Uint8Array {
-  let fd: number;
-  try {
-    fd = openSync(paths.key, constants.O_RDONLY | constants.O_NOFOLLOW);
-  } catch (error) {
-    throw new AgentError("failed", `read key: ${paths.key}: ${(error as Error).message}`);
-  }
-  try {
-    const stat = fstatSync(fd);
-    if (!stat.isFile() || (stat.mode & 0o077) !== 0 || stat.uid !== process.geteuid?.()) {
-      const mode = (stat.mode & 0o7777).toString(8);
-      throw new AgentError(
-        "failed",
-        `read key: ${paths.key}: found mode ${mode}, owner ${stat.uid}, wanted 600 and ours`,
-      );
-    }
-    const key = new Uint8Array(33);
-    if (readSync(fd, key, 0, 33, 0) !== 32)
-      throw new DamagedStateError(paths.key, "it does not hold 32 bytes");
-    return key.subarray(0, 32);
-  } finally {
-    closeSync(fd);
-  }
 }

@@ -11,8 +11,8 @@ export class DamagedStateError extends AgentError {
   override readonly name: string = "DamagedStateError";
   readonly path: string;
 
-  constructor(path: string, why: string) {
-    super("failed", `read state: ${path}: ${why}`);
+  constructor(path: string, why: string, hint?: string) {
+    super("failed", `read state: ${path}: ${why}`, hint);
     this.path = path;
   }
 }

@@ -31,11 +31,8 @@ describe("a forbidden import is reported with its line", () => {
   test.each<[string, string, RegExp]>([
     ["protocol/wire/a.ts", 'import "node:fs";', /^protocol\/ must not import the built-in module node:fs$/],
     ["protocol/wire/a.ts", 'import "node:crypto";', /node:crypto may be imported only by protocol\/archive/],
-    [
-      "protocol/seal/a.ts",
-      'import "node:zlib";',
-      /node:zlib may be imported only by protocol.seal.chunk-seal.ts/,
-    ],
+    ["protocol/seal/a.ts", 'import "node:zlib";', /node:zlib may be imported only by protocol\/seal\/chunk/],
+    ["protocol/seal/a.ts", 'import "node:fs";', /must not import the built-in module node:fs/],
     ["protocol/seal/a.ts", 'import "node:child_process";', /must not import the built-in/],
     ["protocol/wire/a.ts", 'import "lodash";', /must not use the package lodash/],
     ["protocol/wire/a.ts", 'import "execa";', /execa may be imported only by/],
@@ -112,7 +109,8 @@ test("what the rules allow is not reported", () => {
     "dom0-agent/cli/main.ts": 'import "yargs"; import "yargs/helpers"; import "../config/read.ts";',
     "dom0-agent/config/read.ts": 'import "ini"; import "node:fs"; import "../../protocol/seal/key.ts";',
     "vm-receiver/tools.ts": 'import "execa";',
-    "vm-receiver/assemble/cli.ts": 'import "yargs"; import "../../protocol/seal/key.ts";',
+    "vm-receiver/assemble/cli.ts": 'import "yargs"; import "./unlock.ts";',
+    "vm-receiver/assemble/unlock.ts": 'import "../../protocol/seal/key.ts";',
     "vm-receiver/store/tar/write.ts": 'import "tar-stream";',
     "vm-receiver/config/read.ts": 'import "ini";',
     "test/a.test.ts": 'import "vitest"; import "node:child_process"; import "../dom0-agent/tools.ts";',

@@ -23,7 +23,14 @@ const freeFolders: readonly Place[] = ["test/", "bench/", "packaging/"];
 
 /** Parts of the tree that only some others may import. */
 const restrictedFolders: Readonly<Record<Place, readonly Place[]>> = {
-  "protocol/seal/": ["protocol/seal/", "dom0-agent/", "vm-receiver/assemble/"],
+  "protocol/seal/": [
+    "protocol/seal/",
+    "dom0-agent/",
+    "vm-receiver/assemble/unlock.ts",
+    "vm-receiver/assemble/worker.ts",
+  ],
+  // So that no service's program holds it.
+  "vm-receiver/assemble/unlock.ts": ["vm-receiver/assemble/cli.ts"],
 };
 
 /** npm packages, all that the product may use, and where. */

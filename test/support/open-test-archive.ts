@@ -12,6 +12,7 @@ import { chunkPath, indexFile, listFile, manifestFile } from "../../protocol/arc
 import { fileDigest } from "../../protocol/archive/prefix.ts";
 import type { ChunkAddress, Generation } from "../../protocol/archive/types.ts";
 import { concatBytes, equalBytes, plainBytes, toHex } from "../../protocol/bytes.ts";
+import { archiveSeal } from "../../dom0-agent/keys/archive-seal.ts";
 import { archiveKeys } from "../../protocol/seal/keys.ts";
 import type { MetaName } from "../../protocol/wire/messages.ts";
 import { writeArchiveRecord } from "../../dom0-agent/state/archive-record.ts";
@@ -122,6 +123,7 @@ export function openTestArchive(archive: TestArchive, state: string): OpenedTest
     settings: {} as OpenArchive["settings"],
     paths,
     keys: archiveKeys(new Uint8Array(32).fill(7), uuid),
+    seal: archiveSeal(new Uint8Array(32).fill(7), record),
     client: client as Client,
     head,
     headDigest: fileDigest(bytes),

@@ -48,6 +48,8 @@ export interface SiteOptions {
   readonly local?: boolean;
   /** The Node that the programs run on. */
   readonly node?: string;
+  /** The archive is sealed, and made with the passphrase in `site.passphraseFile`; or is yet to be made. */
+  readonly sealed?: boolean | "later";
 }
 
 export interface Site extends AsyncDisposable {
@@ -59,11 +61,21 @@ export interface Site extends AsyncDisposable {
   readonly state: string;
   readonly ini: string;
   readonly lab: QrexecLab;
+  /** Holds `site.passphrase`. */
+  readonly passphraseFile: string;
+  readonly passphrase: string;
   image(volume: string): string;
   sparsebak(args: readonly string[], options?: RunOptions): Promise<Ended>;
+  /** The path of a built program. */
+  program(name: string): string;
+  /** From now on what the receiver logs goes into this file. */
+  logReceiverTo(file: string): void;
   /** Makes the receiver's next runs die right before the n-th thing that they do; undefined: not any more. */
   killReceiverAt(n: number | undefined, countInto?: string): void;
-  /** The assembled image's SHA-256, by spbk-assemble. Fails the test when it fails. */
+  /** A volume's directory in the archive: dom0's record has it, whatever it is called there. */
+  volumeDirectory(volume: string): string;
+  /** The assembled image's SHA-256, by spbk-assemble, with the passphrase where the archive is sealed. Fails the test
+   *  when it fails. */
   assembled(volume: string, session?: string): Promise<string>;
   spbkAssemble(args: readonly string[]): Promise<Ended>;
   mount(): void;
@@ -80,7 +92,10 @@ export async function makeSite(options: SiteOptions): Promise<Site> {
     archive: join(directory, "drive", "backups"),
     state: join(directory, "dom0"),
     ini: join(directory, "dom0", "sparsebak.ini"),
+    passphrase: "correct horse battery staple",
+    passphraseFile: join(directory, "passphrase"),
   };
+  const sealed = options.sealed !== undefined && options.sealed !== false;
   for (const each of [site.images, site.drive, site.state]) mkdirSync(each);
   const lab = qrexecLab({ vms: { backup: "running" } });
   const disk = join(directory, "disk");
@@ -99,13 +114,14 @@ export async function makeSite(options: SiteOptions): Promise<Site> {
       `destvm = ${options.local === true ? "none" : "backup"}`,
       `destmountpoint = ${site.drive}`,
       "destdir = backups",
-      "encryption = off",
+      ...(sealed ? [] : ["encryption = off"]),
       ...(options.settings ?? []),
       "[volumes]",
       ...options.volumes.map((volume) => `${volume} = enable`),
       "",
     ].join("\n"),
   );
+  let receiverLog = "";
   const killReceiverAt = (n: number | undefined, countInto?: string): void => {
     for (const service of services) {
       const preload = n === undefined && countInto === undefined ? "" : `--import ${killer}`;
@@ -116,10 +132,11 @@ export async function makeSite(options: SiteOptions): Promise<Site> {
       lab.service(
         "backup",
         service,
-        `#!/bin/sh\nexec env ${env} ${node} --disable-sigusr1 ${preload} ${dist}lib/receiver.mjs ${service}\n`,
+        `#!/bin/sh\nexec env ${env} ${node} --disable-sigusr1 ${preload} ${dist}lib/receiver.mjs ${service}${receiverLog}\n`,
       );
     }
   };
+  writeFileSync(site.passphraseFile, `${site.passphrase}\n`, { mode: 0o600 });
   killReceiverAt(undefined);
   const run = async (program: string, args: readonly string[], given: RunOptions = {}): Promise<Ended> => {
     const preload = given.killAt === undefined && given.countInto === undefined ? [] : ["--import", killer];
@@ -147,18 +164,43 @@ export async function makeSite(options: SiteOptions): Promise<Site> {
       child.on("error", reject).on("close", (code, signal) => resolve({ code, signal, stdout, stderr }));
     });
   };
+  const volumeDirectory = (volume: string): string => {
+    const [record = ""] = readFileSync(join(site.state, "archives", "default", "archive"), "utf8").split(
+      "\n",
+    );
+    const { volumes } = JSON.parse(record) as { volumes: { name: string; directory: string }[] };
+    return join(site.archive, volumes.find((each) => each.name === volume)?.directory ?? volume);
+  };
+  if (options.sealed === true) {
+    const made = await run("sparsebak.mjs", [
+      "-c",
+      site.ini,
+      "-u",
+      "init",
+      "--passphrase-file",
+      site.passphraseFile,
+    ]);
+    if (made.code !== 0) throw new Error(`init: exit status ${made.code}: ${made.stderr}`);
+  }
   return {
     ...site,
     lab,
+    volumeDirectory,
     image: (volume) => join(site.images, volume),
     sparsebak: async (args, given) => run("sparsebak.mjs", ["-c", site.ini, ...args], given),
     killReceiverAt,
+    program: (name) => join(dist, "lib", name),
+    logReceiverTo: (file) => {
+      receiverLog = ` 2>>${file}`;
+      killReceiverAt(undefined);
+    },
     spbkAssemble: async (args) => run("spbk-assemble.mjs", args),
     assembled: async (volume, session) => {
       const output = join(directory, "assembled.img");
       const choice = session === undefined ? [] : ["--session", session];
       const ended = await run("spbk-assemble.mjs", [
-        join(site.archive, volume),
+        volumeDirectory(volume),
+        ...(sealed ? ["--passphrase-file", site.passphraseFile] : []),
         "-o",
         output,
         "--force",

@@ -10,12 +10,20 @@ import { equalBytes } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import { type ArchiveHeader, decodeArchiveHeader } from "../../protocol/archive/archive-header.ts";
 import { decodeHead, type Head, type HeadVolume, maxHeadBytes } from "../../protocol/archive/head.ts";
-import { decodeIndex, maxIndexBytes, type VolumeIndex } from "../../protocol/archive/index-file.ts";
-import { fileNames, indexFile, parseGeneration } from "../../protocol/archive/names.ts";
+import {
+  decodeIndex,
+  decodeIndexContainers,
+  type ExpectedIndex,
+  maxIndexBytes,
+  type PublicIndex,
+  type VolumeIndex,
+} from "../../protocol/archive/index-file.ts";
+import { archiveFile, fileNames, indexFile, parseGeneration } from "../../protocol/archive/names.ts";
 import { fileDigest } from "../../protocol/archive/prefix.ts";
 import type { Digest, Generation } from "../../protocol/archive/types.ts";
-import { AssembleError, asSystemError, reading, systemCode } from "./errors.ts";
+import { AssembleError, type AssembleErrorCode, asSystemError, reading, systemCode } from "./errors.ts";
 import { readWhole } from "./files.ts";
+import type { OpenKeys } from "./open-keys.ts";
 import { printable } from "./printable.ts";
 
 export interface ArchiveState {
@@ -27,6 +35,8 @@ export interface ArchiveState {
 }
 
 export interface StateOptions {
+  /** What opens a sealed archive. Where it is given, an archive that is not sealed is refused. */
+  readonly keys?: OpenKeys | undefined;
   /** Where the newest head can't be read, take the newest one that can. */
   readonly allowOlderHead?: boolean;
   /** Told what the user should know and what stops nothing. */
@@ -51,34 +61,60 @@ export function movedOn(state: ArchiveState): Generation | undefined {
 
 /**
  * Reads and checks the state of the archive at `path`, as far as `volumeDirectory` in it is concerned. Throws
- * AssembleError: `no-archive`, `sealed`, `newer-format`, `corrupt-archive`, `corrupt-head`, `io`.
+ * AssembleError: `no-archive`, `newer-format`, `corrupt-archive`, `corrupt-head`, `io`.
  */
 export function openArchiveState(
   path: string,
   volumeDirectory: string,
   options: StateOptions = {},
 ): ArchiveState {
-  const ownCopy = join(path, volumeDirectory, fileNames.archive);
+  const folder = join(path, volumeDirectory);
   if (!holdsHeads(path)) {
-    const { header } = readHeader(ownCopy);
-    refuseSealed(header, path);
+    const { header } = readHeader(join(folder, newestHeader(folder)));
     options.warn?.(
       `no heads beside this volume: taking its newest index, which nothing confirms to be the archive's newest, ` +
-        printable(join(path, volumeDirectory)),
+        printable(folder),
     );
     return { path, header, head: undefined };
   }
-  const { header, digest } = headerOrCopy(join(path, fileNames.archive), ownCopy, options);
-  refuseSealed(header, path);
-  const head = newestHead(path, header, options);
-  if (!equalBytes(head.archiveDigest, digest)) {
-    const file = printable(join(path, fileNames.archive));
+  const head = newestHead(path, options);
+  const name = archiveFile(head.archiveGeneration);
+  const { header, digest } = headerOrCopy(join(path, name), join(folder, name), options);
+  if (!equalBytes(head.archiveDigest, digest) || !equalBytes(head.archive, header.uuid)) {
     throw new AssembleError(
       "corrupt-archive",
-      `archive header is not the one that head ${head.generation} names, ${file}`,
+      `archive header is not the one that head ${head.generation} names, ${printable(join(path, name))}`,
     );
   }
   return { path, header, head };
+}
+
+/** `archive`, or the highest `archive.N` in a volume's directory. */
+function newestHeader(folder: string): string {
+  const names = namesIn(folder, "volume's directory", "no-volume");
+  const numbers = names.flatMap((name) => {
+    const generation = name.startsWith("archive.")
+      ? parseGeneration(name.slice("archive.".length))
+      : undefined;
+    return generation === undefined ? [] : [generation];
+  });
+  return archiveFile(Math.max(0, ...numbers) as Generation);
+}
+
+/** AssembleError `sealed` where a key is wanted and none was given; `corrupt-archive` where one was given and the archive
+ *  is not sealed: an archive that is known to be sealed is never taken unsealed. */
+export function checkSealed(state: ArchiveState, hasKey: boolean): void {
+  if (state.header.sealed && !hasKey)
+    throw new AssembleError(
+      "sealed",
+      `archive is sealed (encrypted), and no key was given, ${printable(state.path)}`,
+      "give --key with what `sparsebak key --export VOLUME` prints in dom0, or --passphrase-file in an offline qube",
+    );
+  if (!state.header.sealed && hasKey)
+    throw new AssembleError(
+      "corrupt-archive",
+      `archive is not sealed, and a key was given for it: it is not the one that was sealed, ${printable(state.path)}`,
+    );
 }
 
 function readHeader(path: string): { readonly header: ArchiveHeader; readonly digest: Digest } {
@@ -110,16 +146,7 @@ function headerOrCopy(path: string, copy: string, options: StateOptions): Return
   }
 }
 
-function refuseSealed(header: ArchiveHeader, path: string): void {
-  if (!header.sealed) return;
-  throw new AssembleError(
-    "sealed",
-    `archive is sealed (encrypted), and this version of spbk-assemble can't open sealed archives, ${printable(path)}`,
-    "restore it with `sparsebak receive` in dom0",
-  );
-}
-
-function newestHead(path: string, header: ArchiveHeader, options: StateOptions): Head {
+function newestHead(path: string, options: StateOptions): Head {
   const directory = join(path, fileNames.heads);
   let first: unknown;
   for (const generation of generations(directory)) {
@@ -127,7 +154,7 @@ function newestHead(path: string, header: ArchiveHeader, options: StateOptions):
     try {
       const what = `head ${generation}`;
       return reading(what, printable(file), { corrupt: "corrupt-head", missing: "corrupt-head" }, () =>
-        decodeHead(readWhole(file, maxHeadBytes), { archive: header.uuid, generation }),
+        decodeHead(readWhole(file, maxHeadBytes), { generation }),
       );
     } catch (error) {
       if (!(error instanceof AssembleError)) throw error;
@@ -163,6 +190,15 @@ function generations(directory: string): Generation[] {
   }
 }
 
+/** The names in a directory that has to be there. */
+function namesIn(folder: string, what: string, missing: AssembleErrorCode): readonly string[] {
+  try {
+    return readdirSync(folder);
+  } catch (error) {
+    throw asSystemError(error, what, printable(folder), missing);
+  }
+}
+
 /** Directories of the archive's volumes, sorted. */
 export function volumeDirectories(state: ArchiveState): readonly string[] {
   return (state.head?.volumes ?? []).map((each) => each.directory).sort();
@@ -175,7 +211,9 @@ export function volumeDirectories(state: ArchiveState): readonly string[] {
 export function readIndex(state: ArchiveState, directory: string, options: StateOptions = {}): VolumeIndex {
   if (state.head === undefined) return newestIndex(state, directory, options);
   const named = state.head.volumes.find((each) => each.directory === directory);
-  if (named !== undefined) return readNamedIndex(state, named);
+  const { opener } = options.keys ?? {};
+  if (named !== undefined)
+    return namedIndex(state, named, (bytes, expected) => decodeIndex(bytes, expected, opener));
   throw new AssembleError(
     "no-volume",
     `no volume of that name in head ${state.head.generation} of the archive: ${printable(directory)}, ${printable(state.path)}`,
@@ -183,8 +221,17 @@ export function readIndex(state: ArchiveState, directory: string, options: State
   );
 }
 
-/** The index that a head names, its digest checked. */
-export function readNamedIndex(state: ArchiveState, named: HeadVolume): VolumeIndex {
+/** The containers of a volume that a head names: what shows without its key. */
+export function readContainers(state: ArchiveState, named: HeadVolume): PublicIndex {
+  return namedIndex(state, named, decodeIndexContainers);
+}
+
+/** Reads the index that a head names, its digest checked. */
+function namedIndex<T>(
+  state: ArchiveState,
+  named: HeadVolume,
+  decode: (bytes: Uint8Array, expected: ExpectedIndex) => T,
+): T {
   const path = join(state.path, named.directory, indexFile(named.indexGeneration));
   return reading("index", printable(path), { corrupt: "corrupt-index" }, () => {
     const bytes = readWhole(path, maxIndexBytes);
@@ -192,19 +239,14 @@ export function readNamedIndex(state: ArchiveState, named: HeadVolume): VolumeIn
       throw new FormatError("bad-digest", "its digest is not the one that the head names");
     }
     const expected = { archive: state.header.uuid, volume: named.volume, generation: named.indexGeneration };
-    return decodeIndex(bytes, expected);
+    return decode(bytes, expected);
   });
 }
 
 /** The highest index of a directory that decodes. */
 function newestIndex(state: ArchiveState, directory: string, options: StateOptions): VolumeIndex {
   const folder = join(state.path, directory);
-  let names: string[];
-  try {
-    names = readdirSync(folder);
-  } catch (error) {
-    throw asSystemError(error, "volume's directory", printable(folder), "no-volume");
-  }
+  const names = namesIn(folder, "volume's directory", "no-volume");
   const found = names
     .map((name) => (name.startsWith("index.") ? parseGeneration(name.slice("index.".length)) : undefined))
     .filter((each) => each !== undefined)
@@ -214,7 +256,11 @@ function newestIndex(state: ArchiveState, directory: string, options: StateOptio
     const path = join(folder, indexFile(generation));
     try {
       return reading("index", printable(path), { corrupt: "corrupt-index" }, () =>
-        decodeIndex(readWhole(path, maxIndexBytes), { archive: state.header.uuid, generation }),
+        decodeIndex(
+          readWhole(path, maxIndexBytes),
+          { archive: state.header.uuid, generation },
+          options.keys?.opener,
+        ),
       );
     } catch (error) {
       if (!(error instanceof AssembleError)) throw error;

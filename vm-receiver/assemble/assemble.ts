@@ -10,6 +10,7 @@ import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { type MapRootBuilder, mapRootBuilder } from "../../protocol/archive/map-root.ts";
 import type { Digest, SessionName, SessionUid } from "../../protocol/archive/types.ts";
 import {
+  checkSealed,
   movedOn,
   openArchiveState,
   readIndex,
@@ -76,6 +77,8 @@ export function openVolume(
 ): { readonly state: ArchiveState; readonly index: VolumeIndex } {
   for (let tries = 1; ; tries++) {
     const state = openArchiveState(options.archivePath, options.volumeDirectory, options);
+    checkSealed(state, options.keys !== undefined);
+    options.keys?.check(state.header, state.head);
     try {
       return { state, index: readIndex(state, options.volumeDirectory, options) };
     } catch (error) {
@@ -103,7 +106,8 @@ export async function assembleVolume(options: AssembleOptions): Promise<Assemble
   if (output.kind === "file") checkTarget(output.path, output.replace);
   const { state, index } = openVolume(options);
   const session = findSession(index, options.session);
-  readSessionHeader(state, sessionPlace(state, options.volumeDirectory, session.container), session);
+  const place = sessionPlace(state, options.volumeDirectory, session.container);
+  readSessionHeader(state, place, session, options.keys?.opener);
   throwIfStopped(options.signal);
   const { size } = session.record;
   const file = output.kind === "file" ? createOutputFile(output.path, size, output.replace) : undefined;
@@ -133,6 +137,10 @@ async function build(
 ): Promise<Digest> {
   const { size, mapRoot } = session.record;
   const { chunkSize, idSeed, uuid } = state.header;
+  const keys = options.keys?.chunkKeys(index.group) ?? {
+    idKey: publicIdKey(idSeed, uuid, index.group),
+    sealed: undefined,
+  };
   const containers = containerTable(state, options.volumeDirectory, index);
   const root = mapRootBuilder(size, chunkSize);
   const steps = sessionMap({
@@ -141,12 +149,13 @@ async function build(
     index,
     session,
     containers,
+    opener: options.keys?.opener,
     temporaryDirectory: file === undefined ? tmpdir() : dirname(file.partPath),
   });
   const slots = makeSlots(chunkSize);
   const jobs = planJobs(counted(steps, root), { size, chunkSize }, (number) => containers.place(number));
   const crew = startCrew({
-    idKey: publicIdKey(idSeed, uuid, index.group),
+    keys,
     slots,
     outputFd: file?.fd,
     outputPath: options.output.kind === "file" ? options.output.path : "",

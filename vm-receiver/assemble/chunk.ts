@@ -1,5 +1,5 @@
-// Opening one stored chunk, in the only order that is safe (design section 8): its checksum, then zstd with a bounded
-// window and output, then its length, then its id.
+// Opening one stored chunk, in the only order that is safe (design section 8): its checksum, then its seal, then zstd
+// with a bounded window and output, then its length, then its id.
 
 import { createHash } from "node:crypto";
 import { constants, zstdDecompressSync } from "node:zlib";
@@ -21,15 +21,26 @@ const windowLog = 23;
 /** Room behind the plaintext in zstd's output buffer, so that it sees the end of the frame without a second one. */
 const slack = 1024;
 
+/** Opens the seal of a chunk: its zstd frame, or a FormatError. */
+export interface SealOpener {
+  open(untrusted: Uint8Array, id: Uint8Array): Uint8Array;
+}
+
 /**
- * The plaintext of a chunk that is not sealed. Throws FormatError: `bad-digest` where checksum or id does not fit,
- * `bad-value` where the stored form is no zstd frame of the right length.
+ * The plaintext of a chunk. Throws FormatError: `bad-digest` where checksum or id does not fit, `bad-mac` where it was
+ * not sealed with the group's key under that id, `bad-value` where there is no zstd frame of the right length.
  */
-export function openChunk(untrusted: Uint8Array, expected: ExpectedChunk, idKey: Uint8Array): Uint8Array {
+export function openChunk(
+  untrusted: Uint8Array,
+  expected: ExpectedChunk,
+  idKey: Uint8Array,
+  seal?: SealOpener,
+): Uint8Array {
   if (!equalBytes(createHash("sha256").update(untrusted).digest(), expected.checksum)) {
     throw new FormatError("bad-digest", "its bytes do not have the checksum that the manifest names");
   }
-  const plaintext = decompress(untrusted, expected.length);
+  const frame = seal === undefined ? untrusted : seal.open(untrusted, expected.id);
+  const plaintext = decompress(frame, expected.length);
   if (plaintext.length !== expected.length) {
     throw new FormatError(
       "bad-value",

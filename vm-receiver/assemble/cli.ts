@@ -8,7 +8,9 @@ import { isatty } from "node:tty";
 import yargs from "yargs";
 import { programVersion } from "../../protocol/version.ts";
 import { AssembleError, exitStatuses } from "./errors.ts";
+import type { OpenKeys } from "./open-keys.ts";
 import { printable } from "./printable.ts";
+import type { VolumePath } from "./volume-path.ts";
 
 const name = "spbk-assemble";
 
@@ -19,6 +21,9 @@ interface Arguments {
   readonly force: boolean;
   readonly list: boolean;
   readonly verify: boolean;
+  readonly key: string | undefined;
+  readonly keyFd: number | undefined;
+  readonly passphraseFile: string | undefined;
   readonly allowOlderHead: boolean;
   readonly json: boolean;
   readonly quiet: boolean;
@@ -43,7 +48,7 @@ async function parse(argv: readonly string[]): Promise<Arguments | undefined> {
           .positional("path", {
             type: "string",
             demandOption: true,
-            describe: "the volume's directory in the archive",
+            describe: "the volume's directory in the archive; with a read key the archive will do",
           })
           .option("session", {
             ...text,
@@ -53,6 +58,17 @@ async function parse(argv: readonly string[]): Promise<Arguments | undefined> {
           .option("force", { type: "boolean", default: false, describe: "replace an existing file" })
           .option("list", { type: "boolean", default: false, describe: "list the volume's sessions" })
           .option("verify", { type: "boolean", default: false, describe: "check everything, write nothing" })
+          .option("key", { ...text, describe: "file with a read key, or - for standard input" })
+          .option("key-fd", {
+            type: "number",
+            requiresArg: true,
+            nargs: 1,
+            describe: "the same, a descriptor",
+          })
+          .option("passphrase-file", {
+            ...text,
+            describe: "file with the passphrase or the recovery form; only in an offline qube",
+          })
           .option("allow-older-head", {
             type: "boolean",
             default: false,
@@ -94,6 +110,10 @@ function checkCombination(found: Arguments): void {
   if ((found.list || found.verify) && found.output !== undefined) {
     throw usageError("--list and --verify write no image, --output does not go with them");
   }
+  const keys = [found.key, found.keyFd, found.passphraseFile].filter((each) => each !== undefined);
+  if (keys.length > 1) throw usageError("--key, --key-fd and --passphrase-file exclude each other");
+  if (found.keyFd !== undefined && !(Number.isSafeInteger(found.keyFd) && found.keyFd >= 0))
+    throw usageError("--key-fd: wanted the number of a descriptor");
   if (found.output === "") throw usageError("--output is empty, wanted a file or -");
 }
 
@@ -109,8 +129,14 @@ function warn(message: string): void {
 
 async function run(found: Arguments, signal: AbortSignal): Promise<void> {
   const { resolveVolumePath } = await import("./volume-path.ts");
+  const source = found.key === "-" ? 0 : (found.key ?? found.keyFd);
+  const unlock = source === undefined ? undefined : await import("./unlock.ts");
+  const readKey = source === undefined ? undefined : unlock?.readKeyFrom(source);
+  const place = resolveVolumePath(found.path, readKey && unlock?.sealedDirectory(readKey));
+  const keys = readKey ? unlock?.keysOfReadKey(readKey) : await keysOfPassphrase(found, place, signal);
   const options = {
-    ...resolveVolumePath(found.path),
+    ...place,
+    keys,
     allowOlderHead: found.allowOlderHead,
     ...(found.quiet ? {} : { warn }),
   };
@@ -152,6 +178,27 @@ async function run(found: Arguments, signal: AbortSignal): Promise<void> {
   } finally {
     bar?.clear();
   }
+}
+
+/** Keys from a passphrase, which is asked for where the archive is sealed and somebody is there to answer. */
+async function keysOfPassphrase(
+  found: Arguments,
+  place: VolumePath,
+  signal: AbortSignal,
+): Promise<OpenKeys | undefined> {
+  const file = found.passphraseFile;
+  const { checkSealed, openArchiveState } = await import("./archive-state.ts");
+  const { allowOlderHead } = found;
+  const state = openArchiveState(place.archivePath, place.volumeDirectory, { allowOlderHead });
+  if (!state.header.sealed && file === undefined) return undefined;
+  checkSealed(state, file !== undefined || process.stdin.isTTY);
+  const unlock = await import("./unlock.ts");
+  if (file !== undefined) return unlock.keysOfSecret(state.header, unlock.passphraseFrom(file));
+  const { askSecret } = await import("./ask-secret.ts");
+  return unlock.keysOfSecret(
+    state.header,
+    await askSecret("Passphrase, or recovery form of the key", signal),
+  );
 }
 
 function asOutput(path: string | undefined, replace: boolean): import("./assemble.ts").AssembleOutput {

@@ -13,8 +13,9 @@ export const assembleErrors = {
   "no-archive": "failed",
   "no-volume": "failed",
   "no-such-session": "failed",
-  /** Readable only with a key, or by a newer program. */
+  /** Readable only with a key, with another one than was given, or by a newer program. */
   sealed: "failed",
+  "wrong-key": "failed",
   "newer-format": "failed",
   /** The output exists, or is not something that may be written to. */
   exists: "failed",

@@ -4,6 +4,7 @@
 import { chunkLength } from "../../protocol/archive/manifest.ts";
 import type { ChunkAddress, ChunkId, Digest } from "../../protocol/archive/types.ts";
 import type { AssembleErrorCode } from "./errors.ts";
+import type { ChunkKeys } from "./open-keys.ts";
 import type { MapStep } from "./spool.ts";
 import type { Place } from "./places.ts";
 
@@ -39,7 +40,7 @@ export interface Job {
 
 /** What every worker is started with. */
 export interface WorkerSetup {
-  readonly idKey: Uint8Array;
+  readonly keys: ChunkKeys;
   readonly slots: readonly SharedArrayBuffer[];
   /** The image, written at each chunk's address; undefined where the main thread passes the data on. */
   readonly outputFd: number | undefined;

@@ -7,15 +7,14 @@ import { equalBytes } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import {
   type ContainerRef,
-  decodeManifestHead,
-  type DecodedManifestHead,
   type ManifestEntry,
-  maxContainers,
+  type OpenManifest,
+  openManifest,
   recordBytes,
   recordReader,
 } from "../../protocol/archive/manifest.ts";
 import type { EntrySource } from "../../protocol/archive/merge.ts";
-import { prefixBytes } from "../../protocol/archive/prefix.ts";
+import type { BodyOpener } from "../../protocol/archive/sealed-body.ts";
 import {
   type ArchiveUuid,
   type Digest,
@@ -65,18 +64,15 @@ export function manifestSource(
   range: FileRange,
   expected: ExpectedManifest,
   numberOf: (ref: ContainerRef) => number,
+  opener: BodyOpener | undefined,
 ): OpenSource {
   const guarded = <T>(read: () => T): T =>
     reading("manifest", range.path, { corrupt: "corrupt-manifest" }, read);
   try {
-    const head = guarded(() => checkedHead(range, expected));
+    const manifest = guarded(() => checkedManifest(range, expected, opener));
     const own = numberOf({ volume: expected.volume, session: expected.session });
-    const numbers = Uint32Array.from([own, ...head.containers.map(numberOf)]);
-    const records = recordSource(range.fd, range.offset + head.recordsAt, head.records, {
-      size: head.size,
-      chunkSize: head.chunkSize,
-      containers: head.containers,
-    });
+    const numbers = Uint32Array.from([own, ...manifest.containers.map(numberOf)]);
+    const records = recordSource(manifest, () => closeSync(range.fd));
     return {
       next: () => {
         const entry = guarded(() => records.next());
@@ -90,7 +86,11 @@ export function manifestSource(
   }
 }
 
-function checkedHead(range: FileRange, expected: ExpectedManifest): DecodedManifestHead {
+function checkedManifest(
+  range: FileRange,
+  expected: ExpectedManifest,
+  opener: BodyOpener | undefined,
+): OpenManifest {
   const { digest, session, chunkSize, ...of } = expected;
   if (range.length < digestBytes) throw new FormatError("truncated", `${range.length} bytes are no manifest`);
   const end = range.offset + range.length - digestBytes;
@@ -108,37 +108,29 @@ function checkedHead(range: FileRange, expected: ExpectedManifest): DecodedManif
   }
   if (!equalBytes(found, hash.digest()))
     throw new FormatError("bad-digest", "its digest does not fit its bytes");
-  const head = decodeManifestHead(readHead(range), range.length, of);
-  if (!equalBytes(head.session, session)) throw new FormatError("bad-value", "it belongs to another session");
-  if (head.chunkSize !== chunkSize) {
+  const file = {
+    length: range.length,
+    read: (into: Uint8Array, at: number) => readFully(range.fd, into, range.offset + at),
+  };
+  const manifest = openManifest(file, of, opener);
+  if (!equalBytes(manifest.session, session))
+    throw new FormatError("bad-value", "it belongs to another session");
+  if (manifest.chunkSize !== chunkSize) {
     throw new FormatError(
       "bad-value",
-      `chunks of ${head.chunkSize} bytes, wanted ${chunkSize} as in the archive`,
+      `chunks of ${manifest.chunkSize} bytes, wanted ${chunkSize} as in the archive`,
     );
   }
-  return head;
+  return manifest;
 }
 
-/** The bytes up to the first record: the table's length stands at a fixed place. */
-function readHead(range: FileRange): Uint8Array {
-  const fixed = prefixBytes + 16 + 8 + 4 + 4;
-  const start = new Uint8Array(Math.min(fixed, range.length));
-  readFully(range.fd, start, range.offset);
-  if (start.length < fixed) return start;
-  const count = new DataView(start.buffer).getUint32(fixed - 4);
-  const whole = new Uint8Array(Math.min(range.length, fixed + Math.min(count, maxContainers) * 32 + 8));
-  readFully(range.fd, whole, range.offset);
-  return whole;
-}
+/** Records that can be read a stretch at a time, and what they are checked against. */
+type Records = Pick<OpenManifest, "size" | "chunkSize" | "containers" | "records" | "readRecords">;
 
-/** Reads `count` records from byte `offset` of `fd`, a stretch at a time. Closing it closes `fd`. */
-export function recordSource(
-  fd: number,
-  offset: number,
-  count: number,
-  of: Parameters<typeof recordReader>[0],
-): OpenSource {
-  const reader = recordReader(of);
+/** Entries of `from`, a stretch of records at a time. `close` is called once. */
+export function recordSource(from: Records, close: () => void): OpenSource {
+  const { records: count } = from;
+  const reader = recordReader(from);
   const buffer = new Uint8Array(Math.min(stretchBytes, count * recordBytes));
   let entries: readonly ManifestEntry[] = [];
   let next = 0;
@@ -149,7 +141,7 @@ export function recordSource(
       if (next === entries.length) {
         if (done === count) return undefined;
         const stretch = buffer.subarray(0, Math.min(buffer.length, (count - done) * recordBytes));
-        readFully(fd, stretch, offset + done * recordBytes);
+        from.readRecords(stretch, done);
         entries = reader.read(stretch);
         next = 0;
         done += entries.length;
@@ -157,7 +149,7 @@ export function recordSource(
       return entries[next++];
     },
     close: () => {
-      if (open) closeSync(fd);
+      if (open) close();
       open = false;
     },
   };

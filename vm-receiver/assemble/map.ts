@@ -4,6 +4,7 @@
 
 import { chunkCount } from "../../protocol/archive/manifest.ts";
 import { mergeManifests } from "../../protocol/archive/merge.ts";
+import type { BodyOpener } from "../../protocol/archive/sealed-body.ts";
 import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import type { OpenSource } from "./manifest-source.ts";
 import { manifestSource } from "./manifest-source.ts";
@@ -25,6 +26,8 @@ export interface MapRequest {
   readonly index: VolumeIndex;
   readonly session: FoundSession;
   readonly containers: ContainerTable;
+  /** What opens manifests of a sealed archive. */
+  readonly opener: BodyOpener | undefined;
   /** Where merged manifests are kept when there are more than may be open at once. */
   readonly temporaryDirectory: string;
 }
@@ -83,6 +86,6 @@ function manifestsNewestFirst(request: MapRequest): OpenLater[] {
         sessionPlace(state, directory, container),
         container.manifestGeneration,
       );
-      return manifestSource(range, expected, (ref) => containers.numberOf(ref));
+      return manifestSource(range, expected, (ref) => containers.numberOf(ref), request.opener);
     });
 }

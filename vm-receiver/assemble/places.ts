@@ -7,7 +7,7 @@ import type { Container, VolumeIndex } from "../../protocol/archive/index-file.t
 import type { ContainerRef } from "../../protocol/archive/manifest.ts";
 import { fileNames } from "../../protocol/archive/names.ts";
 import type { SessionName, VolumeId } from "../../protocol/archive/types.ts";
-import { type ArchiveState, readNamedIndex } from "./archive-state.ts";
+import { type ArchiveState, readContainers } from "./archive-state.ts";
 import { AssembleError } from "./errors.ts";
 import { printable } from "./printable.ts";
 
@@ -59,7 +59,7 @@ export function containerTable(state: ArchiveState, directory: string, index: Vo
   const volumes = new Map<string, OpenedVolume>();
   const own = toHex(index.volume);
 
-  const opened = (of: VolumeIndex, at: string): OpenedVolume => ({
+  const opened = (of: Pick<VolumeIndex, "containers">, at: string): OpenedVolume => ({
     directory: at,
     containers: new Map(of.containers.map((each) => [toHex(each.uid), each])),
   });
@@ -84,7 +84,7 @@ export function containerTable(state: ArchiveState, directory: string, index: Vo
         `chunks lie in a volume that head ${state.head.generation} does not name, ${key}, ${printable(state.path)}`,
       );
     }
-    const volumeNow = opened(readNamedIndex(state, named), named.directory);
+    const volumeNow = opened(readContainers(state, named), named.directory);
     const [oldest] = volumes.keys();
     if (volumes.size >= keptIndexes && oldest !== undefined) volumes.delete(oldest);
     volumes.set(key, volumeNow);

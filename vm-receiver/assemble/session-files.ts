@@ -6,6 +6,7 @@ import { equalBytes } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import { fileNames, manifestFile } from "../../protocol/archive/names.ts";
 import { fileDigest } from "../../protocol/archive/prefix.ts";
+import type { BodyOpener } from "../../protocol/archive/sealed-body.ts";
 import {
   decodeSessionHeader,
   maxSessionHeaderBytes,
@@ -52,7 +53,12 @@ function wholeFile(what: string, corrupt: AssembleErrorCode, path: string): File
  * The header of a session, checked against what the index says of it. Throws AssembleError: `missing-file`,
  * `corrupt-header`, `newer-format`, `io`.
  */
-export function readSessionHeader(state: ArchiveState, place: Place, session: FoundSession): SessionHeader {
+export function readSessionHeader(
+  state: ArchiveState,
+  place: Place,
+  session: FoundSession,
+  opener: BodyOpener | undefined,
+): SessionHeader {
   const range = openHeaderRange(place);
   try {
     return reading("session header", range.path, { corrupt: "corrupt-header" }, () => {
@@ -65,7 +71,7 @@ export function readSessionHeader(state: ArchiveState, place: Place, session: Fo
       if (!equalBytes(fileDigest(bytes), container.headerDigest)) {
         throw new FormatError("bad-digest", "its digest is not the one that the index names");
       }
-      const header = decodeSessionHeader(bytes, { archive: state.header.uuid });
+      const header = decodeSessionHeader(bytes, { archive: state.header.uuid }, opener);
       const same =
         equalBytes(header.uid, record.uid) &&
         equalBytes(header.mapRoot, record.mapRoot) &&

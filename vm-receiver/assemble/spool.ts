@@ -12,6 +12,7 @@ import {
 } from "../../protocol/archive/manifest.ts";
 import type { ChunkAddress } from "../../protocol/archive/types.ts";
 import { AssembleError, systemCode } from "./errors.ts";
+import { readFully } from "./files.ts";
 import { type OpenSource, recordSource } from "./manifest-source.ts";
 import { printable } from "./printable.ts";
 
@@ -52,7 +53,13 @@ export function spool(
       }
     }
     writeFully(fd, buffer.subarray(0, used), count * recordBytes);
-    return recordSource(fd, 0, count + used / recordBytes, of);
+    const open = fd;
+    const records = {
+      ...of,
+      records: count + used / recordBytes,
+      readRecords: (into: Uint8Array, first: number) => readFully(open, into, first * recordBytes),
+    };
+    return recordSource(records, () => closeSync(open));
   } catch (error) {
     if (fd !== undefined) closeSync(fd);
     throw asSpoolError(error, directory);

@@ -13,10 +13,11 @@ export interface VolumePath {
 }
 
 /**
- * The archive is the parent of the volume's directory, wherever relative paths and links lead. Throws AssembleError
+ * The archive is the parent of the volume's directory, wherever relative paths and links lead. Where the archive itself
+ * was typed, a read key may say which directory is meant. Throws AssembleError
  * `no-volume` with the names of the volumes where there is an archive but no such volume.
  */
-export function resolveVolumePath(typed: string): VolumePath {
+export function resolveVolumePath(typed: string, directoryOfKey?: string): VolumePath {
   const shown = printable(typed);
   let path: string;
   try {
@@ -35,6 +36,7 @@ export function resolveVolumePath(typed: string): VolumePath {
     );
   }
   if (holdsHeads(path)) {
+    if (directoryOfKey !== undefined) return { archivePath: path, volumeDirectory: directoryOfKey };
     throw new AssembleError(
       "no-volume",
       `this is the archive, wanted the directory of one of its volumes: ${shown}`,

@@ -6,7 +6,8 @@ import { setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
 import { FormatError } from "../../protocol/errors.ts";
 import { maxStoredLength } from "../../protocol/archive/types.ts";
-import { freePlaintext, openChunk } from "./chunk.ts";
+import { chunkOpener } from "../../protocol/seal/chunk-seal.ts";
+import { freePlaintext, openChunk, type SealOpener } from "./chunk.ts";
 import { type ContainerReader, containerReader } from "./container.ts";
 import { AssembleError, type AssembleErrorCode, systemCode } from "./errors.ts";
 import {
@@ -26,6 +27,8 @@ function serve(port: NonNullable<typeof parentPort>, setup: WorkerSetup): void {
   const slots = setup.slots.map((each) => new Uint8Array(each));
   const reader = containerReader();
   let stored = new Uint8Array(0);
+  const { idKey, sealed } = setup.keys;
+  const seal = sealed && chunkOpener(sealed.groupKey, sealed.archive);
 
   const fill = (request: WorkerRequest, slot: Uint8Array): void => {
     let at = 0;
@@ -33,7 +36,7 @@ function serve(port: NonNullable<typeof parentPort>, setup: WorkerSetup): void {
       const place = request.places[chunk.place];
       if (place === undefined) throw new RangeError(`place ${chunk.place} of ${request.places.length}`);
       if (stored.length < chunk.storedLength) stored = new Uint8Array(maxStoredLength(slot.length));
-      const plaintext = open(reader, place, chunk, stored, setup.idKey);
+      const plaintext = open(reader, place, chunk, stored, idKey, seal);
       for (let i = 0; i < chunk.run; i++) {
         slot.set(plaintext, at);
         at += plaintext.length;
@@ -67,10 +70,11 @@ function open(
   chunk: JobChunk,
   buffer: Uint8Array,
   idKey: Uint8Array,
+  seal: SealOpener | undefined,
 ): Uint8Array {
   try {
     const untrusted = reader.read(place, chunk.storedAddress, buffer.subarray(0, chunk.storedLength));
-    if (untrusted !== undefined) return openChunk(untrusted, chunk, idKey);
+    if (untrusted !== undefined) return openChunk(untrusted, chunk, idKey, seal);
   } catch (error) {
     const code = systemCode(error);
     if (error instanceof FormatError) throw problem("corrupt-chunk", `is damaged: ${error.message}`);

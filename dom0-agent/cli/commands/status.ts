@@ -1,6 +1,7 @@
 // sparsebak status
 
 import type { ExitReason } from "../../errors.ts";
+import { chooseArchive } from "../../session/choose-volumes.ts";
 import type { Context } from "../../session/context.ts";
 import type { CommandLine } from "../command-line.ts";
 import type { Output } from "../output.ts";
@@ -10,9 +11,25 @@ export function addStatus({ parser, perform }: CommandLine): void {
   parser.command(
     "status",
     "what is tracked, how old each backup is, what a send would cost",
-    (command) => command,
-    async (options) => perform(options, runStatus),
+    (command) =>
+      command.option("receipt", {
+        type: "boolean",
+        default: false,
+        describe: "print the archive's receipt, to be kept on paper",
+      }),
+    async (options) =>
+      perform(options, async (context, output) =>
+        options.receipt ? printReceipt(context, output, options.dest) : runStatus(context, output),
+      ),
   );
+}
+
+async function printReceipt(context: Context, output: Output, dest: string | undefined): Promise<ExitReason> {
+  const archive = chooseArchive(context.settings, dest);
+  const { currentReceipt } = await import("../../session/receipt.ts");
+  const { receipt, generation } = currentReceipt(context, archive);
+  output.line(receipt, { type: "receipt", archive: archive.name, receipt, generation });
+  return "done";
 }
 
 async function runStatus(context: Context, output: Output): Promise<ExitReason> {

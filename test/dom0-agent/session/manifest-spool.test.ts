@@ -78,7 +78,7 @@ describe("manifest spool", () => {
         chunkSize,
         containers: [],
       } as unknown as Parameters<typeof spool.manifest>[0];
-      const manifest = spool.manifest(of);
+      const manifest = spool.manifest(of, undefined);
       const parts: Uint8Array[] = [];
       for (const part of manifest.parts()) parts.push(part.slice());
       const bytes = concatBytes(parts);

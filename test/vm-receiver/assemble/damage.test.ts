@@ -294,7 +294,12 @@ describe("what this version can't read", () => {
       header: { sealed: true, idSeed: new Uint8Array(32) },
     });
     sealed.send({ vm: image });
-    await expectFailure([sealed.volumePath("vm")], 1, "sealed", "hint: restore it with `sparsebak receive`");
+    await expectFailure(
+      [sealed.volumePath("vm")],
+      1,
+      "sealed",
+      "hint: give --key with what `sparsebak key --export",
+    );
   });
   test("a file of another kind under a head's name", async () => {
     const bytes = readFileSync(join(volume, "index.2"));

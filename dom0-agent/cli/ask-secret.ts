@@ -1,0 +1,56 @@
+// A secret typed at the terminal, without echo. It comes from the terminal and nowhere else: standard input that is
+// none is for data, and arguments and environment are seen by others.
+
+import { StringDecoder } from "node:string_decoder";
+import { AgentError } from "../errors.ts";
+
+const [interrupt, endOfInput, backspace, eraseLine, escape] = [
+  "\u0003",
+  "\u0004",
+  "\u0008",
+  "\u0015",
+  "\u001b",
+];
+const deleted = "\u007f";
+const maxCharacters = 1024;
+
+/** What was typed up to the end of the line. Throws AgentError `usage` where there is no terminal, `failed` where it was
+ *  given up. */
+export async function askSecret(prompt: string, signal: AbortSignal): Promise<string> {
+  const { stdin, stderr } = process;
+  if (!stdin.isTTY) throw new AgentError("usage", `${prompt}: nobody to ask: standard input is no terminal`);
+  stderr.write(`${prompt}: `);
+  const decoder = new StringDecoder("utf8");
+  let typed: string[] = [];
+  stdin.setRawMode(true);
+  stdin.resume();
+  try {
+    return await new Promise<string>((resolve, reject) => {
+      const stop = (): void => reject(new AgentError("failed", `${prompt}: given up`));
+      signal.addEventListener("abort", stop, { once: true });
+      stdin.once("end", stop);
+      stdin.on("data", (bytes: Buffer) => {
+        for (const character of decoder.write(bytes)) {
+          if (character === "\r" || character === "\n") resolve(typed.join(""));
+          else if (character === interrupt || character === endOfInput) stop();
+          else if (character === backspace || character === deleted) typed.pop();
+          else if (character === eraseLine) typed = [];
+          else if (character >= " " && character !== escape && typed.length < maxCharacters)
+            typed.push(character);
+        }
+      });
+    });
+  } finally {
+    stdin.removeAllListeners("data").removeAllListeners("end");
+    stdin.setRawMode(false);
+    stdin.pause();
+    stderr.write("\n");
+  }
+}
+
+/** A new secret, asked for twice. */
+export async function askNewSecret(what: string, signal: AbortSignal): Promise<string> {
+  const first = await askSecret(`New ${what}`, signal);
+  if ((await askSecret(`The same ${what} again`, signal)) === first) return first;
+  throw new AgentError("failed", `${what}: the two are not the same`, "nothing was changed: try again");
+}

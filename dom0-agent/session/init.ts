@@ -1,0 +1,84 @@
+// init: makes an archive, or takes over one that another dom0, or this one before it lost its state, has made.
+
+import type { ArchiveSettings } from "../config/settings.ts";
+import { AgentError } from "../errors.ts";
+import { readMasterKey } from "../keys/master-key.ts";
+import { type ArchiveRecord, readArchiveRecord } from "../state/archive-record.ts";
+import { makeDirectory } from "../state/atomic-file.ts";
+import type { ArchivePaths } from "../state/layout.ts";
+import { takeLock } from "../state/lock.ts";
+import { DamagedStateError } from "../state/record.ts";
+import { where } from "./archive.ts";
+import type { Context } from "./context.ts";
+import { connectTo, openDestination } from "./destination.ts";
+import { adoptArchive, masterFrom, untrustedArchive } from "./join-archive.ts";
+import { type FirstPassphrase, newArchive } from "./new-archive.ts";
+
+/** Makes the archive of `settings`. Throws AgentError where there is one. */
+export async function initArchive(
+  context: Context,
+  settings: ArchiveSettings,
+  first: FirstPassphrase,
+): Promise<void> {
+  const paths = context.state.archive(settings.name);
+  makeDirectory(paths.directory);
+  using _lock = await takeLock(paths.lock, `init of ${settings.name}`, 0);
+  const record = readArchiveRecord(paths);
+  if (record !== undefined && record.head.generation > 0)
+    throw new AgentError("failed", `init: this dom0 has an archive «${settings.name}» already`);
+  const open = await openDestination(context, settings, "sparsebak.Send", async () =>
+    newArchive(context, settings, first),
+  );
+  await open?.client.close();
+  await open?.client[Symbol.asyncDispose]();
+}
+
+/** Takes the archive at the destination over; gives how many volumes it has. */
+export async function joinArchive(
+  context: Context,
+  settings: ArchiveSettings,
+  given: string | undefined,
+): Promise<{ readonly volumes: number; readonly generation: number }> {
+  const paths = context.state.archive(settings.name);
+  makeDirectory(paths.directory);
+  using _lock = await takeLock(paths.lock, `init of ${settings.name}`, 0);
+  const known = usableRecord(paths, context);
+  if (known !== undefined && keyIsThere(paths))
+    throw new AgentError("failed", `init --join: this dom0 has the archive «${settings.name}» already`);
+  await using client = await connectTo(context, settings, "sparsebak.Receive");
+  if (client.hello.generation === 0)
+    throw new AgentError("failed", `init --join: there is no archive at ${where(settings)}`);
+  const { untrustedHeader } = await untrustedArchive(client);
+  if (given === undefined && context.unattended)
+    throw new AgentError(
+      "usage",
+      "init --join: it needs the passphrase or the recovery form",
+      "give --passphrase-file, or run it without -u",
+    );
+  const secret = given ?? (await context.askPassphrase("known"));
+  const master = masterFrom(untrustedHeader, secret);
+  const record = await adoptArchive(client, settings, paths, master, known);
+  await client.close();
+  return { volumes: record.volumes.length, generation: record.head.generation };
+}
+
+function usableRecord(paths: ArchivePaths, context: Context): ArchiveRecord | undefined {
+  try {
+    const record = readArchiveRecord(paths);
+    return record !== undefined && record.head.generation > 0 ? record : undefined;
+  } catch (error) {
+    if (!(error instanceof DamagedStateError)) throw error;
+    context.report.warn(`${error.message}; it is made again from the archive`);
+    return undefined;
+  }
+}
+
+function keyIsThere(paths: ArchivePaths): boolean {
+  try {
+    readMasterKey(paths);
+    return true;
+  } catch (error) {
+    if (error instanceof AgentError) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,170 @@
+// key: passphrases, recovery form, read keys. A change of slots is a new `archive.N` and a step like any other; it
+// touches no data, and revokes nothing that anybody has a copy of (docs/keys.md).
+
+import {
+  type ArchiveHeader,
+  archiveHeaderMacInput,
+  decodeArchiveHeader,
+  encodeArchiveHeader,
+  type KeySlot,
+  maxKeySlots,
+} from "../../protocol/archive/archive-header.ts";
+import type { Generation } from "../../protocol/archive/types.ts";
+import { macOf } from "../../protocol/seal/keys.ts";
+import { readKeyOf, readKeyText } from "../../protocol/seal/read-key.ts";
+import { recoveryForm } from "../../protocol/seal/recovery.ts";
+import { makeSlot } from "../../protocol/seal/slot.ts";
+import type { ArchiveSettings } from "../config/settings.ts";
+import { AgentError } from "../errors.ts";
+import { readMasterKey } from "../keys/master-key.ts";
+import { checkNewPassphrase } from "../keys/passphrase.ts";
+import { type ArchiveRecord, readArchiveRecord } from "../state/archive-record.ts";
+import type { ArchivePaths } from "../state/layout.ts";
+import { takeLock } from "../state/lock.ts";
+import { type OpenArchive, verified, where } from "./archive.ts";
+import { commitStep } from "./commit-step.ts";
+import type { Context } from "./context.ts";
+import { openDestination } from "./destination.ts";
+
+/** A slot as people see it; they are counted from 1. */
+export interface ListedSlot {
+  readonly slot: number;
+  /** Bytes of memory that a guess costs. */
+  readonly memory: number;
+}
+
+/** The slots of the archive's passphrases. */
+export async function listSlots(context: Context, settings: ArchiveSettings): Promise<readonly ListedSlot[]> {
+  const open = await openDestination(context, settings, "sparsebak.Receive", async () => false);
+  if (open === undefined) throw noArchiveAt(settings, "key");
+  await using client = open.client;
+  const { slots } = headerOf(open);
+  await client.close();
+  return slots.map(({ logN, r }, i) => ({ slot: i + 1, memory: 128 * r * 2 ** logN }));
+}
+
+/** What is to happen to the slots. */
+export type SlotChange =
+  | { readonly kind: "add"; readonly passphrase: () => Promise<string> }
+  | {
+      readonly kind: "change";
+      readonly slot: number | undefined;
+      readonly passphrase: () => Promise<string>;
+    }
+  | { readonly kind: "remove"; readonly slot: number };
+
+/** Changes the slots; gives how many there are then. */
+export async function changeSlots(
+  context: Context,
+  settings: ArchiveSettings,
+  change: SlotChange,
+): Promise<number> {
+  const paths = context.state.archive(settings.name);
+  using _lock = await takeLock(paths.lock, `key of ${settings.name}`, 0);
+  const open = await openDestination(context, settings, "sparsebak.Prune", async () => false);
+  if (open === undefined) throw noArchiveAt(settings, "key");
+  await using client = open.client;
+  const header = headerOf(open);
+  const slots = await changed(header, change, async () => {
+    if (change.kind === "remove") throw new TypeError("remove makes no slot");
+    const passphrase = await change.passphrase();
+    checkNewPassphrase(passphrase);
+    return makeSlot(readMasterKey(paths), passphrase, header.uuid);
+  });
+  const fields: Omit<ArchiveHeader, "mac"> = { ...header, slots };
+  const mac = macOf(open.keys.header, archiveHeaderMacInput(fields));
+  const oldHeader = open.head.archiveGeneration;
+  await commitStep(open, {
+    note: { what: "key" },
+    indexes: [],
+    header: encodeArchiveHeader({ ...fields, mac }),
+    dead: { volumes: [], headsBelow: 0 as Generation, archives: [oldHeader] },
+  });
+  await client.ask("sweep", {});
+  await client.close();
+  return slots.length;
+}
+
+async function changed(
+  { slots }: ArchiveHeader,
+  change: SlotChange,
+  make: () => Promise<KeySlot>,
+): Promise<readonly KeySlot[]> {
+  if (change.kind === "add") {
+    if (slots.length === maxKeySlots)
+      throw new AgentError(
+        "failed",
+        `key --add: the archive has ${maxKeySlots} passphrases, which is all it can`,
+      );
+    return [...slots, await make()];
+  }
+  const at = slotAt(slots, change);
+  if (change.kind === "change") {
+    const made = await make();
+    return slots.map((each, i) => (i === at ? made : each));
+  }
+  if (slots.length === 1)
+    throw new AgentError(
+      "failed",
+      "key --remove: it is the only passphrase; without it the recovery form alone would open the archive elsewhere",
+      "add another one first (key --add), or change it (key --change-passphrase)",
+    );
+  return slots.filter((_, i) => i !== at);
+}
+
+function slotAt(
+  slots: readonly KeySlot[],
+  { kind, slot }: { kind: string; slot: number | undefined },
+): number {
+  if (slots.length === 0) throw new AgentError("failed", `key --${kind}: the archive has no passphrase`);
+  if (slot === undefined && slots.length > 1)
+    throw new AgentError("usage", `key: the archive has ${slots.length} passphrases: which one? give --slot`);
+  const wanted = slot ?? 1;
+  if (wanted < 1 || wanted > slots.length)
+    throw new AgentError("usage", `key: found slot ${wanted}, wanted 1 to ${slots.length}`, "see key --list");
+  return wanted - 1;
+}
+
+/** The recovery form of the archive's key, from dom0's own key file: the VM is not asked. */
+export function showRecovery(context: Context, settings: ArchiveSettings): string {
+  const { paths } = knownArchive(context, settings);
+  return recoveryForm(readMasterKey(paths));
+}
+
+/** The read key of a volume, as text, from dom0's own state: the VM is not asked. */
+export function exportReadKey(context: Context, settings: ArchiveSettings, volume: string): string {
+  const { paths, record } = knownArchive(context, settings);
+  const known = record.volumes.find((each) => each.name === volume);
+  if (known === undefined)
+    throw new AgentError("failed", `key --export: the archive has no volume ${volume}`, "see sparsebak list");
+  if (!record.sealed)
+    throw new AgentError(
+      "failed",
+      "key --export: the archive is not sealed: anybody can read it without a key",
+    );
+  return readKeyText(
+    readKeyOf(readMasterKey(paths), { archive: record.uuid, volume: known.id, group: known.group }),
+  );
+}
+
+function knownArchive(
+  context: Context,
+  settings: ArchiveSettings,
+): { readonly paths: ArchivePaths; readonly record: ArchiveRecord } {
+  const paths = context.state.archive(settings.name);
+  const record = readArchiveRecord(paths);
+  if (record === undefined) throw noArchiveAt(settings, "key");
+  return { paths, record };
+}
+
+function headerOf(open: OpenArchive): ArchiveHeader {
+  return verified("archive header", () => decodeArchiveHeader(open.header));
+}
+
+function noArchiveAt(settings: ArchiveSettings, what: string): AgentError {
+  return new AgentError(
+    "failed",
+    `${what}: there is no archive at ${where(settings)}`,
+    "sparsebak init makes one",
+  );
+}

@@ -1,0 +1,166 @@
+// Sealed archives through the built programs: what the destination can see of one, who can open it and who can't, keys
+// that are changed, exported and lost (docs/security.md, S1 to S5; docs/keys.md).
+
+import { spawnSync } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { expect, test } from "vitest";
+import { changeImage, makeImage } from "../../bench/image.ts";
+import { type Ended, makeSite, type Site, sha256Of } from "../support/site.ts";
+
+const mib = 1024 * 1024;
+const volume = "very/secret-name.img";
+const tag = "secret-tag";
+
+async function made(options: Partial<Parameters<typeof makeSite>[0]> = {}): Promise<Site> {
+  const site = await makeSite({
+    volumes: [volume],
+    driveBytes: 128 * mib,
+    sealed: true,
+    settings: ["chunk-size = 64K"],
+    ...options,
+  });
+  mkdirSync(dirname(site.image(volume)));
+  makeImage(site.image(volume), { size: 6 * mib + 1234, dataBytes: 3 * mib, seed: 11 });
+  return site;
+}
+function must(ended: Ended): Ended {
+  expect(ended, ended.stderr).toMatchObject({ code: 0 });
+  return ended;
+}
+/** Everything that the destination has: names and bytes of all files below the drive, and the receiver's log. */
+function grepDestination(site: Site, text: string): readonly string[] {
+  const names = readdirSync(site.drive, { recursive: true, encoding: "utf8" });
+  const inNames = names.filter((name) => name.includes(text));
+  const inBytes = spawnSync("grep", ["-rlaF", text, site.drive], { encoding: "utf8" }).stdout;
+  return [...inNames, ...inBytes.split("\n").filter(Boolean)];
+}
+async function assembledWith(site: Site, ...args: string[]): Promise<string> {
+  const output = join(site.directory, "out.img");
+  must(await site.spbkAssemble([...args, "-o", output, "--force", "-q"]));
+  return sha256Of(output);
+}
+
+test("a sealed archive shows nothing, and opens to its keys only", { timeout: 120_000 }, async () => {
+  await using site = await made();
+  const log = join(site.directory, "receiver-log");
+  site.logReceiverTo(log);
+  const digests = [sha256Of(site.image(volume))];
+  must(await site.sparsebak(["-u", "send", "--tag", tag]));
+  changeImage(site.image(volume), mib / 2, 12, 6 * mib);
+  digests.push(sha256Of(site.image(volume)));
+  must(await site.sparsebak(["-u", "send"]));
+  changeImage(site.image(volume), mib / 2, 13, 6 * mib);
+  digests.push(sha256Of(site.image(volume)));
+  must(await site.sparsebak(["-u", "send", "--tarfile"]));
+  const listed = must(await site.sparsebak(["list", volume])).stdout;
+  expect(listed).toContain(tag);
+  const sessions = [...listed.matchAll(/S_\d{8}-\d{6}/g)].map(([name]) => name).slice(-3);
+  expect(sessions).toHaveLength(3);
+
+  // S1: neither names nor content.
+  for (const text of ["secret-name", tag]) expect(grepDestination(site, text)).toEqual([]);
+  expect(readFileSync(log, "utf8")).not.toContain("secret-name");
+  expect(JSON.stringify(site.lab.calls())).not.toContain("secret-name");
+
+  // A passphrase opens every session, dom0's record or not.
+  const directory = site.volumeDirectory(volume);
+  for (const [i, session] of sessions.entries()) {
+    expect(await site.assembled(volume, session)).toBe(digests[i]);
+  }
+  // So does the read key, by the archive's path alone.
+  const exported = must(await site.sparsebak(["key", "--export", volume]));
+  expect(exported.stderr).toContain("can't be taken back");
+  const keyFile = join(site.directory, "read-key");
+  writeFileSync(keyFile, exported.stdout);
+  expect(await assembledWith(site, site.archive, "--key", keyFile)).toBe(digests[2]);
+  const byList = must(await site.spbkAssemble([directory, "--key", keyFile, "--list"]));
+  expect(byList.stdout).toContain(sessions[0]);
+
+  // Without a key, with another volume's, with a wrong passphrase: no image, and why.
+  expect(await site.spbkAssemble([directory, "-o", join(site.directory, "none")])).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining("no key was given"),
+  });
+  const wrong = join(site.directory, "wrong");
+  writeFileSync(wrong, "not the passphrase\n");
+  expect(await site.spbkAssemble([directory, "--passphrase-file", wrong])).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining("does not open the archive"),
+  });
+  writeFileSync(
+    wrong,
+    exported.stdout.replace(/.$/m, (last) => (last === "0" ? "1" : "0")),
+  );
+  expect(await site.spbkAssemble([site.archive, "--key", wrong])).toMatchObject({ code: 1 });
+});
+
+test("a lost dom0: join with the passphrase, then with the recovery form", { timeout: 120_000 }, async () => {
+  await using site = await made();
+  must(await site.sparsebak(["-u", "send"]));
+  const recovery = must(await site.sparsebak(["key", "--show-recovery"])).stdout;
+  const form = join(site.directory, "recovery");
+  writeFileSync(form, recovery.split("\n").slice(-3).join("\n"));
+  const archives = join(site.state, "archives");
+
+  for (const secret of [site.passphraseFile, form]) {
+    rmSync(archives, { recursive: true });
+    // What it does not know it does not touch.
+    expect(await site.sparsebak(["-u", "send"])).toMatchObject({
+      code: 5,
+      stderr: expect.stringContaining("init --join"),
+    });
+    rmSync(archives, { recursive: true });
+    must(await site.sparsebak(["-u", "init", "--join", "--passphrase-file", secret]));
+    expect(must(await site.sparsebak(["list"])).stdout).toContain(volume);
+    changeImage(site.image(volume), mib / 4, 14, 6 * mib);
+    const sent = must(await site.sparsebak(["-u", "--json", "send"]));
+    // One comparison, and no second full backup under another id.
+    expect(sent.stdout).toContain('"kind":"compared"');
+    expect(readdirSync(site.archive).filter((name) => /^[0-9a-f]{32}$/.test(name))).toHaveLength(1);
+    expect(await site.assembled(volume)).toBe(sha256Of(site.image(volume)));
+  }
+
+  const wrong = join(site.directory, "wrong");
+  writeFileSync(wrong, "some other passphrase");
+  rmSync(archives, { recursive: true });
+  expect(await site.sparsebak(["-u", "init", "--join", "--passphrase-file", wrong])).toMatchObject({
+    code: 1,
+  });
+  expect(await site.sparsebak(["-u", "list"])).toMatchObject({ code: 5 });
+});
+
+test("what nobody decides is not decided silently", { timeout: 120_000 }, async () => {
+  await using site = await made({ sealed: "later" });
+  // Sealed by default, and nobody there to give a passphrase.
+  expect(await site.sparsebak(["-u", "send"])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("sparsebak init"),
+  });
+  expect(readdirSync(site.drive, { recursive: true })).not.toContain("backups/heads/1");
+
+  // The prompt: typed twice, never shown; the recovery form comes once.
+  const typed = "typed at a terminal";
+  const shown = spawnSync(
+    "script",
+    ["-qec", `${process.execPath} ${site.program("sparsebak.mjs")} -c ${site.ini} init`, "/dev/null"],
+    {
+      input: `${typed}\r${typed}\r`,
+      encoding: "utf8",
+      env: { ...process.env, SPARSEBAK_TOOL_PATH: site.lab.dom0Path },
+    },
+  );
+  expect(shown.stdout).toContain("Recovery form");
+  expect(shown.stdout).not.toContain(typed);
+  expect(shown.status, shown.stdout).toBe(0);
+  must(await site.sparsebak(["-u", "send"]));
+  writeFileSync(site.passphraseFile, typed);
+  expect(await site.assembled(volume)).toBe(sha256Of(site.image(volume)));
+
+  // A sealed archive is never sent to as an unsealed one, nor the other way round.
+  writeFileSync(site.ini, readFileSync(site.ini, "utf8").replace("[volumes]", "encryption = off\n[volumes]"));
+  expect(await site.sparsebak(["-u", "send"])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("the archive is sealed"),
+  });
+});
