@@ -9,6 +9,7 @@ import { commitStep, nextGeneration, type StepFile } from "../session/commit-ste
 import type { StepNote } from "../state/archive-record.ts";
 import { type Changes, deadList, volumeAfter } from "./after-prune.ts";
 import { type Fate, fateOf } from "./fate.ts";
+import { forgetDead } from "./forget-dead.ts";
 import type { OldHeads } from "./old-heads.ts";
 import { type GroupOptions, type GroupScan, scanGroup } from "./scan-group.ts";
 
@@ -70,9 +71,13 @@ export async function pruneGroup(on: PruneOptions): Promise<FreedByVolume> {
       fates: batch.fates,
       manifests: new Map(manifests.map((each) => [toHex(each.session), each])),
     };
+    const before = on.open.head;
     await commitBatch(on, volumes, changes, older);
     for (const fate of batch.fates.values()) addFreed(freed, scan, fate);
     volumes = volumes.flatMap((each) => volumeAfter(each, changes) ?? []);
+    const indexes = volumes.map(({ index }) => index);
+    const [group] = on.volumes.map(({ index }) => index.group);
+    if (group !== undefined) await forgetDead(on.open, group, before, indexes, batch.fates);
     manifests = [];
     older = undefined;
     first = false;

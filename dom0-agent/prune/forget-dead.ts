@@ -1,0 +1,48 @@
+// dom0's index of a group's chunks follows a prune, so that the next send need not make it again.
+
+import { existsSync } from "node:fs";
+import type { ChunkRun } from "../../protocol/archive/dead-file.ts";
+import type { Head } from "../../protocol/archive/head.ts";
+import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
+import type { GroupId } from "../../protocol/archive/types.ts";
+import { toHex } from "../../protocol/bytes.ts";
+import type { OpenArchive } from "../session/archive.ts";
+import { dropFromIndex, forgetIndex } from "../session/group-index.ts";
+import { DamagedTableError } from "../state/chunk-table.ts";
+import type { Fate } from "./fate.ts";
+
+/** Takes what the step from `before` has removed out of the index. One that can't be used is forgotten. */
+export async function forgetDead(
+  open: OpenArchive,
+  group: GroupId,
+  before: Head,
+  indexes: readonly VolumeIndex[],
+  fates: ReadonlyMap<string, Fate>,
+): Promise<void> {
+  if (!existsSync(open.paths.group(group).stamp)) return;
+  const { chunkSize } = open.record;
+  try {
+    await dropFromIndex(open, group, before, indexes, ({ session }, { storedAddress }) => {
+      const fate = fates.get(toHex(session));
+      if (fate === undefined) return false;
+      return fate.after === undefined || isWithin(fate.runs, storedAddress, chunkSize);
+    });
+  } catch (error) {
+    if (!(error instanceof DamagedTableError)) throw error;
+    forgetIndex(open.paths, group);
+  }
+}
+
+/** True where one of the runs, which rise, holds the address. */
+function isWithin(runs: readonly ChunkRun[], address: number, chunkSize: number): boolean {
+  let low = 0;
+  let high = runs.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const run = runs[middle];
+    if (run !== undefined && run.address + run.count * chunkSize <= address) low = middle + 1;
+    else high = middle;
+  }
+  const found = runs[low];
+  return found !== undefined && found.address <= address;
+}
