@@ -29,6 +29,11 @@ describe("on real thin volumes", () => {
     expect(said.match(/^ok assembled/gm)?.length).toBeGreaterThan(9);
   });
 
+  test("sessions and volumes go, and get another name", async () => {
+    const said = await guest("life");
+    expect(said.match(/^ok (?:prune|rename|delete)$/gm)?.length).toBe(3);
+  });
+
   test.each(seeds)("random steps, seed %i", async (seed) => {
     await guest("random", String(seed), long ? "200" : "20");
   });
