@@ -58,8 +58,9 @@ async function fetchRequest(on: FetchOptions, filler: Filler, request: readonly 
       });
     } catch (error) {
       if (!(error instanceof RefusedError) || !aboutChunks.has(error.code)) throw error;
-      // Without the container all of its chunks are missing; otherwise it is the next one that can't be read.
-      const bad = error.code === "missing" ? request.slice(done) : request.slice(done, done + 1);
+      // Without its container, or with one that can't be opened, all are lost; otherwise the next one can't be read.
+      const all = error.code === "missing" || error.code === "corrupt";
+      const bad = all ? request.slice(done) : request.slice(done, done + 1);
       for (const each of bad) on.onBad(each, `can't be read: ${error.message}`);
       done += bad.length;
     }

@@ -142,6 +142,7 @@ function guestSite(): GuestSite {
         HOME: "/root",
         DM_DISABLE_UDEV: process.env["DM_DISABLE_UDEV"] ?? "",
         NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? "",
+        SPARSEBAK_TOOL_PATH: process.env["SPARSEBAK_TOOL_PATH"] ?? process.env["PATH"] ?? "",
         ...env,
       },
     });
