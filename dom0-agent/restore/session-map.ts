@@ -12,7 +12,7 @@ import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { AgentError } from "../errors.ts";
 import type { OpenArchive } from "../session/archive.ts";
 import { allSessions, type FoundSession } from "./find-session.ts";
-import { type FetchedManifest, fetchManifest } from "./manifest-file.ts";
+import { type NumberedManifest, numberedManifest } from "./manifest-file.ts";
 import { type MapStep, type RecordSpool, recordSource, spoolSteps } from "./record-source.ts";
 
 /** Manifests that are open at once, in one merge. */
@@ -80,10 +80,10 @@ export async function sessionMap(
     });
   try {
     for (let i = 0; i < newestFirst.length; i += maxOpen) {
-      const manifests: FetchedManifest[] = [];
+      const manifests: NumberedManifest[] = [];
       try {
         for (const { container } of newestFirst.slice(i, i + maxOpen)) {
-          manifests.push(await fetchManifest(open, index, container, containers.numberOf));
+          manifests.push(await numberedManifest(open, index, container, containers.numberOf));
         }
         const sources = manifests.map((each) => each.source());
         batches.push(spoolSteps(mergeManifests(sources, whole, chunkSize), directory, { holes: true }));

@@ -18,7 +18,7 @@ import { volumePathsIn } from "../state/layout.ts";
 import { takeLock } from "../state/lock.ts";
 import { checkChunks } from "./check-chunks.ts";
 import { allSessions, type FoundSession } from "./find-session.ts";
-import { type FetchedManifest, fetchManifest } from "./manifest-file.ts";
+import { type NumberedManifest, numberedManifest } from "./manifest-file.ts";
 import type { MapStep } from "./record-source.ts";
 import { crewFor } from "./restore-into.ts";
 import { containerNumbers } from "./session-map.ts";
@@ -91,7 +91,7 @@ async function checkSession(
   const { chunkSize } = open.record;
   const { size } = record;
   const containers = containerNumbers();
-  using manifest = await fetchManifest(open, index, container, containers.numberOf);
+  using manifest = await numberedManifest(open, index, container, containers.numberOf);
   const changes = function* (): Generator<MapChange> {
     for (const entry of entriesOf(manifest)) yield changeOf(entry, chunkSize);
   };
@@ -126,7 +126,7 @@ async function checkSession(
   return result;
 }
 
-function* entriesOf(manifest: FetchedManifest): Generator<ManifestEntry> {
+function* entriesOf(manifest: NumberedManifest): Generator<ManifestEntry> {
   const source = manifest.source();
   for (let entry = source.next(); entry !== undefined; entry = source.next()) yield entry;
 }

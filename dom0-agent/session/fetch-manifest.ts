@@ -32,8 +32,8 @@ export interface FetchedManifest extends Disposable {
   entries(): Generator<ManifestEntry, void, undefined>;
 }
 
-/** Fetches the manifest of a session into `path`, which is removed when it is disposed of. Throws AgentError
- *  `integrity` where it is missing or not the one that the index names. */
+/** Fetches the manifest of a session into a file at `path` that loses this name at once, so that nothing is left of it
+ *  whatever ends us. Throws AgentError `integrity` where it is missing or not the one that the index names. */
 export async function fetchManifest(
   open: OpenArchive,
   index: VolumeIndex,
@@ -43,10 +43,8 @@ export async function fetchManifest(
   const { manifestGeneration: generation, manifestDigest, uid } = container;
   const what = `manifest.${generation} of ${container.name}`;
   const fd = openSync(path, "w+", 0o600);
-  const close = (): void => {
-    closeSync(fd);
-    rmSync(path, { force: true });
-  };
+  rmSync(path, { force: true });
+  const close = (): void => closeSync(fd);
   try {
     const name = metaOf("manifest", generation, index.volume, uid);
     const length = await open.client.read(name, maxManifestBytes, (bytes) => writeAll(fd, bytes));
