@@ -4,6 +4,7 @@ import { defineConfig, type ViteUserConfig } from "vitest/config";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const minute = 60_000;
+const labMinutes = process.env["SPARSEBAK_LAB_LONG"] === undefined ? 30 : 7 * 60;
 
 const config: ViteUserConfig = defineConfig({
   root,
@@ -39,8 +40,8 @@ const config: ViteUserConfig = defineConfig({
         test: {
           name: "lab",
           include: ["test/lab/**/*.test.ts"],
-          testTimeout: 30 * minute,
-          hookTimeout: 30 * minute,
+          testTimeout: labMinutes * minute,
+          hookTimeout: labMinutes * minute,
           fileParallelism: false,
           sequence: { groupOrder: 2 },
         },

@@ -194,7 +194,7 @@ async function sendOnce(
     takenAt: source.takenAt,
     size: source.size,
     mapRoot,
-    consistency: consistencyOf(source, options.committed),
+    consistency: consistencyOf(source),
     tags: options.tags,
   };
   const isUsed = ({ uid: of }: Container): boolean =>
@@ -237,11 +237,11 @@ function taskFor(
   };
 }
 
-function consistencyOf(source: Source, committed: boolean): Consistency {
+function consistencyOf(source: Source): Consistency {
   if (source.snapshot === undefined) return "file";
   // Also where the clean volume was asked for: with revisions_to_keep=-1 the VM writes to that one.
   if (source.state.running) return "crash";
-  return committed ? "committed" : "clean";
+  return source.state.behind === true ? "committed" : "clean";
 }
 
 /** The run's session name, or the next second whose name the volume has not had: two in one second, or a clock that

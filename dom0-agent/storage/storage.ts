@@ -45,6 +45,8 @@ export interface VolumeState {
   readonly size: number;
   /** True when a running VM writes to it, so that a snapshot is crash-consistent. */
   readonly running: boolean;
+  /** True for what a VM's last start left, when there is a newer working copy: only where that was asked for. */
+  readonly behind?: boolean;
 }
 
 /** How full the pool is, in percent; `undefined` where the storage has no such limit. */

@@ -94,7 +94,8 @@ export function findSource(
   if (excess > 0) return unusable(`its name is ${excess} characters too long for snapshots to be made of it`);
   const probed = probedBecause(volume);
   if (probed !== undefined) return unusable(probed, "qubes-rpc/install dom0 installs it");
-  return { lv, state: { name: volume, uuid: lv.uuid, size: lv.size, running: lv.open } };
+  const behind = committed && sourceOf(seen.byName, volume, false) !== lv;
+  return { lv, state: { name: volume, uuid: lv.uuid, size: lv.size, running: lv.open, behind } };
 }
 
 /** A look as callers see it. */

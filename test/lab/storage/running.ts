@@ -80,7 +80,7 @@ export const runningCases = (harness: () => LvmHarness): readonly Case[] => {
         const then = await takeOf(lab.storage, volume, true);
         assert.deepEqual(await beginning(lab.storage, then), before);
         assert.ok(then?.ok);
-        assert.equal(then.source.uuid, lvField(volume, "lv_uuid"));
+        assert.deepEqual([then.source.uuid, then.source.behind], [lvField(volume, "lv_uuid"), true]);
       },
     ),
 
@@ -93,6 +93,10 @@ export const runningCases = (harness: () => LvmHarness): readonly Case[] => {
 
     add("a VM that writes to its volume itself runs, too", async (lab) => {
       lab.makeVolume(volume, 4 * mib);
+      // Its VM is off: what is committed is all that there is.
+      const off = await takeOf(lab.storage, volume, true);
+      assert.ok(off?.ok);
+      assert.equal(off.source.behind, false);
       assert.equal((await stateOf(lab.storage, volume)).running, false);
       using _open = held(volume);
       assert.equal((await stateOf(lab.storage, volume)).running, true);
