@@ -213,7 +213,9 @@ test("rename: the sessions go on under the new name; add: a line in the settings
   for (const name of names) digests.set(`${other} ${name}`, digests.get(`${volume} ${name}`) ?? "");
   await expectSessions(site, digests, keysOf([...names, third], other));
   const lines = linesOf(await run(site, "--json", "list", other));
-  const stored = lines.filter((each) => each["type"] === "session").map((each) => Number(each["storedBytes"]));
+  const stored = lines
+    .filter((each) => each["type"] === "session")
+    .map((each) => Number(each["storedBytes"]));
   expect(stored[2]).toBeLessThan((stored[0] ?? 0) / 2);
 });
 

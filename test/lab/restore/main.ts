@@ -72,7 +72,7 @@ write(work, 20 * mib + 4096, mib);
 write(mail, 5 * mib, mib);
 const first = sha256(device(work));
 const session = String(good("-u", "send")["session"]);
-check(/^S_/.test(session), `no session: ${session}`);
+check(session.startsWith("S_"), `no session: ${session}`);
 
 // The swap: what is restored begins as a snapshot of the last one, of which only what differs is fetched.
 write(work, mib, 64 * 1024);
