@@ -4,8 +4,8 @@
 import { createReadStream } from "node:fs";
 import { execa } from "execa";
 
-/** The outside tools: util-linux and coreutils. */
-const toolNames = ["flock", "sync"] as const;
+/** The outside tools: util-linux, coreutils, and the shell that runs one of them many times. */
+const toolNames = ["flock", "sync", "sh"] as const;
 export type Tool = (typeof toolNames)[number];
 
 const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -146,6 +146,14 @@ export function archiveFile(generation: Generation): string {
   return generation === 0 ? fileNames.archive : `${fileNames.archive}.${generation}`;
 }
 
+/** The generation that `archive` or `archive.N` names, or undefined. */
+export function parseArchiveFile(untrusted: string): Generation | undefined {
+  if (untrusted === fileNames.archive) return 0 as Generation;
+  return untrusted.startsWith(`${fileNames.archive}.`)
+    ? parseGeneration(untrusted.slice(fileNames.archive.length + 1))
+    : undefined;
+}
+
 /** `list`, or `list.N` after a prune took chunks of it; in the session, or behind the name of its tar and a dot. */
 export function listFile(generation: Generation): string {
   return generation === 0 ? fileNames.list : `${fileNames.list}.${generation}`;

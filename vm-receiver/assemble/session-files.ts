@@ -1,10 +1,10 @@
 // Header and manifest of a session, from its directory or out of its tar.
 
 import { closeSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
-import { fileNames, manifestFile } from "../../protocol/archive/names.ts";
+import { besideTar, fileNames, manifestFile } from "../../protocol/archive/names.ts";
 import { fileDigest } from "../../protocol/archive/prefix.ts";
 import type { BodyOpener } from "../../protocol/archive/sealed-body.ts";
 import {
@@ -14,7 +14,7 @@ import {
 } from "../../protocol/archive/session-header.ts";
 import type { Generation } from "../../protocol/archive/types.ts";
 import type { ArchiveState } from "./archive-state.ts";
-import { AssembleError, type AssembleErrorCode, reading } from "./errors.ts";
+import { type AssembleErrorCode, reading } from "./errors.ts";
 import { openRegular, readFully } from "./files.ts";
 import type { FileRange } from "./manifest-source.ts";
 import type { Place } from "./places.ts";
@@ -30,7 +30,12 @@ export function openManifestRange(place: Place, generation: Generation): FileRan
   const path = `${printable(place.path)}, member ${name}`;
   if (tar.footer.manifestGeneration !== generation) {
     tar.close();
-    throw new AssembleError("missing-file", `manifest is missing: the tar holds another one, ${path}`);
+    // What a prune wrote lies beside the tar.
+    return wholeFile(
+      "manifest",
+      "corrupt-manifest",
+      join(dirname(place.path), besideTar(place.session, name)),
+    );
   }
   return { fd: tar.fd, ...tar.footer.manifest, path };
 }

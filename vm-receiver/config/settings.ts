@@ -6,6 +6,7 @@ import { parse } from "ini";
 import { type Service, services } from "../../protocol/wire/messages.ts";
 import { systemCode } from "../errors.ts";
 import { shown } from "../sanitize.ts";
+import { maxTrashDays } from "../store/trash-time.ts";
 
 export interface ReceiverSettings {
   /** Qubes that may call over qrexec. */
@@ -17,6 +18,8 @@ export interface ReceiverSettings {
   readonly services: readonly Service[];
   /** Only where the qube has the Qubes service `sparsebak`. */
   readonly requireServiceFlag: boolean;
+  /** Days for which what was pruned is kept; undefined: as the archive has it on record. */
+  readonly trashDays: number | undefined;
 }
 
 /** The settings are not as they must be; the message names file, key and value. */
@@ -38,6 +41,7 @@ export const defaultSettings: ReceiverSettings = {
   plainDirectories: [],
   services: serviceNames,
   requireServiceFlag: false,
+  trashDays: undefined,
 };
 
 /** Reads the file that was named, or else the first of `searched` that exists, or else gives the defaults. Throws
@@ -85,6 +89,7 @@ const keys = [
   "plain-directories",
   "services",
   "require-service-flag",
+  "trash-days",
 ] as const;
 type Key = (typeof keys)[number];
 
@@ -127,6 +132,7 @@ export function parseReceiverSettings(content: string, file: string): ReceiverSe
     plainDirectories: list("plain-directories", path, paths) ?? [],
     services: servicesFrom(list("services", /^/, ""), where),
     requireServiceFlag: yesNo(values.get("require-service-flag"), where),
+    trashDays: daysFrom(values.get("trash-days"), where),
   };
 }
 
@@ -143,6 +149,12 @@ function servicesFrom(items: readonly string[] | undefined, where: string): read
       `${where}: services: found «${shown(item)}», wanted some of ${serviceNames.join(", ")}`,
     );
   });
+}
+
+function daysFrom(value: string | undefined, where: string): number | undefined {
+  if (value === undefined) return undefined;
+  if (/^\d{1,5}$/.test(value) && Number(value) <= maxTrashDays) return Number(value);
+  throw new SettingsError(`${where}: trash-days: found «${shown(value)}», wanted 0 to ${maxTrashDays}`);
 }
 
 function yesNo(value: string | undefined, where: string): boolean {

@@ -1,6 +1,6 @@
 // The only commit: creating heads/N+1. Before that, everything that the new head names and the old one did not must be
-// there, complete and with the digests that it names; and nothing that the old one named may be missing, because
-// sparsebak.Send adds and never removes (design sections 6 and 7).
+// there, complete and with the digests that it names; and nothing that the old one named may be missing where the power is
+// to add: only sparsebak.Prune lets go (design sections 6 and 7).
 
 import {
   decodeHead,
@@ -10,21 +10,22 @@ import {
   noChain,
 } from "../../protocol/archive/head.ts";
 import { type Container, maxIndexBytes } from "../../protocol/archive/index-file.ts";
-import { fileNames, indexFile } from "../../protocol/archive/names.ts";
+import { archiveFile, fileNames, indexFile } from "../../protocol/archive/names.ts";
 import { fileDigest } from "../../protocol/archive/prefix.ts";
-import type { Digest } from "../../protocol/archive/types.ts";
+import type { Digest, Generation } from "../../protocol/archive/types.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import type { Commit } from "../../protocol/wire/messages.ts";
 import { type Directory, ensureDirectory, openIfThere } from "../directory.ts";
 import { RefusalError, unless } from "../errors.ts";
 import { readWhole } from "../files.ts";
-import type { Archive, CurrentHead } from "../store/archive.ts";
+import { type Archive, type CurrentHead, maxArchiveHeaderBytes } from "../store/archive.ts";
 import { containersOf } from "../store/containers.ts";
 import { publishFile } from "../store/publish.ts";
 import { writeReadme } from "../store/readme.ts";
 import { temporaries } from "../store/temporaries.ts";
+import { checkKept } from "./check-kept.ts";
 import { checkContainer } from "./check-container.ts";
-import type { WriterMemory } from "./put-file.ts";
+import type { Power, WriterMemory } from "./writing.ts";
 
 /**
  * Makes the head that was put the current one. `check` is asked right before and right after: it throws where the
@@ -34,6 +35,7 @@ export async function commit(
   archive: Archive,
   memory: WriterMemory,
   asked: Commit,
+  power: Power,
   check: () => void,
 ): Promise<CurrentHead> {
   checkBase(archive, asked);
@@ -46,8 +48,8 @@ export async function commit(
     throw new RefusalError("missing", "the head that was put is gone");
   }
   const head = decodeHead(bytes);
-  checkFollows(archive, head);
-  for (const volume of head.volumes) await checkVolume(archive, volume, head);
+  checkFollows(archive, head, power);
+  for (const volume of head.volumes) await checkVolume(archive, volume, head, power);
   check();
   memory.headPut = undefined;
   publishFile(heads, temporaries.head, heads, String(head.generation));
@@ -69,17 +71,20 @@ function checkBase(archive: Archive, { base, baseDigest }: Commit): void {
 }
 
 /** The new head carries on the old one: chain, log, header, and every volume. */
-function checkFollows(archive: Archive, head: Head): void {
+function checkFollows(archive: Archive, head: Head, power: Power): void {
   const wrong = (what: string): never => {
     throw new RefusalError("malformed", `head ${head.generation}: ${what}`);
   };
   const header = archive.header();
   if (header === undefined) throw new RefusalError("missing", "the archive has no header");
   if (!equalBytes(head.archive, header.header.uuid)) wrong("of another archive");
-  if (!equalBytes(head.archiveDigest, fileDigest(header.bytes)) || head.archiveGeneration !== 0) {
+  const before = archive.current?.head;
+  const renewed = power === "prune" && head.archiveGeneration === head.generation;
+  const counts = renewed ? readNewHeader(archive, head.archiveGeneration) : header.bytes;
+  const rightGeneration = renewed || head.archiveGeneration === (before?.archiveGeneration ?? 0);
+  if (!equalBytes(head.archiveDigest, fileDigest(counts)) || !rightGeneration) {
     wrong("it names another archive header");
   }
-  const before = archive.current?.head;
   if (head.generation !== archive.generation + 1) wrong(`wanted head ${archive.generation + 1}`);
   if (!equalBytes(head.previousChain, before?.chain ?? noChain))
     wrong("its chain does not follow the current head's");
@@ -89,12 +94,21 @@ function checkFollows(archive: Archive, head: Head): void {
   const named = new Map(head.volumes.map((each) => [toHex(each.volume), each]));
   for (const old of before?.volumes ?? []) {
     const now = named.get(toHex(old.volume));
-    if (now === undefined) wrong("a volume has gone from it, and sparsebak.Send removes nothing");
-    else if (now.directory !== old.directory) wrong("a volume has another directory");
+    if (now === undefined && power === "add")
+      wrong("a volume has gone from it, and sparsebak.Send removes nothing");
+    if (now !== undefined && now.directory !== old.directory) wrong("a volume has another directory");
   }
+  if (power === "prune" && head.volumes.some((each) => archive.volume(each.volume) === undefined))
+    wrong("a volume has come to it, and sparsebak.Prune adds none");
 }
 
-async function checkVolume(archive: Archive, now: HeadVolume, head: Head): Promise<void> {
+function readNewHeader(archive: Archive, generation: Generation): Uint8Array {
+  const bytes = readWhole(archive.root, archiveFile(generation), maxArchiveHeaderBytes);
+  if (bytes === undefined) throw new RefusalError("missing", "the archive header has not been put");
+  return bytes;
+}
+
+async function checkVolume(archive: Archive, now: HeadVolume, head: Head, power: Power): Promise<void> {
   const before = archive.volume(now.volume);
   const same =
     before !== undefined &&
@@ -111,12 +125,9 @@ async function checkVolume(archive: Archive, now: HeadVolume, head: Head): Promi
   if (directory === undefined) throw new RefusalError("missing", "the directory of a volume is not there");
   const containers = readNewIndex(directory, now, head);
   const old = before === undefined ? [] : archive.containers(before);
-  checkKept(old, containers);
-  const known = new Set(old.map((each) => toHex(each.uid)));
-  for (const each of containers) {
-    if (!known.has(toHex(each.uid))) {
-      await checkContainer(directory, each, { archive: head.archive, volume: now.volume });
-    }
+  const of = { archive: head.archive, volume: now.volume };
+  for (const { container, files } of checkKept(power, old, containers, head.generation)) {
+    if (files.length > 0) await checkContainer(directory, container, files, of);
   }
 }
 
@@ -128,34 +139,4 @@ function readNewIndex(directory: Directory, volume: HeadVolume, head: Head): rea
   }
   const generation = volume.indexGeneration;
   return containersOf(bytes, { archive: head.archive, volume: volume.volume, generation });
-}
-
-/** Every session of the old index is in the new one, unchanged. */
-function checkKept(old: readonly Container[], now: readonly Container[]): void {
-  const byUid = new Map(now.map((each) => [toHex(each.uid), each]));
-  for (const before of old) {
-    const after = byUid.get(toHex(before.uid));
-    if (after === undefined) {
-      throw new RefusalError(
-        "malformed",
-        "a session has gone from an index, and sparsebak.Send removes nothing",
-      );
-    }
-    if (!sameContainer(before, after))
-      throw new RefusalError("malformed", "a session that was there has been changed");
-  }
-}
-
-function sameContainer(a: Container, b: Container): boolean {
-  return (
-    a.name === b.name &&
-    a.form === b.form &&
-    a.chunks === b.chunks &&
-    a.storedBytes === b.storedBytes &&
-    a.listGeneration === b.listGeneration &&
-    a.manifestGeneration === b.manifestGeneration &&
-    equalBytes(a.headerDigest, b.headerDigest) &&
-    equalBytes(a.listDigest, b.listDigest) &&
-    equalBytes(a.manifestDigest, b.manifestDigest)
-  );
 }

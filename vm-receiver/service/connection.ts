@@ -195,6 +195,15 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
           await at.discard(frame.body);
           done();
         });
+      case "sweep":
+        return run(async () => {
+          const onFreed = (bytes: number): void => {
+            progress = { bytes: progress.bytes + bytes, chunks: progress.chunks + 1 };
+          };
+          const freed = await at.sweep(onFreed);
+          at.checkMount();
+          done(freed);
+        });
       case "put":
         if (session === undefined) return puts.begin(frame.body, () => at.put(frame.body));
         return puts.beginInSession(session.put(frame.body));

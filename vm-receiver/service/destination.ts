@@ -13,12 +13,15 @@ import { lockArchive } from "../archive-lock.ts";
 import type { ReceiverSettings } from "../config/settings.ts";
 import { type Directory, openBelow } from "../directory.ts";
 import { RefusalError, unless } from "../errors.ts";
-import { createFile, removeFile, statOf } from "../files.ts";
+import { createFile, removeFile, statOf, writeAll } from "../files.ts";
 import { mountIdOf } from "../mount-table.ts";
 import { type Mountpoint, openMountpoint } from "../mountpoint.ts";
 import { shown } from "../sanitize.ts";
 import { type Archive, openArchive } from "../store/archive.ts";
 import { writeReadme } from "../store/readme.ts";
+import { canPunch } from "../store/tar/punch.ts";
+import { recordTrashDays } from "../store/trash-time.ts";
+import { dropUncommittedFiles } from "./uncommitted.ts";
 import { sweepTemporaries, temporaries } from "../store/temporaries.ts";
 
 export interface Destination extends Disposable {
@@ -28,19 +31,25 @@ export interface Destination extends Disposable {
   readonly hello: ReceiverHello;
 }
 
+interface Power {
+  readonly writes: boolean;
+  readonly makes: boolean;
+  readonly locks: boolean;
+  /** Has to know whether holes can be punched, which costs a process to find out. */
+  readonly punches: boolean;
+}
+
 /** What a service does to the archive's directory. */
-const powers: Readonly<
-  Record<Service, { readonly writes: boolean; readonly makes: boolean; readonly locks: boolean }>
-> = {
-  "sparsebak.Send": { writes: true, makes: true, locks: true },
-  "sparsebak.Prune": { writes: true, makes: false, locks: true },
-  "sparsebak.Receive": { writes: false, makes: false, locks: false },
-  "sparsebak.Assemble": { writes: true, makes: false, locks: false },
+const powers: Readonly<Record<Service, Power>> = {
+  "sparsebak.Send": { writes: true, makes: true, locks: true, punches: false },
+  "sparsebak.Prune": { writes: true, makes: false, locks: true, punches: true },
+  "sparsebak.Receive": { writes: false, makes: false, locks: false, punches: false },
+  "sparsebak.Assemble": { writes: true, makes: false, locks: false, punches: false },
 };
 
 /** Opens what the hello names. Throws RefusalError; then nothing stays open or locked. */
 export async function openDestination(hello: AgentHello, settings: ReceiverSettings): Promise<Destination> {
-  const { writes, makes, locks } = powers[hello.service];
+  const { writes, makes, locks, punches } = powers[hello.service];
   const plain = settings.plainDirectories.includes(hello.mountpoint);
   if (!plain && settings.mountpoints !== undefined && !settings.mountpoints.includes(hello.mountpoint)) {
     throw new RefusalError(
@@ -79,10 +88,16 @@ export async function openDestination(hello: AgentHello, settings: ReceiverSetti
         "the archive header is missing: copy one back from a volume's directory",
       );
     }
-    if (makes) await sweepTemporaries(root);
+    if (locks) {
+      await sweepTemporaries(root);
+      dropUncommittedFiles(archive);
+    }
     // A full file system must not keep anybody from removing what fills it.
-    const can = makes ? (unless(full, () => probe(root)) ?? 0) : 0;
-    if (makes && archive.current !== undefined) unless(full, () => writeReadme(root));
+    const can = locks ? ((await probe(root, punches)) ?? 0) : 0;
+    if (locks && archive.current !== undefined) {
+      unless(full, () => recordTrashDays(root, settings.trashDays ?? 0));
+      if (makes) unless(full, () => writeReadme(root));
+    }
     return { mountpoint, archive, hello: helloOf(mountpoint, archive, can), [Symbol.dispose]: close };
   } catch (error) {
     close();
@@ -102,22 +117,39 @@ function helloOf(mountpoint: Mountpoint, archive: Archive | undefined, can: numb
 }
 
 const full = ["ENOSPC", "EDQUOT"];
+const probeBytes = 8192;
 const { probe: probeName, probeLink } = temporaries;
 
-/** Tries out what the file system can do: hard links, and names that differ in case only. */
-function probe(root: Directory): number {
+/** Tries out what the file system can do: hard links, names that differ in case only, and, if asked for, holes.
+ *  undefined where it is too full to try. */
+async function probe(root: Directory, punches: boolean): Promise<number | undefined> {
   const remove = (): void => {
     removeFile(root, probeName);
     removeFile(root, probeLink);
   };
   remove();
   try {
-    closeSync(createFile(root, probeName));
+    const fd = unless(full, () => createFile(root, probeName));
+    if (fd === undefined) return undefined;
+    let holes = false;
+    try {
+      const filled = unless(full, () => {
+        writeAll(fd, new Uint8Array(probeBytes));
+        return true;
+      });
+      holes = punches && filled === true && (await canPunch(fd));
+    } finally {
+      closeSync(fd);
+    }
     const caseSensitive = statOf(root, probeName.toUpperCase()) === undefined;
-    const codes = ["EPERM", "EOPNOTSUPP", "ENOTSUP", "ENOSYS", "EMLINK", "EINVAL", "EACCES"];
+    const codes = [...full, "EPERM", "EOPNOTSUPP", "ENOTSUP", "ENOSYS", "EMLINK", "EINVAL", "EACCES"];
     unless(codes, () => linkSync(root.at(probeName), root.at(probeLink)));
     const hardLinks = statOf(root, probeLink) !== undefined;
-    return (hardLinks ? capabilities.hardLinks : 0) | (caseSensitive ? capabilities.caseSensitive : 0);
+    return (
+      (hardLinks ? capabilities.hardLinks : 0) |
+      (holes ? capabilities.punchHoles : 0) |
+      (caseSensitive ? capabilities.caseSensitive : 0)
+    );
   } finally {
     remove();
   }

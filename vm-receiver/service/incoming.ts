@@ -2,10 +2,8 @@
 // parts are on their way already, and after the refusal they would break the order.
 
 import { FormatError } from "../../protocol/errors.ts";
-import { maxHeadBytes } from "../../protocol/archive/head.ts";
-import { maxIndexBytes } from "../../protocol/archive/index-file.ts";
 import type { Put } from "../../protocol/wire/messages.ts";
-import type { FileUpload } from "./put-file.ts";
+import { type FileUpload, largestPut } from "./put-file.ts";
 import type { Upload } from "./upload.ts";
 
 type Incoming =
@@ -33,7 +31,7 @@ export interface IncomingFiles extends Disposable {
   take(untrusted: Uint8Array): void;
 }
 
-const maxRefusedBytes = Math.max(maxIndexBytes, maxHeadBytes);
+const maxRefusedBytes = largestPut;
 
 /** Takes files that are put, one after another. */
 export function incomingFiles(listener: IncomingListener): IncomingFiles {

@@ -4,21 +4,22 @@
 import type { SessionUid } from "../../protocol/archive/types.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { InternalError } from "../../protocol/errors.ts";
-import type {
-  AgentHello,
-  Assemble,
-  Assembled,
-  BeginSession,
-  Commit,
-  Committed,
-  Discard,
-  MetaName,
-  Pending,
-  Put,
-  ReadChunks,
-  ReceiverHello,
-  Salvage,
-  Service,
+import {
+  type AgentHello,
+  type Assemble,
+  type Assembled,
+  type BeginSession,
+  type Commit,
+  type Committed,
+  type Discard,
+  type MetaName,
+  type Pending,
+  type Put,
+  type ReadChunks,
+  type ReceiverHello,
+  type Salvage,
+  type Service,
+  capabilities,
 } from "../../protocol/wire/messages.ts";
 import type { ReceiverSettings } from "../config/settings.ts";
 import { RefusalError } from "../errors.ts";
@@ -26,9 +27,11 @@ import type { StoredFile } from "../files.ts";
 import type { Archive } from "../store/archive.ts";
 import { allLeftovers, discardSession } from "../store/leftovers.ts";
 import { assemble, type AssembleWatch } from "./assemble.ts";
+import { sweep } from "./sweep.ts";
 import { commit } from "./commit.ts";
 import { type Destination, openDestination } from "./destination.ts";
-import { type FileUpload, putFile, type WriterMemory } from "./put-file.ts";
+import { type FileUpload, putFile } from "./put-file.ts";
+import type { Power, WriterMemory } from "./writing.ts";
 import { type ChunkSource, openChunks } from "./read-chunks.ts";
 import { openMeta } from "./read-meta.ts";
 import { salvage } from "./salvage.ts";
@@ -48,6 +51,7 @@ export interface Requests extends Disposable {
   salvage(asked: Salvage, onBytes: (bytes: number) => void): Promise<StoredFile>;
   begin(asked: BeginSession): Promise<ReceivedSession>;
   commit(asked: Commit): Promise<Committed>;
+  sweep(onFreed: (bytes: number) => void): Promise<number>;
   assemble(asked: Assemble, watch: AssembleWatch): Promise<Assembled>;
 }
 
@@ -63,10 +67,11 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
     if (destination === undefined) throw new InternalError("a request before the hello");
     return destination;
   };
+  const power: Power = service === "sparsebak.Prune" ? "prune" : "add";
   const writable = (): Archive => {
-    if (service !== "sparsebak.Send")
-      throw new RefusalError("unsupported", `${service} can't do that in this version`);
     const { archive } = there();
+    if (archive?.current === undefined && power === "prune")
+      throw new RefusalError("missing", "there is no archive");
     if (archive === undefined) throw new InternalError("sparsebak.Send without a directory");
     return archive;
   };
@@ -97,7 +102,7 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
       if (found === 0) throw new RefusalError("missing", "there is no uncommitted session of that uid");
     },
     salvage: async (asked, onBytes) => salvage(writable(), asked, onBytes),
-    put: (announced) => putFile(writable(), memory, announced),
+    put: (announced) => putFile(writable(), memory, announced, power),
     begin: async (asked) => {
       const session = await beginSession(writable(), asked);
       memory.begun.set(toHex(asked.volume), asked.directory);
@@ -105,8 +110,14 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
     },
     commit: async (asked) => {
       const archive = writable();
-      const { head, digest } = await commit(archive, memory, asked, () => there().mountpoint.check());
+      const { head, digest } = await commit(archive, memory, asked, power, () => there().mountpoint.check());
       return { generation: head.generation, headDigest: digest };
+    },
+    sweep: async (onFreed) => {
+      const archive = writable();
+      const { trashDays } = settings;
+      const punch = (there().hello.capabilities & capabilities.punchHoles) !== 0;
+      return await sweep(archive, { trashDays, punch, now: Date.now(), onFreed });
     },
     assemble: (asked, watch) => assemble(there(), asked, watch),
     [Symbol.dispose]: () => {

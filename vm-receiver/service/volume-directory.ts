@@ -2,8 +2,8 @@
 // of `archive`, so that a directory by itself says what it belongs to.
 
 import { closeSync, fsyncSync } from "node:fs";
-import { fileNames } from "../../protocol/archive/names.ts";
-import type { VolumeId } from "../../protocol/archive/types.ts";
+import { archiveFile, parseArchiveFile } from "../../protocol/archive/names.ts";
+import type { Generation, VolumeId } from "../../protocol/archive/types.ts";
 import { decodeArchiveHeader } from "../../protocol/archive/archive-header.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
@@ -48,13 +48,15 @@ function checkOurs(archive: Archive, directory: Directory): void {
 
 /** The archive's uuid, as a volume's directory has it; undefined where it has none that can be read. */
 export function headerIn(directory: Directory): Uint8Array | undefined {
-  try {
-    const bytes = readWhole(directory, fileNames.archive, maxArchiveHeaderBytes);
-    return bytes && decodeArchiveHeader(bytes).uuid;
-  } catch (error) {
-    if (error instanceof FormatError) return undefined;
-    throw error;
+  for (const name of [...namesIn(directory)].filter((each) => parseArchiveFile(each) !== undefined)) {
+    try {
+      const bytes = readWhole(directory, name, maxArchiveHeaderBytes);
+      if (bytes !== undefined) return decodeArchiveHeader(bytes).uuid;
+    } catch (error) {
+      if (!(error instanceof FormatError)) throw error;
+    }
   }
+  return undefined;
 }
 
 const temporary = temporaries.archive;
@@ -62,7 +64,8 @@ const temporary = temporaries.archive;
 function copyHeader(archive: Archive, directory: Directory): void {
   const wanted = archive.header()?.bytes;
   if (wanted === undefined) throw new RefusalError("missing", "the archive has no header yet: put it first");
-  const found = readWhole(directory, fileNames.archive, 16 * maxArchiveHeaderBytes);
+  const name = archiveFile(archive.current?.head.archiveGeneration ?? (0 as Generation));
+  const found = readWhole(directory, name, 16 * maxArchiveHeaderBytes);
   if (found !== undefined && equalBytes(found, wanted)) return;
   removeFile(directory, temporary);
   const fd = createFile(directory, temporary);
@@ -73,8 +76,8 @@ function copyHeader(archive: Archive, directory: Directory): void {
     closeSync(fd);
   }
   // A copy that differs is left from a creation that was never committed, or rotten: the archive's own counts.
-  removeFile(directory, fileNames.archive);
-  publishFile(directory, temporary, directory, fileNames.archive);
+  removeFile(directory, name);
+  publishFile(directory, temporary, directory, name);
 }
 
 /**

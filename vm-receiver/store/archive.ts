@@ -4,7 +4,7 @@
 import { type ArchiveHeader, decodeArchiveHeader } from "../../protocol/archive/archive-header.ts";
 import { decodeHead, type Head, type HeadVolume, maxHeadBytes } from "../../protocol/archive/head.ts";
 import { type Container, maxIndexBytes } from "../../protocol/archive/index-file.ts";
-import { fileNames, indexFile, parseGeneration } from "../../protocol/archive/names.ts";
+import { archiveFile, fileNames, indexFile, parseGeneration } from "../../protocol/archive/names.ts";
 import { fileDigest } from "../../protocol/archive/prefix.ts";
 import type { ArchiveUuid, Digest, Generation, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
@@ -13,6 +13,7 @@ import { type Directory, namesIn, openIfThere } from "../directory.ts";
 import { RefusalError } from "../errors.ts";
 import { readWhole } from "../files.ts";
 import { containersOf } from "./containers.ts";
+import { readTrash, type Trash } from "./dead-lists.ts";
 
 /** Bytes of the largest `archive` file. */
 export const maxArchiveHeaderBytes = 4096;
@@ -34,7 +35,10 @@ export interface Archive extends Disposable {
   readonly generation: Generation;
   /** Takes a head that has just been committed for the current one. */
   advance(to: CurrentHead): void;
-  /** `archive`, its bytes and what they say; undefined where it is not there. RefusalError `corrupt`. */
+  /** What dead lists keep until they are due. Read once, until `forgetTrash`. */
+  trash(): Trash;
+  forgetTrash(): void;
+  /** `archive`, or `archive.N` as the head says, its bytes and what they say; undefined where it is not there. RefusalError `corrupt`. */
   header(): { readonly bytes: Uint8Array; readonly header: ArchiveHeader } | undefined;
   /** Where the current head has a volume. */
   volume(id: VolumeId): HeadVolume | undefined;
@@ -49,6 +53,7 @@ export function openArchive(root: Directory): Archive {
   let current = newestHead(root);
   let byId = volumesOf(current);
   let byDirectory = directoriesOf(current);
+  let trash: Trash | undefined;
   const known = new Map<HeadVolume, readonly Container[]>();
   return {
     root,
@@ -63,8 +68,20 @@ export function openArchive(root: Directory): Archive {
       byId = volumesOf(to);
       byDirectory = directoriesOf(to);
       known.clear();
+      trash = undefined;
     },
-    header: () => readArchiveHeader(root, current?.head.archive),
+    header: () => readArchiveHeader(root, current?.head),
+    trash: () => {
+      trash ??= readTrash(
+        root,
+        current?.head.archive ?? (new Uint8Array(16) as ArchiveUuid),
+        current?.head.generation ?? (0 as Generation),
+      );
+      return trash;
+    },
+    forgetTrash: () => {
+      trash = undefined;
+    },
     volume: (id) => byId.get(toHex(id)),
     volumeIn: (directory) => byDirectory.get(directory.toLowerCase()),
     containers: (volume) => {
@@ -113,13 +130,14 @@ const maxReadmeBytes = 1024 * 1024;
 
 function readArchiveHeader(
   root: Directory,
-  archive: ArchiveUuid | undefined,
+  head: Head | undefined,
 ): { readonly bytes: Uint8Array; readonly header: ArchiveHeader } | undefined {
   return corruptUnless("the archive header", () => {
-    const bytes = readWhole(root, fileNames.archive, maxArchiveHeaderBytes);
+    const name = archiveFile(head?.archiveGeneration ?? (0 as Generation));
+    const bytes = readWhole(root, name, maxArchiveHeaderBytes);
     if (bytes === undefined) return undefined;
     const header = decodeArchiveHeader(bytes);
-    if (archive !== undefined && !equalBytes(header.uuid, archive)) {
+    if (head !== undefined && !equalBytes(header.uuid, head.archive)) {
       throw new FormatError("bad-value", "it belongs to another archive than the newest head");
     }
     return { bytes, header };

@@ -51,6 +51,8 @@ export function* leftoversIn(
     const identity = stores[entry.form].identityOf(volume, entry.name);
     // A finished session that is in the index under another name, or says nothing of itself, is nobody's leftover.
     if (identity === undefined || committed.some((each) => equalBytes(each.uid, identity.session))) continue;
+    // Nor is one that was pruned and is kept for its time (archive-format.md, F35): a sender can't touch that.
+    if (archive.trash().keeps(identity)) continue;
     yield { ...entry, directory, identity };
   }
 }

@@ -10,7 +10,7 @@ import {
 } from "../../protocol/archive/list-file.ts";
 import { fileNames, manifestFile } from "../../protocol/archive/names.ts";
 import type { ChunkAddress, Digest, SessionUid } from "../../protocol/archive/types.ts";
-import { type Directory, openDirectory, syncDirectory } from "../directory.ts";
+import { type Directory, namesIn, openDirectory, syncDirectory } from "../directory.ts";
 import { createFile, openFile, readStretch, readWhole, removeFile, writeAll } from "../files.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import { decodePrefix, expectPrefix, prefixBytes } from "../../protocol/archive/prefix.ts";
@@ -124,9 +124,16 @@ export function partIdentity(directory: Directory): ListIdentity | undefined {
   }
 }
 
-/** Whose session it is that has its list in `directory`. Throws FormatError; undefined without a list. */
+/** Whose session it is that has its list, or a later one, in `directory`. Throws FormatError; undefined without any. */
 export function listIdentity(directory: Directory): ListIdentity | undefined {
-  using file = openFile(directory, fileNames.list);
+  const first = identityIn(directory, fileNames.list);
+  if (first !== undefined) return first;
+  const later = [...namesIn(directory)].find((name) => /^list[.]\d+$/.test(name));
+  return later === undefined ? undefined : identityIn(directory, later);
+}
+
+function identityIn(directory: Directory, name: string): ListIdentity | undefined {
+  using file = openFile(directory, name);
   if (file === undefined) return undefined;
   const head = readStretch(file, 0, listHeadBytes);
   const prefix = decodePrefix(head);

@@ -12,24 +12,33 @@ import { spoolNames } from "./spool-names.ts";
 
 const stepFiles = 512;
 const groupPattern = /^00[01][0-9a-f]{6}$/;
+const plainFiles: ReadonlySet<string> = new Set([
+  fileNames.header,
+  fileNames.list,
+  pendingFile,
+  ...spoolNames,
+]);
 /** These say whose session it is, so they go last: a removal that was cut short can then be found and finished. */
-const lastFiles = [fileNames.list, pendingFile] as const;
-const plainFiles: ReadonlySet<string> = new Set([fileNames.header, ...lastFiles, ...spoolNames]);
+const isLast = (name: string): boolean => name === pendingFile || /^list(?:[.]\d+)?$/.test(name);
 
-/** Removes the session directory `name` with everything in it; one that is not there is fine. RefusalError `not-allowed`
+/** Removes the session directory `name` with everything in it; one that is not there is fine. `onFile` hears of each file's bytes. RefusalError `not-allowed`
  *  before anything is removed when it holds something that is not of a session. */
-export async function removeTree(parent: Directory, name: string): Promise<void> {
+export async function removeTree(
+  parent: Directory,
+  name: string,
+  onFile: (bytes: number) => void = () => {},
+): Promise<void> {
   using directory = openIfThere(parent, name);
   if (directory === undefined) return;
   await checkTree(directory);
   for (const group of await groupsOf(directory)) {
     using chunks = openDirectory(directory, group);
-    await emptyDirectory(chunks, () => false);
+    await emptyDirectory(chunks, () => false, onFile);
     rmdirSync(directory.at(group));
   }
-  await emptyDirectory(directory, (each) => (lastFiles as readonly string[]).includes(each));
-  await emptyDirectory(directory, (each) => each === pendingFile);
-  await emptyDirectory(directory, () => false);
+  await emptyDirectory(directory, isLast, onFile);
+  await emptyDirectory(directory, (each) => each === pendingFile, onFile);
+  await emptyDirectory(directory, () => false, onFile);
   rmdirSync(parent.at(name));
 }
 
@@ -69,12 +78,22 @@ function isNumbered(name: string): boolean {
 }
 
 /** Unlinks the files of a directory, `kept` ones apart. Names are gathered first: unlinking while listing may skip some. */
-async function emptyDirectory(directory: Directory, kept: (name: string) => boolean): Promise<void> {
+async function emptyDirectory(
+  directory: Directory,
+  kept: (name: string) => boolean,
+  onFile: (bytes: number) => void,
+): Promise<void> {
   const names = [...namesIn(directory)].filter((name) => !kept(name));
   for (const [i, name] of names.entries()) {
+    onFile(storageOf(statOf(directory, name)));
     unlinkSync(directory.at(name));
     if (i % stepFiles === stepFiles - 1) await nextTurn();
   }
+}
+
+/** Bytes that a file takes on the disk. */
+export function storageOf(stat: { readonly blocks: number } | undefined): number {
+  return (stat?.blocks ?? 0) * 512;
 }
 
 async function forEachName(directory: Directory, visit: (name: string) => void): Promise<void> {

@@ -74,5 +74,12 @@ export interface Store {
    *  under its name. Gives the number of its chunks; where that is 0, nothing is published. */
   salvage(volume: Directory, leftover: Salvageable): Promise<number>;
   /** Removes a finished session. RefusalError `not-allowed` when anything in it is not of a session; then it is whole. */
-  remove(volume: Directory, name: SessionName): Promise<void>;
+  remove(volume: Directory, name: SessionName, onFile?: (bytes: number) => void): Promise<void>;
+  /** Removes chunks of a finished session as far as the form allows, all of them dead. Gives the bytes that came free. */
+  removeChunks(
+    volume: Directory,
+    name: SessionName,
+    addresses: Iterable<ChunkAddress>,
+    can: { readonly punch: boolean },
+  ): Promise<number>;
 }

@@ -1,7 +1,7 @@
 // Names under which files lie before they have their own. A run that was killed may leave them behind; the next one that
 // holds the archive's lock sweeps them up, and knows them by these names and no others.
 
-import { fileNames, isDirectoryName } from "../../protocol/archive/names.ts";
+import { fileNames, isDirectoryName, parseArchiveFile } from "../../protocol/archive/names.ts";
 import { type Directory, namesIn, openDirectory, openIfThere } from "../directory.ts";
 import { unless } from "../errors.ts";
 import { removeFile, statOf } from "../files.ts";
@@ -12,6 +12,10 @@ export const temporaries = {
   index: ".tmp-index",
   head: ".tmp-head",
   readme: ".tmp-readme",
+  dead: ".tmp-dead",
+  manifest: ".tmp-manifest",
+  list: ".tmp-list",
+  trash: ".tmp-trash",
   probe: ".tmp-probe",
   probeLink: ".tmp-probe-link",
 } as const;
@@ -22,16 +26,20 @@ export const unbornPart = ".tmp-part";
 /** Removes what earlier runs left of files that never got their names. Only under the archive's lock. */
 export async function sweepTemporaries(root: Directory): Promise<void> {
   sweep(root);
-  {
-    using heads = openIfThere(root, fileNames.heads);
-    if (heads !== undefined) sweep(heads);
+  for (const name of [fileNames.heads, fileNames.dead]) {
+    using directory = openIfThere(root, name);
+    if (directory !== undefined) sweep(directory);
   }
   const names = Array.from(namesIn(root)).filter((name) => isDirectoryName(name));
   for (const name of names) {
     if (statOf(root, name)?.isDirectory() !== true) continue;
     using volume = unless(["EACCES", "EPERM"], () => openDirectory(root, name));
-    if (volume !== undefined && statOf(volume, fileNames.archive) !== undefined) await sweepVolume(volume);
+    if (volume !== undefined && holdsHeader(volume)) await sweepVolume(volume);
   }
+}
+
+function holdsHeader(volume: Directory): boolean {
+  return [...namesIn(volume)].some((name) => parseArchiveFile(name) !== undefined);
 }
 
 function sweep(directory: Directory): void {

@@ -104,14 +104,12 @@ test("a service does not serve a hello that is for another one", async () => {
   expect((await client.ended).exitCode).toBe(1);
 });
 
-test("sparsebak.Prune says clearly what it can't do yet", async () => {
+test("where there is no archive there is nothing to prune", async () => {
   using site = receiverSite();
   await using client = site.start("sparsebak.Prune");
   await client.hello(site.mountpoint, archiveDirectory);
-  expect(await client.ask("commit", samples.commit, "refused")).toMatchObject({
-    body: { code: "unsupported" },
-  });
+  expect(await client.ask("commit", samples.commit, "refused")).toMatchObject({ body: { code: "missing" } });
   await client.upload({ kind: "index" }, new Uint8Array(200));
-  expect(await client.next()).toMatchObject({ type: "refused", body: { code: "unsupported" } });
+  expect(await client.next()).toMatchObject({ type: "refused", body: { code: "missing" } });
   expect((await client.goodbye()).exitCode).toBe(0);
 });

@@ -9,6 +9,7 @@ import { createPart, listIdentity } from "../part.ts";
 import { renameNew } from "../publish.ts";
 import { removeTree } from "../remove.ts";
 import type { SessionFile, Store } from "../store.ts";
+import { removeChunkFiles } from "./remove-chunk-files.ts";
 import { chunkFiles } from "./chunk-files.ts";
 import { salvageDirectory } from "./salvage-directory.ts";
 import { directoryWriter } from "./directory-writer.ts";
@@ -47,11 +48,15 @@ export const directoryStore: Store = {
       throw error;
     }
   },
-  remove: async (volume, name) => {
+  removeChunks: async (volume, name, addresses) => {
+    using session = openIfThere(volume, name);
+    return session === undefined ? 0 : await removeChunkFiles(session, addresses);
+  },
+  remove: async (volume, name, onFile) => {
     if (statOf(volume, name) === undefined) return;
     // First back to the name of something unfinished, so that a crash does not leave half of a finished session.
     if (statOf(volume, partName(name)) === undefined) renameNew(volume, name, volume, partName(name));
-    await removeTree(volume, partName(name));
+    await removeTree(volume, partName(name), onFile);
   },
 };
 

@@ -3,7 +3,6 @@
 
 import { closeSync, constants, fdatasync, ftruncateSync, openSync, renameSync } from "node:fs";
 import { promisify } from "node:util";
-import { parseChunkFile } from "../../../protocol/archive/names.ts";
 import {
   encodeOffsetRecord,
   offsetRecordBytes,
@@ -22,6 +21,7 @@ import { createSpool } from "../spool.ts";
 import { offsetsPart, tarPart } from "../spool-names.ts";
 import type { Salvageable } from "../store.ts";
 import type { MemberLook } from "./member-header.ts";
+import { chunkOfMember } from "./member-chunk.ts";
 import { memberSize } from "./member-size.ts";
 import { tarAppender } from "./tar-appender.ts";
 
@@ -129,7 +129,7 @@ function* wholeMembers(tar: StoredFile, { name, chunkSize }: Salvageable): Gener
   let next = 0;
   for (let at = 0; at + tarBlockBytes <= tar.length;) {
     const header = readStretch(tar, at, tarBlockBytes);
-    const address = hasChecksum(header) ? chunkOf(header, name) : undefined;
+    const address = chunkOfMember(header, name);
     const size = memberSize(header);
     const offset = at + tarBlockBytes;
     const end = offset + size + tarPadding(size);
@@ -139,22 +139,4 @@ function* wholeMembers(tar: StoredFile, { name, chunkSize }: Salvageable): Gener
     next = address + 1;
     at = end;
   }
-}
-
-/** The address that a member's name spells, if it is a chunk of that session. */
-function chunkOf(header: Uint8Array, session: string): ChunkAddress | undefined {
-  const path = Buffer.from(header.buffer, header.byteOffset, 100).toString("latin1").replace(/\0+$/, "");
-  const [first, group, file = "", ...more] = path.split("/");
-  const address = parseChunkFile(file);
-  if (address === undefined || first !== session || more.length > 0) return undefined;
-  return group === file.slice(1, 10) ? address : undefined;
-}
-
-/** A tar header's checksum: the sum of its bytes, itself taken for spaces. */
-function hasChecksum(header: Uint8Array): boolean {
-  const [from, to] = [148, 156];
-  const stated = Number.parseInt(Buffer.from(header.subarray(from, to)).toString("latin1"), 8);
-  let sum = 8 * 0x20;
-  for (let i = 0; i < header.length; i++) if (i < from || i >= to) sum += header[i] ?? 0;
-  return stated === sum;
 }

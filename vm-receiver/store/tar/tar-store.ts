@@ -11,10 +11,12 @@ import {
 import type { ChunkAddress, SessionName } from "../../../protocol/archive/types.ts";
 import { isNowhere } from "../../../protocol/archive/tar-layout.ts";
 import { namesIn } from "../../directory.ts";
-import { openFile, removeFile } from "../../files.ts";
+import { openFile, removeFile, statOf } from "../../files.ts";
+import { storageOf } from "../remove.ts";
 import { createPart } from "../part.ts";
 import type { Store } from "../store.ts";
 import { headerTemplate, memberHeader } from "./member-header.ts";
+import { punchChunks } from "./punch.ts";
 import { salvageTar } from "./salvage-tar.ts";
 import { tarChunks } from "./tar-chunks.ts";
 import { readTarFooter, tarIdentity } from "./tar-reader.ts";
@@ -61,10 +63,15 @@ export const tarStore: Store = {
     return salvageTar(volume, names, leftover, { time: timeOf(name) });
   },
   identityOf: (volume, name) => tarIdentity(volume, finishedName(name)),
-  remove: async (volume, name) => {
+  removeChunks: async (volume, name, addresses, { punch }) =>
+    // Elsewhere they stay until all of the tar is dead.
+    punch ? await punchChunks(volume, name, addresses) : 0,
+  remove: async (volume, name, onFile) => {
     const beside = Array.from(namesIn(volume)).filter((each) => isBesideTar(name, each));
-    for (const each of beside) removeFile(volume, each);
-    removeFile(volume, finishedName(name));
+    for (const each of [...beside, finishedName(name)]) {
+      onFile?.(storageOf(statOf(volume, each)));
+      removeFile(volume, each);
+    }
   },
 };
 

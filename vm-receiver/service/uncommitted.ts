@@ -1,0 +1,65 @@
+// What was put for a head that never came: a prune that was cut short before its commit. An attempt begins anew, so all
+// of it goes; `dead/N`, which says that there is something, goes last.
+
+import {
+  archiveFile,
+  besideTar,
+  fileNames,
+  indexFile,
+  isDirectoryName,
+  listFile,
+  manifestFile,
+} from "../../protocol/archive/names.ts";
+import type { Generation } from "../../protocol/archive/types.ts";
+import { type Directory, namesIn, openDirectory, openIfThere, syncDirectory } from "../directory.ts";
+import { unless } from "../errors.ts";
+import { removeFile, statOf } from "../files.ts";
+import type { Archive } from "../store/archive.ts";
+import { deadGenerations } from "../store/dead-lists.ts";
+
+/** Removes it. Only under the archive's lock, before anything is put. */
+export function dropUncommittedFiles(archive: Archive): void {
+  const { root, generation } = archive;
+  if (generation === 0) return;
+  const later = deadGenerations(root).filter((each) => each > generation);
+  const next = (generation + 1) as Generation;
+  for (const each of new Set([next, ...later])) {
+    if (later.includes(each)) dropOfContainers(archive, each);
+    for (const volume of archive.current?.head.volumes ?? []) {
+      using directory = openIfThere(root, volume.directory);
+      if (directory !== undefined) removeFile(directory, indexFile(each));
+    }
+    if (statOf(root, archiveFile(each)) !== undefined) dropHeader(root, each);
+  }
+  if (later.length === 0) return;
+  using dead = openDirectory(root, fileNames.dead);
+  for (const each of later) removeFile(dead, String(each));
+  syncDirectory(dead);
+}
+
+function dropOfContainers(archive: Archive, generation: Generation): void {
+  const files = [manifestFile(generation), listFile(generation)];
+  for (const volume of archive.current?.head.volumes ?? []) {
+    using directory = openIfThere(archive.root, volume.directory);
+    if (directory === undefined) continue;
+    for (const { name, form } of archive.containers(volume)) {
+      if (form === "tar") {
+        for (const file of files) removeFile(directory, besideTar(name, file));
+      } else {
+        using session = openIfThere(directory, name);
+        for (const file of session === undefined ? [] : files) removeFile(session ?? directory, file);
+      }
+    }
+  }
+}
+
+/** The header at the top goes last: it says that there are copies. */
+function dropHeader(root: Directory, generation: Generation): void {
+  for (const name of [...namesIn(root)].filter((each) => isDirectoryName(each))) {
+    using directory = unless(["ENOTDIR", "EACCES", "EPERM"], () =>
+      statOf(root, name)?.isDirectory() === true ? openIfThere(root, name) : undefined,
+    );
+    if (directory !== undefined) removeFile(directory, archiveFile(generation));
+  }
+  removeFile(root, archiveFile(generation));
+}

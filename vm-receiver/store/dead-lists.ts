@@ -1,0 +1,78 @@
+// dead/N as they lie in the archive: those whose head is there, which are to be carried out some day, and those whose
+// head never came. What a list that waits for its day names is not left over from anything: it is kept (design
+// section 7; archive-format.md, F33 to F35).
+
+import { type DeadFile, decodeDead, maxDeadBytes } from "../../protocol/archive/dead-file.ts";
+import type { ListIdentity } from "../../protocol/archive/list-file.ts";
+import { fileNames, parseGeneration } from "../../protocol/archive/names.ts";
+import type { ArchiveUuid, Generation, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
+import { toHex } from "../../protocol/bytes.ts";
+import { FormatError } from "../../protocol/errors.ts";
+import { type Directory, namesIn, openIfThere } from "../directory.ts";
+import { readWhole } from "../files.ts";
+
+/** Generations of the dead lists that are there, rising. */
+export function deadGenerations(root: Directory): readonly Generation[] {
+  using dead = openIfThere(root, fileNames.dead);
+  const names = dead === undefined ? [] : [...namesIn(dead)];
+  return names.flatMap((name) => parseGeneration(name) ?? []).sort((a, b) => a - b);
+}
+
+/** Reads `dead/N`; undefined where it is not there. Throws FormatError. */
+export function readDead(
+  root: Directory,
+  archive: ArchiveUuid,
+  generation: Generation,
+): DeadFile | undefined {
+  using dead = openIfThere(root, fileNames.dead);
+  const bytes = dead && readWhole(dead, String(generation), maxDeadBytes);
+  return bytes && decodeDead(bytes, { archive, generation });
+}
+
+/** What waits to be carried out. */
+export interface Trash {
+  /** True for a session that a dead list keeps until it is due; also where a list that can't be read might. */
+  keeps(session: ListIdentity): boolean;
+  /** Chunks of a container that are dead and may still be there. */
+  isDeadChunk(volume: VolumeId, container: SessionUid, address: number, chunkSize: number): boolean;
+}
+
+/** Reads every dead list up to the current head. */
+export function readTrash(root: Directory, archive: ArchiveUuid, current: Generation): Trash {
+  const removedVolumes = new Set<string>();
+  const wholes = new Set<string>();
+  const runs = new Map<string, { readonly address: number; readonly count: number }[]>();
+  let unreadable = false;
+  for (const generation of deadGenerations(root)) {
+    if (generation > current) continue;
+    try {
+      for (const each of readDead(root, archive, generation)?.volumes ?? []) {
+        const volume = toHex(each.volume);
+        if (each.removed) removedVolumes.add(volume);
+        for (const { uid, whole, chunks } of each.containers) {
+          const key = volume + toHex(uid);
+          if (whole) wholes.add(key);
+          else runs.set(key, [...(runs.get(key) ?? []), ...chunks]);
+        }
+      }
+    } catch (error) {
+      if (!(error instanceof FormatError)) throw error;
+      unreadable = true;
+    }
+  }
+  return {
+    keeps: ({ volume, session, generation }) => {
+      const id = toHex(volume);
+      // A list that can't be read may name anything that was committed once.
+      if (unreadable && generation <= current) return true;
+      return removedVolumes.has(id) || wholes.has(id + toHex(session));
+    },
+    isDeadChunk: (volume, container, address, chunkSize) => {
+      const of = runs.get(toHex(volume) + toHex(container)) ?? [];
+      return (
+        unreadable ||
+        of.some((run) => address >= run.address && address < run.address + run.count * chunkSize)
+      );
+    },
+  };
+}

@@ -1,0 +1,77 @@
+// Giving the room of dead chunks in a tar back to the file system: their data becomes a hole, headers stay, so the tar
+// stays one. Node has no fallocate(2), so fallocate(1) does it, many ranges a shell, which costs about a millisecond each.
+
+import { closeSync, constants, fdatasync, openSync } from "node:fs";
+import { promisify } from "node:util";
+import type { ChunkAddress, SessionName } from "../../../protocol/archive/types.ts";
+import { fileNames } from "../../../protocol/archive/names.ts";
+import { tarBlockBytes } from "../../../protocol/archive/tar-layout.ts";
+import type { Directory } from "../../directory.ts";
+import { RefusalError } from "../../errors.ts";
+import { readStretch } from "../../files.ts";
+import { runOn } from "../../tools.ts";
+import { chunkOfMember } from "./member-chunk.ts";
+import { memberSize } from "./member-size.ts";
+import { offsetFinder } from "./offset-finder.ts";
+import { readTarFooter } from "./tar-reader.ts";
+
+const syncData = promisify(fdatasync);
+/** File systems give room back in blocks of this size, mostly; what is left at the ends of a range is not worth a write. */
+const blockBytes = 4096;
+const batch = 400;
+const script = `while [ $# -gt 0 ]; do
+  fallocate --punch-hole --offset "$1" --length "$2" /proc/self/fd/0 || exit 1
+  shift 2
+done`;
+
+/** Punches out the data of these chunks; one that the tar does not have, or not where it says, is left. Gives the bytes
+ *  that came free. RefusalError `io`. */
+export async function punchChunks(
+  volume: Directory,
+  name: SessionName,
+  addresses: Iterable<ChunkAddress>,
+): Promise<number> {
+  const file = name + fileNames.tarSuffix;
+  const tar = readTarFooter(volume, file);
+  if (tar === undefined) return 0;
+  using opened = tar.file;
+  const offsetOf = offsetFinder(tar.footer, (into, offset) =>
+    into.set(readStretch(opened, offset, into.length)),
+  );
+  const fd = openSync(volume.at(file), constants.O_RDWR | constants.O_NOFOLLOW);
+  try {
+    let freed = 0;
+    let ranges: number[] = [];
+    const flush = async (): Promise<void> => {
+      if (ranges.length > 0) await punchRanges(fd, ranges);
+      ranges = [];
+    };
+    for (const address of addresses) {
+      const offset = offsetOf(address);
+      if (offset === undefined || offset < tarBlockBytes) continue;
+      const header = readStretch(opened, offset - tarBlockBytes, tarBlockBytes);
+      if (chunkOfMember(header, name) !== address) continue;
+      const from = Math.ceil(offset / blockBytes) * blockBytes;
+      const to = Math.floor((offset + memberSize(header)) / blockBytes) * blockBytes;
+      if (!(to > from)) continue;
+      ranges.push(from, to - from);
+      freed += to - from;
+      if (ranges.length >= 2 * batch) await flush();
+    }
+    await flush();
+    await syncData(fd);
+    return freed;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+async function punchRanges(fd: number, ranges: readonly number[]): Promise<void> {
+  const { exitCode, problem } = await runOn(fd, "sh", ["-c", script, "sh", ...ranges.map(String)]);
+  if (exitCode !== 0) throw new RefusalError("io", `punching holes failed: ${problem}`);
+}
+
+/** True where holes can be punched into the open file, of at least a block. */
+export async function canPunch(fd: number): Promise<boolean> {
+  return (await runOn(fd, "sh", ["-c", script, "sh", "0", String(blockBytes)])).exitCode === 0;
+}

@@ -1,0 +1,46 @@
+// How long what was pruned is kept. The setting counts; the archive's own record, the largest that any receiver has had,
+// counts where there is none, so that a lost settings file shortens nothing (archive-format.md, F35).
+
+import { closeSync, fsyncSync, renameSync } from "node:fs";
+import { fileNames } from "../../protocol/archive/names.ts";
+import { FormatError } from "../../protocol/errors.ts";
+import { utf8 } from "../../protocol/wire/writer.ts";
+import { type Directory, syncDirectory } from "../directory.ts";
+import { RefusalError } from "../errors.ts";
+import { createFile, readWhole, removeFile, writeAll } from "../files.ts";
+import { temporaries } from "./temporaries.ts";
+
+export const maxTrashDays = 36_500;
+const maxRecordBytes = 64;
+export const dayMilliseconds = 86_400_000;
+
+/** Days on record; 0 without a record. RefusalError `corrupt` for one that says nothing. */
+export function recordedTrashDays(root: Directory): number {
+  let text: string | undefined;
+  try {
+    const bytes = readWhole(root, fileNames.trash, maxRecordBytes);
+    text = bytes && Buffer.from(bytes).toString("latin1");
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    text = "";
+  }
+  if (text === undefined) return 0;
+  const days = Number(/^days = (\d{1,5})\n?$/.exec(text)?.[1] ?? Number.NaN);
+  if (days <= maxTrashDays) return days;
+  throw new RefusalError("corrupt", "the archive's file trash can't be read: it must say days = N");
+}
+
+/** Puts the setting on record where it is more than that. Only under the archive's lock. */
+export function recordTrashDays(root: Directory, days: number): void {
+  if (days <= recordedTrashDays(root)) return;
+  removeFile(root, temporaries.trash);
+  const fd = createFile(root, temporaries.trash);
+  try {
+    writeAll(fd, utf8(`days = ${days}\n`));
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+  renameSync(root.at(temporaries.trash), root.at(fileNames.trash));
+  syncDirectory(root);
+}
