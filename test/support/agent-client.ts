@@ -23,6 +23,7 @@ import type {
   MetaName,
   ReadChunks,
   ReceiverHello,
+  Scrub,
   Service,
 } from "../../protocol/wire/messages.ts";
 import { type Dialogue, dialogue } from "../../protocol/wire/states.ts";
@@ -87,6 +88,8 @@ export interface AgentClient extends AsyncDisposable {
   listPending(): Promise<readonly Messages["pending"][]>;
   /** Makes a container of an uncommitted session; gives its list, undefined where there is nothing to be had. */
   salvage(directory: string, session: SessionUid): Promise<Uint8Array | undefined>;
+  /** Has a container checked; gives what is wrong with it, as `file what address`. */
+  scrub(of: Scrub): Promise<readonly string[]>;
   /** Stored forms of a container's chunks; empty for one that is not there. */
   readChunks(
     of: Omit<ReadChunks, "addresses">,
@@ -259,6 +262,18 @@ export function startReceiver(service: Service, options: ReceiverOptions = {}): 
         if (frame.type === "pending") found.push(frame.body);
         else if (frame.type === "done") return found;
         else throw new Error(`found ${frame.type} ${JSON.stringify(frame.body)}, wanted pending`);
+      }
+    },
+    scrub: async (of) => {
+      await client.send("scrub", of);
+      const found: string[] = [];
+      for (;;) {
+        const frame = await client.next();
+        if (frame.type === "done") return found.sort();
+        if (frame.type !== "damage")
+          throw new Error(`found ${frame.type} ${JSON.stringify(frame.body)}, wanted damage`);
+        const { file, what, address } = frame.body;
+        found.push(file === "chunk" ? `${file} ${what} ${address}` : `${file} ${what}`);
       }
     },
     readChunks: async (of, addresses) => {

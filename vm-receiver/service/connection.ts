@@ -176,6 +176,21 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
           at.checkMount();
           done(bytes);
         });
+      case "scrub":
+        return run(async () => {
+          const onBytes = (bytes: number): void => {
+            progress = { bytes: progress.bytes + bytes, chunks: progress.chunks + 1 };
+          };
+          const onDamage = (damage: Messages["damage"]): void => answer("damage", damage);
+          await at.scrub(frame.body, { onDamage, onBytes, signal: over.signal });
+          at.checkMount();
+          done(progress.bytes);
+        });
+      case "reveal":
+        return run(async () => {
+          at.reveal(frame.body);
+          done();
+        });
       case "listPending":
         return run(async () => {
           for (const each of at.pending()) answer("pending", each);

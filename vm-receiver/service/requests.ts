@@ -17,7 +17,9 @@ import {
   type Put,
   type ReadChunks,
   type ReceiverHello,
+  type Reveal,
   type Salvage,
+  type Scrub,
   type Service,
   capabilities,
 } from "../../protocol/wire/messages.ts";
@@ -35,6 +37,7 @@ import type { Power, WriterMemory } from "./writing.ts";
 import { type ChunkSource, openChunks } from "./read-chunks.ts";
 import { openMeta } from "./read-meta.ts";
 import { salvage } from "./salvage.ts";
+import { scrub, type ScrubWatch } from "./scrub.ts";
 import { beginSession, type ReceivedSession } from "./receive-session.ts";
 
 export interface Requests extends Disposable {
@@ -48,6 +51,9 @@ export interface Requests extends Disposable {
   pending(): Generator<Pending, void, void>;
   discard(asked: Discard): Promise<void>;
   put(announced: Put): FileUpload;
+  scrub(asked: Scrub, watch: ScrubWatch): Promise<void>;
+  /** Keeps a key for the next `assemble`. */
+  reveal(asked: Reveal): void;
   salvage(asked: Salvage, onBytes: (bytes: number) => void): Promise<StoredFile>;
   begin(asked: BeginSession): Promise<ReceivedSession>;
   commit(asked: Commit): Promise<Committed>;
@@ -100,6 +106,10 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
       const uid = session.some((byte) => byte !== 0) ? session : undefined;
       const found = await discardSession(writable(), directory, uid);
       if (found === 0) throw new RefusalError("missing", "there is no uncommitted session of that uid");
+    },
+    scrub: async (asked, watch) => scrub(there().archive, asked, watch),
+    reveal: () => {
+      throw new RefusalError("unsupported", "a revealed key can't be used in this version");
     },
     salvage: async (asked, onBytes) => salvage(writable(), asked, onBytes),
     put: (announced) => putFile(writable(), memory, announced, power),

@@ -31,6 +31,8 @@ export function readDead(
 
 /** What waits to be carried out. */
 export interface Trash {
+  /** True where there is anything. */
+  readonly waits: boolean;
   /** True for a session that a dead list keeps until it is due; also where a list that can't be read might. */
   keeps(session: ListIdentity): boolean;
   /** Chunks of a container that are dead and may still be there. */
@@ -61,6 +63,7 @@ export function readTrash(root: Directory, archive: ArchiveUuid, current: Genera
     }
   }
   return {
+    waits: unreadable || removedVolumes.size + wholes.size + runs.size > 0,
     keeps: ({ volume, session, generation }) => {
       const id = toHex(volume);
       // A list that can't be read may name anything that was committed once.

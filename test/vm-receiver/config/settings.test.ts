@@ -19,6 +19,7 @@ test("an empty file says what no file says: dom0 only, real mountpoints only", (
     mountpoints: undefined,
     plainDirectories: [],
     requireServiceFlag: false,
+    trashDays: undefined,
   });
 });
 
@@ -31,6 +32,7 @@ mountpoints = /mnt/volume, /run/media/user/My Drive
 plain-directories = /home/user/backups
 services = sparsebak.Send,sparsebak.Receive
 require-service-flag = yes
+trash-days = 30
 `),
   ).toEqual({
     allowCallers: ["dom0", "sys-backup"],
@@ -38,6 +40,7 @@ require-service-flag = yes
     plainDirectories: ["/home/user/backups"],
     services: ["sparsebak.Send", "sparsebak.Receive"],
     requireServiceFlag: true,
+    trashDays: 30,
   });
 });
 
@@ -55,6 +58,9 @@ describe("what is not understood allows nothing", () => {
     ["no name of a qube", "[receiver]\nallow-callers = *"],
     ["a wildcard of policies", "[receiver]\nallow-callers = @anyvm"],
     ["no service", "[receiver]\nservices = sparsebak.Everything"],
+    ["days that are none", "[receiver]\ntrash-days = a month"],
+    ["days below none", "[receiver]\ntrash-days = -1"],
+    ["days beyond all measure", "[receiver]\ntrash-days = 36501"],
     ["neither yes nor no", "[receiver]\nrequire-service-flag = maybe"],
   ])("%s", (_name, text) => {
     expect(() => parse(text)).toThrow(SettingsError);

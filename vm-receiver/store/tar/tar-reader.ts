@@ -9,6 +9,7 @@ import {
   offsetsHeadBytes,
   type OffsetsFooter,
 } from "../../../protocol/archive/tar-layout.ts";
+import type { Digest } from "../../../protocol/archive/types.ts";
 import { FormatError } from "../../../protocol/errors.ts";
 import type { Directory } from "../../directory.ts";
 import { openFile, readStretch, type StoredFile } from "../../files.ts";
@@ -16,7 +17,7 @@ import { openFile, readStretch, type StoredFile } from "../../files.ts";
 export interface OpenTar {
   /** The caller closes it. */
   readonly file: StoredFile;
-  readonly footer: OffsetsFooter;
+  readonly footer: OffsetsFooter & { readonly digest: Digest };
 }
 
 /** Opens a finished tar and reads its footer; undefined where it is not there. Throws FormatError. */
