@@ -7,8 +7,10 @@ import { AgentError, type ExitReason } from "../errors.ts";
 import { StorageError } from "../storage/storage.ts";
 import { TransportError } from "../transport/transport.ts";
 import { type OpenArchive, readIndex, where } from "./archive.ts";
+import { chooseInArchive, readView } from "./archive-view.ts";
 import type { Context } from "./context.ts";
 import { openDestination } from "./destination.ts";
+import { isPattern } from "./match-names.ts";
 
 /** What the work on one volume came to: done, or done and not what one would wish (a difference, damage). */
 export interface VolumeOutcome {
@@ -20,7 +22,7 @@ export interface VolumeOutcome {
 }
 
 /**
- * Does `work` for each volume, or for all that the archive has, over one connection while nothing fails. Reports each.
+ * Does `work` for each volume, by name or pattern, or for all that the archive has, over one connection while nothing fails. Reports each.
  * Gives `integrity` where any is damaged, `partly` where some failed, `failed` where all did or a volume differs.
  */
 export async function eachVolume(
@@ -34,7 +36,7 @@ export async function eachVolume(
   let open: OpenArchive | undefined;
   try {
     open = await openFor(context, settings, command);
-    const names = volumes === "all" ? await volumeNames(open) : volumes;
+    const names = await namesOf(open, volumes, command);
     for (const volume of names) {
       try {
         open ??= await openFor(context, settings, command);
@@ -67,14 +69,17 @@ async function openFor(context: Context, settings: ArchiveSettings, command: str
   return open;
 }
 
-/** The names of all volumes, in the archive's order. */
-async function volumeNames(open: OpenArchive): Promise<readonly string[]> {
-  const names: string[] = [];
-  for (const { volume } of open.head.volumes) {
-    const index = await readIndex(open, volume);
-    if (index !== undefined) names.push(index.name);
-  }
-  return names.sort();
+/** Names as they are given, patterns as what they match; only then, or for all, every index is read. */
+async function namesOf(
+  open: OpenArchive,
+  volumes: readonly string[] | "all",
+  command: string,
+): Promise<readonly string[]> {
+  if (volumes !== "all" && !volumes.some(isPattern)) return [...new Set(volumes)];
+  const view = await readView(open);
+  const selection =
+    volumes === "all" ? ({ kind: "all" } as const) : ({ kind: "named", patterns: volumes } as const);
+  return chooseInArchive(view, selection, command).map((each) => each.index.name);
 }
 
 /** A volume's index by its name: where dom0 knows it, else wherever the archive has it. */

@@ -10,7 +10,7 @@ export function addDiff({ parser, perform }: CommandLine): void {
     "diff [volumes..]",
     "compare volumes as they are now with the archive; exit status 1 where they differ",
     (command) =>
-      volumesOf(command, "volumes; --all for all of the archive")
+      volumesOf(command, "volumes or patterns; --all for all of the archive")
         .option("session", {
           type: "string",
           requiresArg: true,
@@ -46,5 +46,5 @@ async function runDiff(
     );
   const archive = chooseArchive(context.settings, options.dest);
   const { diff } = await import("../../session/diff.ts");
-  return diff(context, archive, all ? "all" : [...new Set(volumes)], options);
+  return diff(context, archive, all ? "all" : volumes, options);
 }

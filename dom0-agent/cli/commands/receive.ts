@@ -5,6 +5,8 @@ import { AgentError, type ExitReason } from "../../errors.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
 import type { Context } from "../../session/context.ts";
 import { dropExpired, dropKept } from "../../session/drop-kept.ts";
+import { matchNames } from "../../session/match-names.ts";
+import { readKept } from "../../state/kept.ts";
 import { type CommandLine, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
 
@@ -13,7 +15,7 @@ export function addReceive({ parser, perform }: CommandLine): void {
     "receive [volumes..]",
     "restore volumes",
     (command) =>
-      volumesOf(command, "volumes of the archive; --all for all of them")
+      volumesOf(command, "volumes or patterns; --all for all of the archive")
         .option("session", {
           type: "string",
           requiresArg: true,
@@ -93,12 +95,14 @@ async function runReceive(context: Context, output: Output, options: Options): P
   const { receive } = await import("../../session/receive.ts");
   await dropExpired(context);
   const path = saveTo === undefined ? undefined : resolve(saveTo);
-  return receive(context, archive, all ? "all" : [...new Set(volumes)], { ...options, saveTo: path });
+  return receive(context, archive, all ? "all" : volumes, { ...options, saveTo: path });
 }
 
 /** `receive --confirm VOL…`: what was kept of them goes. */
 async function confirmKept(context: Context, output: Output, { volumes, all }: Options): Promise<ExitReason> {
-  const removed = await dropKept(context, (kept) => all || volumes.includes(kept.volume));
+  const known = [...new Set(readKept(context.state).map((each) => each.volume))];
+  const named = new Set(all ? known : matchNames(volumes, known).found);
+  const removed = await dropKept(context, (kept) => named.has(kept.volume));
   for (const { volume, name } of removed)
     output.line(`${volume}: ${name} removed`, { type: "confirm", volume, removed: name });
   const without = volumes.filter((volume) => !removed.some((each) => each.volume === volume));

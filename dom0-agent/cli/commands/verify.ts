@@ -10,7 +10,7 @@ export function addVerify({ parser, perform }: CommandLine): void {
     "verify [volumes..]",
     "read and check every byte that a session needs",
     (command) =>
-      volumesOf(command, "volumes of the archive; --all for all of them")
+      volumesOf(command, "volumes or patterns; --all for all of the archive")
         .option("session", {
           type: "string",
           requiresArg: true,
@@ -46,5 +46,5 @@ async function runVerify(
     throw new AgentError("usage", "verify: --session and --all-sessions exclude each other");
   const archive = chooseArchive(context.settings, options.dest);
   const { verify } = await import("../../session/verify.ts");
-  return verify(context, archive, all ? "all" : [...new Set(volumes)], { session, allSessions });
+  return verify(context, archive, all ? "all" : volumes, { session, allSessions });
 }

@@ -1,0 +1,111 @@
+// Restoring image files: the old one stays until the new one is complete, and is kept then; what a killed run leaves goes.
+
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { fileRestore } from "../../../../dom0-agent/storage/file/restore-files.ts";
+import type { Kept, RestoreStorage } from "../../../../dom0-agent/storage/restore-target.ts";
+import { tempDir } from "../../../support/temp-dir.ts";
+
+const needs = (): number => 0;
+
+interface Place extends Disposable {
+  readonly root: string;
+  readonly restore: RestoreStorage;
+}
+
+function place(): Place {
+  const directory = tempDir();
+  const root = join(directory.path, "images");
+  const state = join(directory.path, "state");
+  mkdirSync(root);
+  mkdirSync(state);
+  return { root, restore: fileRestore(root, state), [Symbol.dispose]: () => directory[Symbol.dispose]() };
+}
+
+describe("restoring image files", () => {
+  test("published: the new one has the name, mode and owner, the old one is kept and can be dropped", async () => {
+    using at = place();
+    const path = join(at.root, "a.img");
+    writeFileSync(path, "old", { mode: 0o640 });
+    const kept: Kept[] = [];
+    {
+      await using target = await at.restore.createTarget({ volume: "a.img", size: 4096, needs });
+      expect(target).toMatchObject({ blank: true, size: 4096 });
+      writeSync(target.fd, "new", 10);
+      expect(readFileSync(path, "utf8")).toBe("old");
+      await target.publish((each) => kept.push(each));
+    }
+    expect(readFileSync(path, "utf8")).toBe(`${"\0".repeat(10)}new${"\0".repeat(4083)}`);
+    expect(statSync(path).mode & 0o777).toBe(0o640);
+    const [old] = kept;
+    expect(readFileSync(join(at.root, old?.name ?? ""), "utf8")).toBe("old");
+    if (old === undefined) throw new Error("nothing kept");
+    // Another file of that name is left alone.
+    renameSync(join(at.root, old.name), join(at.root, "aside"));
+    writeFileSync(join(at.root, old.name), "other");
+    expect(await at.restore.dropKept(old)).toBe(false);
+    renameSync(join(at.root, "aside"), join(at.root, old.name));
+    expect(await at.restore.dropKept(old)).toBe(true);
+    expect(readdirSync(at.root)).toEqual(["a.img"]);
+  });
+
+  test("not published: nothing is left; what a dead run left is settled", async () => {
+    using at = place();
+    {
+      await using target = await at.restore.createTarget({ volume: "b.img", size: 10, needs });
+      expect(target.blank).toBe(true);
+    }
+    expect(readdirSync(at.root)).toEqual([]);
+    const left = await at.restore.createTarget({ volume: "deep/b.img", size: 10, needs });
+    // As after a kill: nobody disposes of it.
+    expect(readdirSync(join(at.root, "deep"))).toEqual([".b.img.sparsebak-restore"]);
+    await at.restore.settle();
+    expect(readdirSync(join(at.root, "deep"))).toEqual([]);
+    await left[Symbol.asyncDispose]();
+  });
+
+  test("another file took the name meanwhile: refused, and it stays", async () => {
+    using at = place();
+    const path = join(at.root, "a.img");
+    writeFileSync(path, "old");
+    {
+      await using target = await at.restore.createTarget({ volume: "a.img", size: 10, needs });
+      renameSync(path, join(at.root, "moved"));
+      writeFileSync(path, "another");
+      await expect(target.publish(() => undefined)).rejects.toMatchObject({ code: "changed" });
+    }
+    expect(readFileSync(path, "utf8")).toBe("another");
+    expect(readdirSync(at.root).sort()).toEqual(["a.img", "moved"]);
+  });
+
+  test("refused: no room, a directory in its place, a link that leads out, a VM's working copy beside it", async () => {
+    using at = place();
+    const make = async (volume: string, wanted = needs): Promise<unknown> =>
+      at.restore.createTarget({ volume, size: 10, needs: wanted });
+    await expect(make("a.img", () => 2 ** 60)).rejects.toMatchObject({ code: "full" });
+    mkdirSync(join(at.root, "dir.img"));
+    await expect(make("dir.img")).rejects.toMatchObject({ code: "unusable" });
+    const outside = join(at.root, "..", "outside");
+    mkdirSync(outside);
+    symlinkSync(outside, join(at.root, "link"));
+    await expect(make("link/a.img")).rejects.toThrow(/leads out of/);
+    expect(readdirSync(outside)).toEqual([]);
+    writeFileSync(join(at.root, "private.img"), "");
+    linkSync(join(at.root, "private.img"), join(at.root, "private-dirty.img"));
+    await expect(make("private.img")).rejects.toThrow(/in use: its VM runs/);
+    await expect(make("../a.img")).rejects.toThrow(/can't be the name/);
+    expect(existsSync(join(at.root, "..", "a.img"))).toBe(false);
+  });
+});
