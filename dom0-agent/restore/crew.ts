@@ -19,6 +19,8 @@ export interface Crew extends AsyncDisposable {
   drained(): Promise<void>;
   /** Lets all who wait fail with `reason`. */
   fail(reason: Error): void;
+  /** Ends the threads; once it resolves, none of them touches a file any more. Idempotent. */
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 const maxWorkers = 4;

@@ -98,6 +98,8 @@ async function saveTo(
     force: options.force,
     update: options.sparseWrite,
   });
+  // Ends before the target is closed: no thread may write to its descriptor's next owner.
+  await using _crew = work.crew;
   if (target.blank && options.sparseWrite)
     throw new AgentError("failed", `save to ${path}: there is nothing to compare with`);
   const wanted = options.sparseWrite

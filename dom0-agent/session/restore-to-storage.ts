@@ -28,6 +28,8 @@ export async function restoreToStorage(
   const { restore } = context.storage;
   const made = await makeTarget(context, work, options);
   await using target = made.target;
+  // Ends before the target is closed: no thread may write to its descriptor's next owner.
+  await using _crew = work.crew;
   let wanted: Bitmap | undefined;
   if (made.compare) {
     const onProgress = (bytes: number): void => work.onProgress(bytes, map.size);

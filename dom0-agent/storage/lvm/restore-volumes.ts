@@ -54,9 +54,11 @@ export function lvmRestore(settings: LvmSettings, options: StorageOptions): Rest
     const base = seen.snapshots.find((each) => each.uuid === request.base?.uuid);
     const size = lvmSize(request.size);
     const what =
-      base === undefined ? ["-V", size, "-T", `${vg}/${seen.pool.name}`] : ["-s", `${vg}/${base.name}`];
+      base === undefined
+        ? ["-Wn", "-V", size, "-T", `${vg}/${seen.pool.name}`]
+        : ["-s", `${vg}/${base.name}`];
     const marks = tags.flatMap((each) => ["--addtag", each]);
-    await must(["lvcreate", "-y", "-Wn", "-kn", "-ay", ...what, "-n", name, ...marks]);
+    await must(["lvcreate", "-y", "-kn", "-ay", ...what, "-n", name, ...marks]);
     const find = async (): Promise<LogicalVolume> => {
       const found = (await look()).byName.get(name);
       if (found === undefined) throw new StorageError("tool", `make ${vg}/${name}: lvcreate made nothing`);
@@ -214,5 +216,5 @@ async function resize(vg: string, lv: LogicalVolume, size: number): Promise<void
 async function must(command: readonly string[]): Promise<void> {
   const complaint = await runAlone(command);
   if (complaint === undefined) return;
-  throw new StorageError("tool", `${command[0] ?? ""} ${command.at(-1) ?? ""}: ${complaint}`);
+  throw new StorageError("tool", `${command.join(" ")}: ${complaint}`);
 }

@@ -52,6 +52,18 @@ function lvs(field: string, name: string): string {
   return must("lvs", "--noheadings", "-o", field, `qubes_dom0/${name}`).trim();
 }
 
+/** A part of the story. What goes wrong in it is said, and the next part is tried all the same. */
+async function section(name: string, run: () => void | Promise<void>): Promise<void> {
+  try {
+    await run();
+    say(`ok ${name}`);
+  } catch (error) {
+    process.exitCode = 1;
+    say(`failed ${name}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    say(must("lvs", "-o", "lv_name,lv_attr,lv_size,lv_tags,data_percent"));
+  }
+}
+
 /** Names in the group that only a restore makes. */
 function restoreNames(): readonly string[] {
   return must("lvs", "--noheadings", "-o", "lv_name", "qubes_dom0")
@@ -74,113 +86,122 @@ const first = sha256(device(work));
 const session = String(good("-u", "send")["session"]);
 check(session.startsWith("S_"), `no session: ${session}`);
 
-// The swap: what is restored begins as a snapshot of the last one, of which only what differs is fetched.
-write(work, mib, 64 * 1024);
-must("blkdiscard", "-o", String(20 * mib), "-l", String(4 * mib), device(work));
-write(work, 30 * mib, 64 * 1024);
-const changed = sha256(device(work));
-const swapped = good("receive", work);
-check(sha256(device(work)) === first, "receive: the volume is not what was sent");
-check(
-  swapped["fetchedBytes"] === 0,
-  `with the snapshot as its base nothing is fetched: ${String(swapped["fetchedBytes"])}`,
-);
-const kept = String(swapped["kept"]);
-check(sha256(device(kept)) === changed, "the old volume is not what it was");
-check(lvs("lv_tags", work) === "", `tags of the restored volume: ${lvs("lv_tags", work)}`);
-check(lvs("lv_tags", kept).startsWith("sparsebak,sparsebak-"), `tags of ${kept}: ${lvs("lv_tags", kept)}`);
-check(good("diff", work)["differingBytes"] === 0, "diff after the restore");
-say("ok swap");
-good("-u", "send");
-check(site.assembled(work) === first, "a send after a restore");
-confirm();
-say("ok confirm");
+await section("swap", () => {
+  // The swap: what is restored begins as a snapshot of the last one, of which only what differs is fetched.
+  write(work, mib, 64 * 1024);
+  must("blkdiscard", "-o", String(20 * mib), "-l", String(4 * mib), device(work));
+  write(work, 30 * mib, 64 * 1024);
+  const changed = sha256(device(work));
+  const swapped = good("receive", work);
+  check(sha256(device(work)) === first, "receive: the volume is not what was sent");
+  check(
+    swapped["fetchedBytes"] === 0,
+    `with the snapshot as its base nothing is fetched: ${String(swapped["fetchedBytes"])}`,
+  );
+  const kept = String(swapped["kept"]);
+  check(sha256(device(kept)) === changed, "the old volume is not what it was");
+  check(lvs("lv_tags", work) === "", `tags of the restored volume: ${lvs("lv_tags", work)}`);
+  check(lvs("lv_tags", kept).startsWith("sparsebak,sparsebak-"), `tags of ${kept}: ${lvs("lv_tags", kept)}`);
+  check(good("diff", work)["differingBytes"] === 0, "diff after the restore");
+});
+await section("confirm", () => {
+  good("-u", "send");
+  check(site.assembled(work) === first, "a send after a restore");
+  confirm();
+});
 
-// Without the base everything is fetched; a damaged base costs nothing but time.
-const whole = good("receive", work, "--no-base");
-check(sha256(device(work)) === first && Number(whole["fetchedBytes"]) > 0, "receive --no-base");
-check(lvs("lv_size", work).startsWith("32"), `size ${lvs("lv_size", work)}`);
-confirm();
-must("lvremove", "-f", `qubes_dom0/${mail}`);
-good("receive", mail);
-check(exists(mail), "a volume that was gone is not back");
-must("lvextend", "-L", "48M", `qubes_dom0/${mail}`);
-write(mail, 40 * mib, mib);
-good("receive", mail);
-check(lvs("lv_size", mail).startsWith("32"), `a volume that had grown: ${lvs("lv_size", mail)}`);
-check(good("diff", mail)["differingBytes"] === 0, "diff of the volume that had grown");
-confirm();
-say("ok sizes");
+await section("sizes", () => {
+  // Without the base everything is fetched; a damaged base costs nothing but time.
+  const whole = good("receive", work, "--no-base");
+  check(sha256(device(work)) === first && Number(whole["fetchedBytes"]) > 0, "receive --no-base");
+  check(lvs("lv_size", work).startsWith("32"), `size ${lvs("lv_size", work)}`);
+  confirm();
+  must("lvremove", "-f", `qubes_dom0/${mail}`);
+  good("receive", mail);
+  check(exists(mail), "a volume that was gone is not back");
+  must("lvextend", "-L", "48M", `qubes_dom0/${mail}`);
+  write(mail, 40 * mib, mib);
+  good("receive", mail);
+  check(lvs("lv_size", mail).startsWith("32"), `a volume that had grown: ${lvs("lv_size", mail)}`);
+  check(good("diff", mail)["differingBytes"] === 0, "diff of the volume that had grown");
+  confirm();
+});
 
-// In place, whole and sparse.
-write(work, 9 * mib, 64 * 1024);
-const uuid = lvs("lv_uuid", work);
-const sparse = good("receive", work, "--in-place", "--sparse-write");
-check(sha256(device(work)) === first && lvs("lv_uuid", work) === uuid, "--in-place --sparse-write");
-check(Number(sparse["writtenBytes"]) === 64 * 1024, `written ${String(sparse["writtenBytes"])}`);
-write(work, 9 * mib, 64 * 1024);
-good("receive", work, "--in-place");
-check(sha256(device(work)) === first && restoreNames().length === 0, "--in-place");
-say("ok in place");
+await section("in place", () => {
+  // In place, whole and sparse.
+  write(work, 9 * mib, 64 * 1024);
+  const uuid = lvs("lv_uuid", work);
+  const sparse = good("receive", work, "--in-place", "--sparse-write");
+  check(sha256(device(work)) === first && lvs("lv_uuid", work) === uuid, "--in-place --sparse-write");
+  check(Number(sparse["writtenBytes"]) === 64 * 1024, `written ${String(sparse["writtenBytes"])}`);
+  write(work, 9 * mib, 64 * 1024);
+  good("receive", work, "--in-place");
+  check(sha256(device(work)) === first && restoreNames().length === 0, "--in-place");
+});
 
-// A VM that runs: its volume is left alone.
-const running = startVm(work);
-for (const option of [[], ["--in-place"]]) refused(1, /its VM runs/, "receive", work, ...option);
-// ... but can be compared, beside a monitor, which leaves the snapshot that diff looks at alone.
-write(`${work}-snap`, 2 * mib, 64 * 1024);
-await diffBesideMonitor();
-stopVm(work, running);
-say("ok running");
+await section("running", async () => {
+  // A VM that runs: its volume is left alone.
+  const running = startVm(work);
+  for (const option of [[], ["--in-place"]]) refused(1, /its VM runs/, "receive", work, ...option);
+  // ... but can be compared, beside a monitor, which leaves the snapshot that diff looks at alone.
+  write(`${work}-snap`, 2 * mib, 64 * 1024);
+  await diffBesideMonitor();
+  stopVm(work, running);
+});
 
-// Room in the pool is looked at first.
-const ini = readFileSync(site.ini, "utf8");
-const percent = Math.ceil(Number(lvs("data_percent", "vm-pool")));
-writeFileSync(site.ini, ini.replace("[volumes]", `max-data-percent = ${percent}\n[volumes]`));
-write(mail, 0, 24 * mib);
-writeFileSync(
-  site.ini,
-  ini.replace(
-    "[volumes]",
-    `max-data-percent = ${Math.ceil(Number(lvs("data_percent", "vm-pool")))}\n[volumes]`,
-  ),
-);
-good("-u", "send", mail);
-must("lvremove", "-f", `qubes_dom0/${mail}`, `qubes_dom0/${mail}.tick`);
-const free = Math.ceil(Number(lvs("data_percent", "vm-pool")));
-writeFileSync(site.ini, ini.replace("[volumes]", `max-data-percent = ${free}\n[volumes]`));
-refused(1, /MiB would be mapped/, "receive", mail);
-check(!exists(mail) && restoreNames().length === 0, "a restore without room left something");
-writeFileSync(site.ini, ini);
-good("receive", mail);
-say("ok room");
+await section("room", () => {
+  // Room in the pool is looked at first.
+  const ini = readFileSync(site.ini, "utf8");
+  const percent = Math.ceil(Number(lvs("data_percent", "vm-pool")));
+  writeFileSync(site.ini, ini.replace("[volumes]", `max-data-percent = ${percent}\n[volumes]`));
+  write(mail, 0, 24 * mib);
+  writeFileSync(
+    site.ini,
+    ini.replace(
+      "[volumes]",
+      `max-data-percent = ${Math.ceil(Number(lvs("data_percent", "vm-pool")))}\n[volumes]`,
+    ),
+  );
+  good("-u", "send", mail);
+  must("lvremove", "-f", `qubes_dom0/${mail}`, `qubes_dom0/${mail}.tick`);
+  const free = Math.ceil(Number(lvs("data_percent", "vm-pool")));
+  writeFileSync(site.ini, ini.replace("[volumes]", `max-data-percent = ${free}\n[volumes]`));
+  refused(1, /MiB would be mapped/, "receive", mail);
+  check(!exists(mail) && restoreNames().length === 0, "a restore without room left something");
+  writeFileSync(site.ini, ini);
+  good("receive", mail);
+});
 
-await killsInTheSwap();
+await section("kills", killsInTheSwap);
 
-// A machine with Qubes' own tools: a VM's volume goes through them.
-installQubesTools(tools, "qubes_dom0");
-process.env["SPARSEBAK_TOOL_PATH"] = `${tools}:${process.env["PATH"] ?? ""}`;
-refused(1, /there is no VM work/, "receive", work);
-writeFileSync(join(tools, "vms", "work"), "running");
-refused(1, /VM work runs/, "receive", work);
-writeFileSync(join(tools, "vms", "work"), "halted");
-write(work, 4 * mib, mib);
-const before = sha256(device(work));
-const archived = join(site.archive, work, session);
-const [group = ""] = readdirSync(archived).filter((name) => /^[0-9a-f]{9}$/.test(name));
-const [chunk = ""] = readdirSync(join(archived, group)).slice(-1);
-const path = join(archived, group, chunk);
-const bytes = readFileSync(path);
-writeFileSync(path, Buffer.from(bytes.map((byte, i) => (i === 30 ? byte ^ 1 : byte))));
-refused(5, /is damaged/, "receive", work);
-check(sha256(device(work)) === before, "an import that failed has changed the volume");
-check(restoreNames().length === 0, `left by an import that failed: ${restoreNames().join(" ")}`);
-writeFileSync(path, bytes);
-good("receive", work);
-check(sha256(device(work)) === first, "import: the volume is not what was sent");
-say("ok import");
+await section("import", () => {
+  // A machine with Qubes' own tools: a VM's volume goes through them.
+  installQubesTools(tools, "qubes_dom0");
+  process.env["SPARSEBAK_TOOL_PATH"] = `${tools}:${process.env["PATH"] ?? ""}`;
+  refused(1, /there is no VM work/, "receive", work);
+  writeFileSync(join(tools, "vms", "work"), "running");
+  refused(1, /VM work runs/, "receive", work);
+  writeFileSync(join(tools, "vms", "work"), "halted");
+  write(work, 4 * mib, mib);
+  const before = sha256(device(work));
+  const archived = join(site.archive, work, session);
+  const [group = ""] = readdirSync(archived).filter((name) => /^[0-9a-f]{9}$/.test(name));
+  const [chunk = ""] = readdirSync(join(archived, group)).slice(-1);
+  const path = join(archived, group, chunk);
+  const bytes = readFileSync(path);
+  writeFileSync(path, Buffer.from(bytes.map((byte, i) => (i === 30 ? byte ^ 1 : byte))));
+  refused(5, /is damaged/, "receive", work);
+  check(sha256(device(work)) === before, "an import that failed has changed the volume");
+  check(restoreNames().length === 0, `left by an import that failed: ${restoreNames().join(" ")}`);
+  writeFileSync(path, bytes);
+  good("receive", work);
+  check(sha256(device(work)) === first, "import: the volume is not what was sent");
+});
 
-check(good("verify", work, "--all-sessions")["ok"] === true, "verify");
-checkNothingLeft(site);
+await section("end", () => {
+  check(good("verify", work, "--all-sessions")["ok"] === true, "verify");
+  checkNothingLeft(site);
+});
 say("done");
 
 async function diffBesideMonitor(): Promise<void> {
@@ -232,5 +253,4 @@ async function killsInTheSwap(): Promise<void> {
     check(sha256(device(work)) === first, `after a kill at ${n}: not restored`);
     confirm();
   }
-  say("ok kills");
 }

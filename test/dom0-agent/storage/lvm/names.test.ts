@@ -4,12 +4,15 @@ import { describe, expect, test } from "vitest";
 import {
   isLabel,
   isLvName,
+  isRestoreName,
   isWorkingCopy,
+  keptName,
   labelOf,
   mapperName,
   nameExcess,
   snapshotName,
   sourceOf,
+  targetName,
   worthBackingUp,
 } from "../../../../dom0-agent/storage/lvm/names.ts";
 
@@ -21,7 +24,7 @@ describe("names", () => {
 
   test("a snapshot's name gives volume and label back", () => {
     for (const volume of ["vm-work-private", "a.tick", "x.send-1", "with.dots"]) {
-      for (const label of ["tick", "tock", "send-0a1B2c3D"]) {
+      for (const label of ["tick", "tock", "send-0a1B2c3D", "look-01234567"]) {
         expect(labelOf(snapshotName(volume, label))).toEqual({ volume, label });
       }
     }
@@ -42,6 +45,18 @@ describe("names", () => {
     }
     expect(labelOf("vm-work-private.tick-snap")).toBeUndefined();
     expect(labelOf(".tick")).toBeUndefined();
+  });
+
+  test("what a restore makes keeps the volume's name, is no volume to back up and no snapshot", () => {
+    const names = [targetName("vm-work-private"), keptName("vm-work-private", 1_795_701_930_123)];
+    expect(names).toEqual(["vm-work-private.restore", "vm-work-private.old-6b083caa"]);
+    for (const name of names) {
+      expect(isRestoreName(name)).toBe(true);
+      expect(labelOf(name)).toBeUndefined();
+      expect(worthBackingUp(name, () => true)).toBeUndefined();
+    }
+    for (const name of ["vm-work-private", "restore", "a.old", "a.older-00000000"])
+      expect(isRestoreName(name), name).toBe(false);
   });
 
   test("what LVM takes for a name", () => {
