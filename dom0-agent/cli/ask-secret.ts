@@ -4,15 +4,11 @@
 import { StringDecoder } from "node:string_decoder";
 import { AgentError } from "../errors.ts";
 
-const [interrupt, endOfInput, backspace, eraseLine, escape] = [
-  "\u0003",
-  "\u0004",
-  "\u0008",
-  "\u0015",
-  "\u001b",
-];
+const [interrupt, endOfInput, backspace, eraseLine] = ["\u0003", "\u0004", "\u0008", "\u0015", "\u001b"];
 const deleted = "\u007f";
 const maxCharacters = 1024;
+/** What was typed behind the line end of the last answer: it is the next one's. */
+let ahead = "";
 
 /** What was typed up to the end of the line. Throws AgentError `usage` where there is no terminal, `failed` where it was
  *  given up. */
@@ -29,16 +25,25 @@ export async function askSecret(prompt: string, signal: AbortSignal): Promise<st
       const stop = (): void => reject(new AgentError("failed", `${prompt}: given up`));
       signal.addEventListener("abort", stop, { once: true });
       stdin.once("end", stop);
-      stdin.on("data", (bytes: Buffer) => {
-        for (const character of decoder.write(bytes)) {
-          if (character === "\r" || character === "\n") resolve(typed.join(""));
-          else if (character === interrupt || character === endOfInput) stop();
+      const take = (text: string): void => {
+        for (const [i, character] of Array.from(text).entries()) {
+          if (character === "\r" || character === "\n") {
+            ahead = Array.from(text)
+              .slice(i + 1)
+              .join("");
+            resolve(typed.join(""));
+            return;
+          }
+          if (character === interrupt || character === endOfInput) stop();
           else if (character === backspace || character === deleted) typed.pop();
           else if (character === eraseLine) typed = [];
-          else if (character >= " " && character !== escape && typed.length < maxCharacters)
-            typed.push(character);
+          else if (character >= " " && typed.length < maxCharacters) typed.push(character);
         }
-      });
+      };
+      stdin.on("data", (bytes: Buffer) => take(decoder.write(bytes)));
+      const before = ahead;
+      ahead = "";
+      take(before);
     });
   } finally {
     stdin.removeAllListeners("data").removeAllListeners("end");

@@ -11,6 +11,8 @@ const [interrupt, endOfInput, backspace, eraseLine, deleted] = [
   "\u007f",
 ];
 const maxCharacters = 1024;
+/** What was typed behind the line end of the last answer: it is the next one's. */
+let ahead = "";
 
 /** What was typed up to the end of the line. Only where standard input is a terminal. */
 export async function askSecret(prompt: string, signal: AbortSignal): Promise<string> {
@@ -25,15 +27,25 @@ export async function askSecret(prompt: string, signal: AbortSignal): Promise<st
       const stop = (): void => reject(new AssembleError("stopped", "no passphrase was given"));
       signal.addEventListener("abort", stop, { once: true });
       stdin.once("end", stop);
-      stdin.on("data", (bytes: Buffer) => {
-        for (const character of decoder.write(bytes)) {
-          if (character === "\r" || character === "\n") resolve(typed.join(""));
-          else if (character === interrupt || character === endOfInput) stop();
+      const take = (text: string): void => {
+        for (const [i, character] of Array.from(text).entries()) {
+          if (character === "\r" || character === "\n") {
+            ahead = Array.from(text)
+              .slice(i + 1)
+              .join("");
+            resolve(typed.join(""));
+            return;
+          }
+          if (character === interrupt || character === endOfInput) stop();
           else if (character === backspace || character === deleted) typed.pop();
           else if (character === eraseLine) typed = [];
           else if (character >= " " && typed.length < maxCharacters) typed.push(character);
         }
-      });
+      };
+      stdin.on("data", (bytes: Buffer) => take(decoder.write(bytes)));
+      const before = ahead;
+      ahead = "";
+      take(before);
     });
   } finally {
     stdin.removeAllListeners("data").removeAllListeners("end");
