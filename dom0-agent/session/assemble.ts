@@ -1,10 +1,12 @@
 // assemble: asks the backup VM to build a volume's image there.
 
-import { containerOf } from "../../protocol/archive/index-file.ts";
+import { containerOf, type VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { toHex } from "../../protocol/bytes.ts";
+import { encodeReadKey, readKeyOf } from "../../protocol/seal/read-key.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
-import { readIndex, where } from "./archive.ts";
+import { readMasterKey } from "../keys/master-key.ts";
+import { type OpenArchive, readIndex, where } from "./archive.ts";
 import type { Context } from "./context.ts";
 import { openDestination } from "./destination.ts";
 
@@ -15,6 +17,29 @@ export interface AssembleRequest {
   /** Relative to the mountpoint; empty: `assembled/` below the archive. */
   readonly saveTo: string;
   readonly replace: boolean;
+  /** Give the VM the key that reads the volume, where the archive is sealed. */
+  readonly reveal: boolean;
+}
+
+/** Without its key the VM can't read a sealed volume; with it, it can for good, which is said (design section 8). */
+async function revealKey(
+  context: Context,
+  open: OpenArchive,
+  { archive, volume, group }: VolumeIndex,
+  request: AssembleRequest,
+): Promise<void> {
+  if (!open.record.sealed) return;
+  if (!request.reveal)
+    throw new AgentError(
+      "usage",
+      `assemble: the archive is sealed, and its VM has no key to read ${request.volume} with`,
+      "--reveal gives it the volume's read key, for good; sparsebak receive restores without",
+    );
+  context.report.warn(
+    `${request.volume}: the VM is given its read key: it can read the volume from now on, sessions to come too`,
+  );
+  const key = encodeReadKey(readKeyOf(readMasterKey(open.paths), { archive, volume, group }));
+  await open.client.ask("reveal", { key });
 }
 
 /** Has the image built; gives its session and the SHA-256 that the VM says it has. */
@@ -44,6 +69,7 @@ export async function assemble(
       "see sparsebak list",
     );
   }
+  await revealKey(context, open, index, request);
   client.onProgress = (bytes) => context.report.progress(request.volume, bytes, session.size);
   const { saveTo, replace } = request;
   const done = await client.ask("assemble", { volume: index.volume, session: session.uid, saveTo, replace });

@@ -39,7 +39,7 @@ export async function status(context: Context): Promise<Status> {
     return {
       volume: each.known.name,
       archive: each.archiveName,
-      last: readLastSession(each.paths),
+      last: readLastSession(each.paths, (message) => context.report.warn(message)),
       toRead: vouched ? countSet(map.bits) * map.chunkSize : undefined,
       pending: pending !== undefined,
       present: survey.volumes.has(each.known.name),

@@ -1,7 +1,7 @@
 // When a volume was last backed up, for status. Only for show: nothing is decided by it.
 
 import type { VolumePaths } from "./layout.ts";
-import { field, readRecord, writeRecord } from "./record.ts";
+import { DamagedStateError, field, readRecord, writeRecord } from "./record.ts";
 
 export interface LastSession {
   readonly name: string;
@@ -12,13 +12,23 @@ export interface LastSession {
   readonly size: number;
 }
 
-export function readLastSession(paths: VolumePaths): LastSession | undefined {
-  return readRecord(paths.last, (value) => ({
-    name: field.text(value, "name"),
-    takenAt: field.number(value, "takenAt"),
-    currentAt: field.number(value, "currentAt"),
-    size: field.number(value, "size"),
-  }));
+/** undefined where there is none; where it is damaged, `notice` hears of it, and the next session writes it anew. */
+export function readLastSession(
+  paths: VolumePaths,
+  notice: (message: string) => void = () => undefined,
+): LastSession | undefined {
+  try {
+    return readRecord(paths.last, (value) => ({
+      name: field.text(value, "name"),
+      takenAt: field.number(value, "takenAt"),
+      currentAt: field.number(value, "currentAt"),
+      size: field.number(value, "size"),
+    }));
+  } catch (error) {
+    if (!(error instanceof DamagedStateError)) throw error;
+    notice(error.message);
+    return undefined;
+  }
 }
 
 export function writeLastSession(paths: VolumePaths, last: LastSession): void {

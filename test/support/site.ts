@@ -35,6 +35,8 @@ export interface RunOptions {
   readonly countInto?: string;
   readonly signal?: AbortSignal;
   readonly onStderr?: (text: string) => void;
+  /** Settings of another agent than the site's own. */
+  readonly ini?: string;
 }
 
 export interface SiteOptions {
@@ -187,7 +189,7 @@ export async function makeSite(options: SiteOptions): Promise<Site> {
     lab,
     volumeDirectory,
     image: (volume) => join(site.images, volume),
-    sparsebak: async (args, given) => run("sparsebak.mjs", ["-c", site.ini, ...args], given),
+    sparsebak: async (args, given) => run("sparsebak.mjs", ["-c", given?.ini ?? site.ini, ...args], given),
     killReceiverAt,
     program: (name) => join(dist, "lib", name),
     logReceiverTo: (file) => {

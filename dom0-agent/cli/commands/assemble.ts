@@ -25,6 +25,11 @@ export function addAssemble({ parser, perform }: CommandLine): void {
           requiresArg: true,
           describe: "path below the destination's mountpoint",
         })
+        .option("reveal", {
+          type: "boolean",
+          default: false,
+          describe: "give the VM the key that reads this volume, for good (sealed archives)",
+        })
         .option("force", { type: "boolean", default: false, describe: "replace an image that is there" }),
     async (options) => perform(options, async (context, output) => runAssemble(context, output, options)),
   );
@@ -39,6 +44,7 @@ async function runAssemble(
     readonly session: string | undefined;
     readonly saveTo: string;
     readonly force: boolean;
+    readonly reveal: boolean;
   },
 ): Promise<ExitReason> {
   const [volume] = options.volumes;
@@ -47,8 +53,8 @@ async function runAssemble(
   }
   const archive = chooseArchive(context.settings, options.dest);
   const { assemble } = await import("../../session/assemble.ts");
-  const { session, saveTo, force } = options;
-  const done = await assemble(context, archive, { volume, session, saveTo, replace: force });
+  const { session, saveTo, force, reveal } = options;
+  const done = await assemble(context, archive, { volume, session, saveTo, replace: force, reveal });
   output.line(`${volume}: ${done.session}, ${bytesText(done.size)}, SHA-256 ${done.imageDigest}`, {
     type: "assemble",
     volume,
