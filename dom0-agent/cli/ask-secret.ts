@@ -15,10 +15,10 @@ let ahead = "";
 export async function askSecret(prompt: string, signal: AbortSignal): Promise<string> {
   const { stdin, stderr } = process;
   if (!stdin.isTTY) throw new AgentError("usage", `${prompt}: nobody to ask: standard input is no terminal`);
-  stderr.write(`${prompt}: `);
   const decoder = new StringDecoder("utf8");
   let typed: string[] = [];
-  stdin.setRawMode(true);
+  stdin.setRawMode(true); // before the prompt: what is typed from then on is not shown
+  stderr.write(`${prompt}: `);
   stdin.resume();
   try {
     return await new Promise<string>((resolve, reject) => {

@@ -68,7 +68,7 @@ test(
 
     // One volume's directory of then.
     copy(join(older, "a.img"), join(site.archive, "a.img"));
-    await refused(/index\.\d+ of a\.img/);
+    await refused(/index/);
     // One head less, and the newest head of then under the newest name.
     copy(newer, site.archive);
     const heads = readdirSync(join(newer, "heads"))
@@ -138,7 +138,7 @@ test("a known archive that turns up empty or as another one", { timeout: 120_000
   const empty = await site.sparsebak(["-u", "send"]);
   expect(empty.stderr).toContain("found no archive");
   expect(empty.code).toBe(5);
-  expect(readdirSync(site.drive)).not.toContain("backups");
+  expect(filesOf(site.drive)).not.toContain("backups/heads");
 
   const other = join(site.directory, "dom0-other");
   mkdirSync(other);

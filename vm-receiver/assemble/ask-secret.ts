@@ -17,10 +17,10 @@ let ahead = "";
 /** What was typed up to the end of the line. Only where standard input is a terminal. */
 export async function askSecret(prompt: string, signal: AbortSignal): Promise<string> {
   const { stdin, stderr } = process;
-  stderr.write(`${prompt}: `);
   const decoder = new StringDecoder("utf8");
   let typed: string[] = [];
-  stdin.setRawMode(true);
+  stdin.setRawMode(true); // before the prompt: what is typed from then on is not shown
+  stderr.write(`${prompt}: `);
   stdin.resume();
   try {
     return await new Promise<string>((resolve, reject) => {
