@@ -15,7 +15,7 @@ import type { Context } from "./context.ts";
 /**
  * What the receiver lists, without what is of no use: leftovers that dom0 has no journal of, and those of volumes that
  * are gone from this machine are discarded, and said. The others are kept until their volume is sent. Journals of
- * sessions that are no leftovers any more go as well.
+ * sessions that are no leftovers any more go as well, and what else a send that was killed has left in dom0.
  */
 export async function usableLeftovers(context: Context, open: OpenArchive): Promise<readonly Pending[]> {
   const byKey = new Map<string, Pending>();
@@ -25,7 +25,7 @@ export async function usableLeftovers(context: Context, open: OpenArchive): Prom
   const pending = [...byKey.values()];
   for (const known of open.record.volumes) {
     const live = pending.filter((each) => each.directory === known.directory);
-    dropJournals(open.paths.volume(known.id), new Set(live.map((each) => toHex(each.session))));
+    dropStrays(open.paths.volume(known.id), new Set(live.map((each) => toHex(each.session))));
   }
   if (pending.length === 0) return [];
   const names = open.record.volumes.map((each) => each.name);
@@ -88,7 +88,8 @@ export function leftoversOf(known: KnownVolume, leftovers: readonly Pending[]): 
   return leftovers.filter((each) => each.directory === known.directory);
 }
 
-function dropJournals(paths: VolumePaths, live: ReadonlySet<string>): void {
+/** Files of a send that was cut short; nobody else is sending to this archive now. */
+function dropStrays(paths: VolumePaths, live: ReadonlySet<string>): void {
   let names: string[];
   try {
     names = readdirSync(paths.directory);
@@ -98,7 +99,14 @@ function dropJournals(paths: VolumePaths, live: ReadonlySet<string>): void {
   }
   for (const name of names) {
     const of = name.startsWith(journalPrefix) ? name.slice(journalPrefix.length) : undefined;
-    const isStray = of === undefined ? name.startsWith(salvagedPrefix) : !live.has(of);
+    const isStray = of === undefined ? isWorkFile(name) : !live.has(of);
     if (isStray) rmSync(join(paths.directory, name), { force: true });
   }
+}
+
+/** What is only used as long as a send runs. */
+function isWorkFile(name: string): boolean {
+  return (
+    name === "entries" || name === "entries.fetched" || name === "fresh" || name.startsWith(salvagedPrefix)
+  );
 }

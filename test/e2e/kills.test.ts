@@ -38,25 +38,29 @@ async function preparedSite(
   };
 }
 
-function sessionsOf(site: Site): string[] {
-  return readdirSync(join(site.archive, volume))
-    .filter((name) => /^S_\d{8}-\d{6}(\.tar)?$/.test(name))
-    .map((name) => name.replace(".tar", ""))
-    .sort();
+/** What the archive lists. What was salvaged of a killed send stays as chunks that sessions refer to, and is no session. */
+async function sessionsOf(site: Site): Promise<string[]> {
+  const listed = await site.sparsebak(["--json", "list", volume]);
+  expect(listed, listed.stderr).toMatchObject({ code: 0 });
+  return listed.stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { readonly type: string; readonly name: string })
+    .flatMap((line) => (line.type === "session" ? [line.name] : []));
 }
 
 /** The next run succeeds and everything is as it should be. */
 async function afterKill(site: Site, first: string, at: string): Promise<void> {
   const ended = await site.sparsebak(["-u", "send"]);
   expect(ended, `${at}: the next send: ${ended.stderr}`).toMatchObject({ code: 0 });
-  const sessions = sessionsOf(site);
+  const sessions = await sessionsOf(site);
   expect(sessions.length, `${at}: ${sessions.join(" ")}`).toBe(2);
   expect(await site.assembled(volume, sessions[0]), at).toBe(first);
   expect(await site.assembled(volume), at).toBe(sha256Of(site.image(volume)));
   expect(leftovers(site.archive), at).toEqual([]);
   const stray = readdirSync(join(site.state, "archives", "default"), { recursive: true }).map(String);
   expect(
-    stray.filter((name) => /pending|sending|intent|entries|\.new$/.test(name)),
+    stray.filter((name) => /pending|sending|intent|entries|fresh|journal|salvaged|\.new$/.test(name)),
     at,
   ).toEqual([]);
 }

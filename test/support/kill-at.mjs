@@ -1,7 +1,8 @@
 // Preloaded into a program under test (node --import): kills it with SIGKILL right before the n-th thing that it does
 // to the outside: a file made, written, synced, renamed, linked, removed, a program started. KILL_AT is n;
-// with KILL_COUNT, a file, the number of such things is written there when the program ends by itself. With KILL_POWER,
-// in the lab's guest alone, the machine is reset instead: what was not synced is gone.
+// with KILL_COUNT, a file, the number of such things is written there when the program ends by itself. KILL_FROM and
+// KILL_UNTIL, regular expressions, bound what is counted: from the first thing that fits to the next one that does.
+// With KILL_POWER, in the lab's guest alone, the machine is reset instead: what was not synced is gone.
 
 import childProcess from "node:child_process";
 import fs from "node:fs";
@@ -12,9 +13,15 @@ const killAt = Number(process.env.KILL_AT ?? 0);
 const countFile = process.env.KILL_COUNT;
 const { appendFileSync, writeFileSync } = fs;
 const trace = process.env.KILL_TRACE;
+const from = process.env.KILL_FROM && new RegExp(process.env.KILL_FROM);
+const until = process.env.KILL_UNTIL && new RegExp(process.env.KILL_UNTIL);
+let state = from ? "before" : "counting";
 let count = 0;
 
 function happens(what) {
+  if (state === "before" && from.test(what)) state = "counting";
+  else if (state === "counting" && until?.test(what)) state = "behind";
+  if (state !== "counting") return;
   count++;
   if (trace !== undefined) appendFileSync(trace, `${count} ${what}\n`);
   if (count !== killAt) return;
@@ -36,6 +43,7 @@ if (isMainThread) {
     "fsyncSync",
     "ftruncateSync",
     "writeSync",
+    "writevSync",
   ];
   for (const name of changes) {
     const original = fs[name];

@@ -33,10 +33,17 @@ export interface RunOptions {
   readonly killAt?: number;
   /** Have it count those things into this file. */
   readonly countInto?: string;
+  /** Regular expressions: the first of those things that counts, and the first that does not any more. */
+  readonly counted?: Counted;
   readonly signal?: AbortSignal;
   readonly onStderr?: (text: string) => void;
   /** Settings of another agent than the site's own. */
   readonly ini?: string;
+}
+
+export interface Counted {
+  readonly from: string;
+  readonly until: string;
 }
 
 export interface SiteOptions {
@@ -73,7 +80,7 @@ export interface Site extends AsyncDisposable {
   /** From now on what the receiver logs goes into this file. */
   logReceiverTo(file: string): void;
   /** Makes the receiver's next runs die right before the n-th thing that they do; undefined: not any more. */
-  killReceiverAt(n: number | undefined, countInto?: string): void;
+  killReceiverAt(n: number | undefined, countInto?: string, counted?: Counted): void;
   /** A volume's directory in the archive: dom0's record has it, whatever it is called there. */
   volumeDirectory(volume: string): string;
   /** The assembled image's SHA-256, by spbk-assemble, with the passphrase where the archive is sealed. Fails the test
@@ -124,12 +131,13 @@ export async function makeSite(options: SiteOptions): Promise<Site> {
     ].join("\n"),
   );
   let receiverLog = "";
-  const killReceiverAt = (n: number | undefined, countInto?: string): void => {
+  const killReceiverAt = (n: number | undefined, countInto?: string, counted?: Counted): void => {
     for (const service of services) {
       const preload = n === undefined && countInto === undefined ? "" : `--import ${killer}`;
       const env = [
         n === undefined ? "" : `KILL_AT=${n}`,
         countInto === undefined ? "" : `KILL_COUNT=${countInto}`,
+        counted === undefined ? "" : `'KILL_FROM=${counted.from}' 'KILL_UNTIL=${counted.until}'`,
       ].join(" ");
       lab.service(
         "backup",
@@ -149,6 +157,8 @@ export async function makeSite(options: SiteOptions): Promise<Site> {
     };
     if (given.killAt !== undefined) env["KILL_AT"] = String(given.killAt);
     if (given.countInto !== undefined) env["KILL_COUNT"] = given.countInto;
+    if (given.counted !== undefined)
+      Object.assign(env, { KILL_FROM: given.counted.from, KILL_UNTIL: given.counted.until });
     const child = spawn(node, [...preload, join(dist, "lib", program), ...args], {
       stdio: ["ignore", "pipe", "pipe"],
       env,
