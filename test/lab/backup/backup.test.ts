@@ -35,6 +35,11 @@ describe("on real thin volumes", () => {
     expect(said.match(/^ok (?:prune|rename|delete)$/gm)?.length).toBe(3);
   });
 
+  test("two destinations from one pair of snapshots", async () => {
+    const said = await guest("destinations");
+    expect(said.match(/^ok send/gm)?.length).toBe(6);
+  });
+
   test.each(seeds)("random steps, seed %i", async (seed) => {
     await guest("random", String(seed), long ? "200" : "20");
   });

@@ -1,7 +1,7 @@
 // An installation inside the guest: a volume group named as Qubes names it, a mounted drive, the settings, and the
 // built programs. Everything runs as on a real dom0 with a drive of its own (destvm = none).
 
-import { execFileSync, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import {
   existsSync,
   mkdirSync,
@@ -51,8 +51,10 @@ export interface GuestSite {
   powerCut(at: number, ...args: readonly string[]): Ran;
   /** Runs it and gives how many things it did to the outside. */
   counted(...args: readonly string[]): number;
-  /** SHA-256 of the image that spbk-assemble makes of a session. Throws when it fails. */
-  assembled(volume: string, session?: string): string;
+  /** SHA-256 of the image that spbk-assemble makes of a session, of `directory` on the drive if it is not the usual
+   *  one. Throws when it fails. */
+  assembled(volume: string, session?: string, directory?: string): string;
+  /** What the archive lists; what interrupted sends have left is no session. */
   sessions(volume: string): readonly string[];
 }
 
@@ -162,11 +164,11 @@ function guestSite(): GuestSite {
       if (done.code !== 0) throw new Error(`sparsebak ${args.join(" ")}: ${done.code}: ${done.stderr}`);
       return Number(readFileSync("/run/count", "utf8"));
     },
-    assembled: (volume, session) => {
+    assembled: (volume, session, directory = "backups") => {
       const output = "/tmp/assembled.img";
       const choice = session === undefined ? [] : ["--session", session];
       const done = run("spbk-assemble.mjs", [
-        join(archive, volume),
+        join(drive, directory, volume),
         "-o",
         output,
         "--force",
@@ -179,12 +181,14 @@ function guestSite(): GuestSite {
       rmSync(output);
       return digest;
     },
-    sessions: (volume) =>
-      execFileSync("ls", [join(archive, volume)], { encoding: "utf8" })
-        .split("\n")
-        .filter((name) => /^S_\d{8}-\d{6}(\.tar)?$/.test(name))
-        .map((name) => name.replace(".tar", ""))
-        .sort(),
+    sessions: (volume) => {
+      if (!existsSync(join(archive, "heads"))) return [];
+      const done = run("sparsebak.mjs", ["--json", "list", volume]);
+      if (done.code !== 0 && /has no volume/.test(done.stderr)) return [];
+      if (done.code !== 0) throw new Error(`list: ${done.code}: ${done.stderr}`);
+      const lines = done.stdout.split("\n").filter((line) => line.includes('"type":"session"'));
+      return lines.map((line) => (JSON.parse(line) as { name: string }).name).sort();
+    },
   };
 }
 
@@ -266,6 +270,12 @@ export function checkNothingLeft(site: GuestSite): void {
     "-o",
     "-name",
     "intent",
+    "-o",
+    "-name",
+    "journal-*",
+    "-o",
+    "-name",
+    "fresh",
     "-o",
     "-name",
     "reservation",
