@@ -1,10 +1,20 @@
 // ./run bench: time, processor time, peak memory and bytes of the main jobs, on data that is the same every time:
 // 2 GB of mixed compressibility in a 10 GiB image, then 300 MB of scattered change. With --rivals the same for borg
-// and restic (if they are installed), in the same run on the same files, and the ratios.
+// and restic (if they are installed), in the same run on the same files, and the ratios. Then what should not grow: an
+// image of 1 TiB with little in it, and ten changed chunks; and how long the programs take to start.
 
 import { spawn } from "node:child_process";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -92,6 +102,38 @@ async function ours(): Promise<Row[]> {
   return rows;
 }
 
+/** A terabyte of holes with 50 MB in it; then ten changed chunks. */
+async function huge(): Promise<Row[]> {
+  const size = 1024 ** 4;
+  const big = makeSite(join(directory, "huge"), [volume]);
+  const path = join(big.images, volume);
+  makeImage(path, { size, dataBytes: 50e6, seed: 3 });
+  const archive = join(big.destination, "backups");
+  const send = async (what: string): Promise<Row> => {
+    const before = existsSync(archive) ? diskUse(archive) : 0;
+    const measured = await measure(join(bin, "sparsebak"), ["-c", big.ini, "-u", "-q", "send"]);
+    return { what, ...measured, bytes: diskUse(archive) - before };
+  };
+  const rows = [await send("first send")];
+  const fd = openSync(path, "r+");
+  for (let i = 0; i < 10; i++) writeSync(fd, `change ${i}`, Math.floor((size / 10) * i));
+  closeSync(fd);
+  rows.push(await send("ten chunks"));
+  const status = await measure(join(bin, "sparsebak"), ["-c", big.ini, "status"]);
+  return [...rows, { what: "status", ...status, bytes: 0 }];
+}
+
+/** Milliseconds until a program that does nothing has ended: the best of ten. */
+async function startUp(program: string): Promise<number> {
+  const seconds: number[] = [];
+  for (let i = 0; i < 10; i++) {
+    const start = performance.now();
+    await measure(join(bin, program), ["--version"]);
+    seconds.push(performance.now() - start);
+  }
+  return Math.min(...seconds);
+}
+
 /** What the rivals do with the same two states of the image. */
 async function rival(name: "borg" | "restic"): Promise<Row[]> {
   const repository = join(directory, name);
@@ -173,6 +215,10 @@ try {
   makeImage(image, { size, dataBytes, seed: 1 });
   const rows = await ours();
   show("sparsebak", rows);
+  show("1 TiB image", await huge());
+  for (const program of ["sparsebak", "spbk-assemble"])
+    process.stdout.write(`\n${program} --version: ${(await startUp(program)).toFixed(0)} ms`);
+  process.stdout.write("\n");
   if (options.rivals) {
     for (const name of ["borg", "restic"] as const) {
       try {

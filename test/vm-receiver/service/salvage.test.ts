@@ -20,7 +20,7 @@ import { chunkPath } from "../../../protocol/archive/names.ts";
 import { fileDigest, sha256 } from "../../../protocol/archive/prefix.ts";
 import type { Digest, Generation, SessionUid } from "../../../protocol/archive/types.ts";
 import type { AgentClient } from "../../support/agent-client.ts";
-import { builtReceiver, countedChanges, startMortal } from "../built.ts";
+import { countedChanges, startMortal } from "../mortal.ts";
 import {
   begin,
   bytesOf,
@@ -38,7 +38,6 @@ interface Prepared extends ReceiverSite {
   readonly second: SourceState;
   readonly session: SourceSession;
 }
-const fast = (): { readonly entry: string } => ({ entry: builtReceiver() });
 
 /** A site with one committed state; of the second, `chunks` have been sent when the receiver is killed. */
 async function interrupted(form: "dir" | "tar", chunks?: number): Promise<Prepared> {
@@ -46,7 +45,7 @@ async function interrupted(form: "dir" | "tar", chunks?: number): Promise<Prepar
   const source = sourceArchive(site, [randomImage(4), randomImage(40)], form);
   const second = sourceState(source.path, 2);
   const session = second.sessions[0]!;
-  await using client = site.start("sparsebak.Send", fast());
+  await using client = site.start("sparsebak.Send");
   await client.hello(site.mountpoint, archiveDirectory);
   await sendState(client, source.path, 1);
   if (chunks === undefined) {
@@ -63,7 +62,7 @@ async function interrupted(form: "dir" | "tar", chunks?: number): Promise<Prepar
 }
 
 async function connected(site: ReceiverSite): Promise<AgentClient> {
-  const client = site.start("sparsebak.Send", fast());
+  const client = site.start("sparsebak.Send");
   await client.hello(site.mountpoint, archiveDirectory);
   return client;
 }
@@ -137,7 +136,7 @@ describe.each(["dir", "tar"] as const)("form %s", (form) => {
       expect(await client.ask("discard", asked, "refused")).toMatchObject({ body: { code: "missing" } });
       expect((await client.goodbye()).exitCode).toBe(0);
     }
-    await using reader = site.start("sparsebak.Receive", fast());
+    await using reader = site.start("sparsebak.Receive");
     await reader.hello(site.mountpoint, archiveDirectory);
     const ids = { volume: of.volume, session: container.uid };
     expect(await reader.read({ kind: "list", ...ids })).toEqual(list);
