@@ -104,10 +104,10 @@ async function ours(): Promise<Row[]> {
 
 /** A terabyte of holes with 50 MB in it; then ten changed chunks. */
 async function huge(): Promise<Row[]> {
-  const size = 1024 ** 4;
+  const bytes = 1024 ** 4;
   const big = makeSite(join(directory, "huge"), [volume]);
   const path = join(big.images, volume);
-  makeImage(path, { size, dataBytes: 50e6, seed: 3 });
+  makeImage(path, { size: bytes, dataBytes: 50e6, seed: 3 });
   const archive = join(big.destination, "backups");
   const send = async (what: string): Promise<Row> => {
     const before = existsSync(archive) ? diskUse(archive) : 0;
@@ -116,7 +116,7 @@ async function huge(): Promise<Row[]> {
   };
   const rows = [await send("first send")];
   const fd = openSync(path, "r+");
-  for (let i = 0; i < 10; i++) writeSync(fd, `change ${i}`, Math.floor((size / 10) * i));
+  for (let i = 0; i < 10; i++) writeSync(fd, `change ${i}`, Math.floor((bytes / 10) * i));
   closeSync(fd);
   rows.push(await send("ten chunks"));
   const status = await measure(join(bin, "sparsebak"), ["-c", big.ini, "status"]);
