@@ -76,18 +76,18 @@ export async function* deleteVolumes(
 }
 
 /** Forgets what dom0 itself keeps of volumes: delta maps, id maps, snapshots. The archives stay as they are, and the next
- *  send compares the whole volume. Gives the names that were known. */
+ *  send compares the whole volume. Without patterns: of all. Gives the names that were known. */
 export async function deleteLocal(
   context: Context,
   archives: readonly ArchiveSettings[],
-  patterns: readonly string[],
+  patterns: readonly string[] | undefined,
 ): Promise<readonly string[]> {
   const known = archives.map(({ name }) => ({
     name,
     record: readArchiveRecord(context.state.archive(name)),
   }));
   const names = [...new Set(known.flatMap(({ record }) => (record?.volumes ?? []).map((each) => each.name)))];
-  const { found, unmatched } = matchNames(patterns, names);
+  const { found, unmatched } = matchNames(patterns ?? names, names);
   if (unmatched.length > 0)
     throw new AgentError(
       "failed",

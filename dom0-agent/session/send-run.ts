@@ -11,14 +11,15 @@ import { send } from "./send.ts";
 import type { SendOptions } from "./send-volume.ts";
 import { tidyAfterSend } from "./tidy-after-send.ts";
 
-/** Sends `volumes` to each of `archives`, and does `afterSend` where that went well. What stops a destination as a whole is reported when there are others, and
- *  thrown when there is but one. Gives what the run came to. */
+/** Sends `volumes` to each of `archives`, and calls `afterwards` for each that has got any of them. What stops a
+ *  destination as a whole is reported when there are others, and thrown when there is but one. Gives what the run came
+ *  to. */
 export async function sendRun(
   context: Context,
   archives: readonly ArchiveSettings[],
   volumes: readonly string[],
   options: SendOptions,
-  afterSend: (archive: ArchiveSettings) => Promise<ExitReason>,
+  afterwards: (archive: ArchiveSettings) => Promise<ExitReason>,
 ): Promise<ExitReason> {
   let monitoring: Promise<readonly MonitorResult[]> | undefined;
   // By the first destination that no other run holds.
@@ -34,7 +35,7 @@ export async function sendRun(
       try {
         const sent = await send(context, archive, volumes, { ...options, pool, monitored });
         outcomes.push(sent);
-        if (sent === "done" || sent === "partly") outcomes.push(await afterSend(archive));
+        if (sent === "done" || sent === "partly") outcomes.push(await afterwards(archive));
       } catch (error) {
         if (archives.length === 1 || context.signal.aborted) throw error;
         context.report.error(named(error, archive), { archive: archive.name });

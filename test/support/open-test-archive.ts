@@ -88,10 +88,10 @@ export function openTestArchive(archive: TestArchive, state: string): OpenedTest
     return Promise.resolve();
   };
   const commit = (): { generation: Generation; headDigest: Uint8Array } => {
-    for (const { name, bytes: content } of puts.filter(
-      (each) => each.name.kind !== "head" && each.name.kind !== "dead",
-    ))
-      writeFileSync(fileOf(name) ?? "", content, { flag: "wx" });
+    for (const { name, bytes: content } of puts) {
+      if (name.kind !== "head" && name.kind !== "dead")
+        writeFileSync(fileOf(name) ?? "", content, { flag: "wx" });
+    }
     const made = puts.find(({ name }) => name.kind === "head");
     if (made === undefined) throw new Error("commit without a head");
     const next = decodeHead(made.bytes);

@@ -39,11 +39,9 @@ export async function send(site: Site, digests: Digests, ...args: string[]): Pro
 
 /** Sessions that `list` shows, as `VOLUME SESSION`. */
 export async function listed(site: Site): Promise<readonly string[]> {
-  return linesOf(await run(site, "--json", "list"))
-    .filter((each) => each["type"] === "list")
-    .flatMap((each) =>
-      (each["sessions"] as { name: string }[]).map(({ name }) => `${String(each["volume"])} ${name}`),
-    )
+  return linesOf(await run(site, "--json", "--all", "list"))
+    .filter((each) => each["type"] === "session")
+    .map((each) => `${String(each["volume"])} ${String(each["name"])}`)
     .sort();
 }
 
@@ -67,5 +65,5 @@ export async function expectSessions(site: Site, digests: Digests, wanted: reado
 /** A renamed volume keeps its directory, and a new one of an old one's name gets another. */
 async function directoryOf(site: Site, name: string): Promise<string> {
   const lines = linesOf(await run(site, "--json", "list", name));
-  return String(lines.find((each) => each["type"] === "list")?.["directory"]);
+  return String(lines.find((each) => each["type"] === "volume")?.["directory"]);
 }

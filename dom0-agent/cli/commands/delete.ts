@@ -69,7 +69,7 @@ async function forgetLocally(
 ): Promise<ExitReason> {
   const { archives } = context.settings;
   const chosen = options.dest === undefined ? archives : [chooseArchive(context.settings, options.dest)];
-  const patterns = options.volumes.length === 0 ? ["**"] : options.volumes;
+  const patterns = options.volumes.length === 0 ? undefined : options.volumes;
   const { deleteLocal } = await import("../../session/delete.ts");
   for (const volume of await deleteLocal(context, chosen, patterns)) {
     const message = "dom0's state of it is gone; the next send compares all of it";

@@ -30,8 +30,7 @@ export function addTag({ parser, perform }: CommandLine): void {
           default: false,
           describe: "the session is never pruned",
         })
-        .option("unprotect", { type: "boolean", default: false, describe: "it may be pruned again" })
-        .conflicts("protect", "unprotect"),
+        .option("unprotect", { type: "boolean", default: false, describe: "it may be pruned again" }),
     async (options) => perform(options, async (context, output) => runTag(context, output, options)),
   );
 }
@@ -57,6 +56,8 @@ async function runTag(
     if (!/^[A-Za-z0-9._+-]{1,64}$/.test(each))
       throw new AgentError("usage", `tag: found «${each}», wanted 1 to 64 letters, digits and ._+-`);
   }
+  if (options.protect && options.unprotect)
+    throw new AgentError("usage", "tag: --protect and --unprotect exclude each other");
   const protect = options.protect ? true : options.unprotect ? false : undefined;
   if (words.length === 0 && protect === undefined)
     throw new AgentError("usage", "tag: nothing to do", "give tags, --protect or --unprotect");
