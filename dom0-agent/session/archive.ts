@@ -213,8 +213,9 @@ export async function commitHead(
     headDigest: made.digest,
   });
   if (done.generation !== made.head.generation || !equalBytes(done.headDigest, made.digest)) {
+    const other = done.generation === made.head.generation ? "another head of generation" : "generation";
     throw integrity(
-      `commit: the receiver says that it made generation ${done.generation}, wanted ${made.head.generation}`,
+      `commit: the receiver says that it made ${other} ${done.generation}, wanted ${made.head.generation}`,
     );
   }
   open.head = made.head;

@@ -72,7 +72,8 @@ export async function assemble(
   await revealKey(context, open, index, request);
   client.onProgress = (bytes) => context.report.progress(request.volume, bytes, session.size);
   const { saveTo, replace } = request;
-  const done = await client.ask("assemble", { volume: index.volume, session: session.uid, saveTo, replace });
+  const asked = { volume: index.volume, session: session.uid, saveTo, replace };
+  const done = await client.ask("assemble", asked, session.size);
   if (done.size !== session.size) {
     throw new AgentError("integrity", `assemble: the VM says ${done.size} bytes, wanted ${session.size}`);
   }

@@ -22,13 +22,12 @@ import {
 import { dialogue } from "../../protocol/wire/states.ts";
 import { decodePrefix } from "../../protocol/archive/prefix.ts";
 import type { ChunkAddress, Digest, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
-import { concatBytes } from "../../protocol/bytes.ts";
 import { FormatError, InternalError } from "../../protocol/errors.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
 import { utf8 } from "../../protocol/wire/writer.ts";
 import { connectionLost } from "../transport/child-connection.ts";
 import { printable } from "../transport/printable.ts";
-import type { Connection, Transport } from "../transport/transport.ts";
+import { type Connection, type Transport, TransportError } from "../transport/transport.ts";
 import { type StallWatch, stallWatch } from "../transport/watch.ts";
 
 /** The receiver refused a request, or gave the connection up. */
@@ -104,10 +103,20 @@ export interface Client extends AsyncDisposable {
   ): Promise<void>;
   listPending(): Promise<readonly Pending[]>;
   /** Has a container made of an uncommitted session; its list goes into `sink`, at most `max` bytes. Gives its length,
-   *  undefined where nothing of the session is usable. */
-  salvage(body: Messages["salvage"], max: number, sink: DataSink): Promise<number | undefined>;
-  /** Sends a request that is answered by one frame, and gives that frame's body. */
-  ask<Name extends Opener>(type: Name, body: Messages[Name]): Promise<Messages[Answer<Name>]>;
+   *  undefined where nothing of the session is usable. `about`: bytes that it can have stored, at most. */
+  salvage(
+    body: Messages["salvage"],
+    max: number,
+    sink: DataSink,
+    about: number,
+  ): Promise<number | undefined>;
+  /** Sends a request that is answered by one frame, and gives that frame's body. `about`: bytes that it makes the
+   *  receiver work on, where that is more than what it is sent; its progress counts up to them. */
+  ask<Name extends Opener>(
+    type: Name,
+    body: Messages[Name],
+    about?: number,
+  ): Promise<Messages[Answer<Name>]>;
   /** The id that the next request will have: frames of a session carry the id of its beginSession. */
   readonly nextId: number;
   /** Uploads a file: `length` bytes that `parts` gives, which end with `digest`. */
@@ -136,6 +145,10 @@ export interface ConnectOptions {
 
 /** Most uncommitted sessions that a receiver may list. */
 const maxPending = 4096;
+/** Bytes, of what a request is about, that a receiver must get on for it to count as progress. */
+const progressBytes = 64 * 1024;
+/** Milliseconds in which a receiver that has answered everything may leave by itself. */
+const leaveMs = 5000;
 
 interface Waiting {
   readonly what: string;
@@ -143,6 +156,8 @@ interface Waiting {
   readonly resolve: (frame: Frame) => void;
   readonly reject: (error: Error) => void;
   readonly onFrame?: OnFrame;
+  /** Bytes that the request makes the receiver work on, apart from what it is sent. */
+  readonly about: number;
 }
 
 /** Takes a frame of an answer that has several. What it resolves is waited for before more is read. */
@@ -158,6 +173,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
   let lastId = 0;
   let sessionId = 0;
   let answers = 0;
+  let dataBytes = 0;
   let sentBytes = 0;
   let waiting: Waiting | undefined;
   let failure: Error | undefined;
@@ -171,6 +187,11 @@ export async function connect(options: ConnectOptions): Promise<Client> {
   };
   const watch: StallWatch = stallWatch({ seconds: options.stallSeconds, what: name, onStall: fail });
 
+  /** Steps of progress. Nobody gets on with more than was sent, or than the request is about: numbers that only grow
+   *  keep no connection. */
+  const credible = (untrustedBytes: number): number =>
+    Math.floor(Math.min(untrustedBytes, sentBytes + (waiting?.about ?? 0)) / progressBytes);
+
   const handle = (frame: Frame): Promise<void> | undefined | void => {
     order.step(frame.type, frame.id);
     if (frame.type === "aborted") {
@@ -178,7 +199,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       return;
     }
     if (frame.type === "progress") {
-      watch.progress(frame.body.bytes + frame.body.chunks);
+      watch.progress(credible(frame.body.bytes + frame.body.chunks));
       onProgress?.(frame.body.bytes, frame.body.chunks);
       return;
     }
@@ -192,7 +213,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       waiting = undefined;
       request.resolve(copied(frame));
     } else if (request.onFrame) {
-      watch.progress(++answers);
+      watch.progress(frame.type === "data" ? credible((dataBytes += frame.body.bytes.length)) : ++answers);
       return request.onFrame(frame);
     } else throw new FormatError("bad-order", `${frame.type} is no answer to ${request.what}`);
   };
@@ -233,13 +254,14 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       throw failure ?? error;
     }
   };
-  const answered = (what: string, answer: MessageName, onFrame?: OnFrame): Promise<Frame> => {
+  const answered = (what: string, answer: MessageName, onFrame?: OnFrame, about = 0): Promise<Frame> => {
     if (waiting) throw new InternalError(`${what}: another request is open`);
     if (failure) return Promise.reject(failure);
     watch.restart();
+    dataBytes = 0;
     return watch.waitFor(
       new Promise<Frame>((resolve, reject) => {
-        waiting = { what, answer, resolve, reject, ...(onFrame === undefined ? {} : { onFrame }) };
+        waiting = { what, answer, about, resolve, reject, ...(onFrame === undefined ? {} : { onFrame }) };
       }),
     );
   };
@@ -248,9 +270,10 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     body: Messages[Name],
     answer: MessageName,
     onFrame?: OnFrame,
+    about = 0,
   ): Promise<Frame> => {
     const id = ++lastId;
-    const frame = answered(type, answer, onFrame);
+    const frame = answered(type, answer, onFrame, about);
     frame.catch(() => undefined);
     try {
       await say(type, id, body);
@@ -274,6 +297,15 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     await pumping;
   };
 
+  const checkDone = (what: string, frame: Frame, wanted: number): void => {
+    if (frame.type !== "done") throw new InternalError(`${what}: answered by ${frame.type}`);
+    if (frame.body.bytes === wanted) return;
+    throw new AgentError(
+      "failed",
+      `${name}: broke the protocol: ${what}: ${frame.body.bytes} bytes in its answer, wanted ${wanted}`,
+    );
+  };
+
   let hello: ReceiverHello;
   try {
     await write(encodePreamble());
@@ -292,22 +324,19 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     what: string,
     max: number,
     sink: DataSink,
+    about = max,
   ): Promise<number | undefined> => {
     let length = 0;
     const onData = (frame: Frame): void => {
       if (frame.type !== "data") throw new FormatError("bad-order", `${frame.type} in an answer to ${type}`);
+      // An empty one gets nobody on, and so there could be any number of them.
+      if (frame.body.bytes.length === 0) throw new FormatError("bad-value", `${what}: no data`);
       length += frame.body.bytes.length;
       if (length > max) throw new FormatError("too-long", `${what}: more than ${max} bytes`);
       sink(frame.body.bytes);
     };
     try {
-      const done = await request(type, body, "done", onData);
-      if (done.type === "done" && done.body.bytes !== length) {
-        throw new FormatError(
-          "truncated",
-          `${what}: ${length} bytes came, ${done.body.bytes} were announced`,
-        );
-      }
+      checkDone(what, await request(type, body, "done", onData, about), length);
       return length;
     } catch (error) {
       if (error instanceof RefusedError && error.code === "missing") return undefined;
@@ -332,15 +361,26 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       return lastId + 1;
     },
     read: async (metaName, max, sink) => download("readMeta", metaName, `read ${metaName.kind}`, max, sink),
-    salvage: async (body, max, sink) => download("salvage", body, "salvage", max, sink),
+    salvage: async (body, max, sink, about) => download("salvage", body, "salvage", max, sink, max + about),
     readWhole: async (metaName, max) => {
-      const parts: Uint8Array[] = [];
-      const length = await client.read(metaName, max, (bytes) => parts.push(bytes.slice()));
-      return length === undefined ? undefined : concatBytes(parts);
+      // One buffer that grows: the pieces may be as small as a receiver likes.
+      let whole = new Uint8Array(Math.min(max, 64 * 1024));
+      let held = 0;
+      const length = await client.read(metaName, max, (bytes) => {
+        if (held + bytes.length > whole.length) {
+          const larger = new Uint8Array(Math.min(max, Math.max(2 * whole.length, held + bytes.length)));
+          larger.set(whole.subarray(0, held));
+          whole = larger;
+        }
+        whole.set(bytes, held);
+        held += bytes.length;
+      });
+      return length === undefined ? undefined : whole.slice(0, length);
     },
     readChunks: async (volume, session, addresses, sink) => {
       let next = 0;
-      await request("readChunks", { volume, session, addresses }, "done", (frame) => {
+      let length = 0;
+      const done = await request("readChunks", { volume, session, addresses }, "done", (frame) => {
         if (frame.type !== "stored")
           throw new FormatError("bad-order", `${frame.type} in an answer to readChunks`);
         const wanted = addresses[next++];
@@ -348,8 +388,10 @@ export async function connect(options: ConnectOptions): Promise<Client> {
         if (address !== wanted) {
           throw new FormatError("bad-order", `a chunk at ${address}, wanted ${wanted ?? "no more of them"}`);
         }
+        length += bytes.length;
         return sink(wanted, bytes.length === 0 ? undefined : bytes);
       });
+      checkDone("readChunks", done, length);
       if (next !== addresses.length) {
         throw new AgentError(
           "failed",
@@ -359,18 +401,22 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     },
     listPending: async () => {
       const found: Pending[] = [];
-      await request("listPending", {}, "done", (frame) => {
+      const done = await request("listPending", {}, "done", (frame) => {
         if (frame.type !== "pending")
           throw new FormatError("bad-order", `${frame.type} in an answer to listPending`);
         if (found.length === maxPending)
           throw new FormatError("too-long", `more than ${maxPending} unfinished sessions`);
         found.push(frame.body);
       });
+      checkDone("listPending", done, 0);
       return found;
     },
-    ask: async (type, body) => {
+    // How much a sweep has to do nobody here knows.
+    ask: async (type, body, about = type === "sweep" ? Number.MAX_SAFE_INTEGER : 0) => {
       const answer = type === "commit" ? "committed" : type === "assemble" ? "assembled" : "done";
-      const frame = await request(type, body, answer);
+      const frame = await request(type, body, answer, undefined, about);
+      // A sweep says how many bytes came free.
+      if (frame.type === "done" && type !== "sweep") checkDone(type, frame, 0);
       if (type === "beginSession") sessionId = lastId;
       return frame.body as Messages[Answer<typeof type>];
     },
@@ -387,7 +433,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
           await say("part", id, { bytes: part.subarray(at, at + maxPartBytes) });
         }
       }
-      await frame;
+      checkDone(`put ${metaName.kind}`, await frame, length);
     },
     sendFrames: async (frames) => {
       if (failure) throw failure;
@@ -401,12 +447,13 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       const frame = answered("endSession", "done");
       frame.catch(() => undefined);
       await say("endSession", sessionId, body);
-      await frame;
+      checkDone("endSession", await frame, 0);
     },
     close: async () => {
       await say("goodbye", ++lastId, {});
-      await connection.end();
-      await connection.ended;
+      // All that was asked for was answered: what it does now is its own affair, and is not waited for.
+      const left = connection.end().then(async () => connection.ended);
+      await Promise.race([left.catch(() => undefined), afterGrace(leaveMs)]);
     },
     [Symbol.asyncDispose]: dispose,
   };
@@ -434,12 +481,12 @@ async function explain(error: unknown, connection: Connection, name: string): Pr
   }
   // It may be on its way out by itself: its own exit code explains more than our signal would.
   const end = await Promise.race([connection.ended, afterGrace()]);
-  connection.abort();
-  return connectionLost(name, `talk to ${name}`, end ?? (await connection.ended));
+  if (end === undefined) return new TransportError(`talk to ${name}: ${error.message}`, false);
+  return connectionLost(name, `talk to ${name}`, end);
 }
 
-async function afterGrace(): Promise<undefined> {
+async function afterGrace(ms = 1000): Promise<undefined> {
   return new Promise((resolve) => {
-    setTimeout(resolve, 1000, undefined).unref();
+    setTimeout(resolve, ms, undefined).unref();
   });
 }

@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import type { Container, VolumeIndex } from "../../protocol/archive/index-file.ts";
 import {
   type ContainerRef,
+  longestManifest,
   type ManifestEntry,
   openManifest,
   recordBytes,
@@ -16,9 +17,6 @@ import { equalBytes } from "../../protocol/bytes.ts";
 import { AgentError } from "../errors.ts";
 import { writeAll } from "../state/atomic-file.ts";
 import { metaOf, type OpenArchive, verified } from "./archive.ts";
-
-/** Bytes of the largest manifest that dom0 takes: that of a 16 TiB volume in chunks of 128 KiB. */
-const maxManifestBytes = 16 * 1024 * 1024 * 1024;
 
 export interface FetchedManifest extends Disposable {
   /** What it is, for messages. */
@@ -47,7 +45,10 @@ export async function fetchManifest(
   const close = (): void => closeSync(fd);
   try {
     const name = metaOf("manifest", generation, index.volume, uid);
-    const length = await open.client.read(name, maxManifestBytes, (bytes) => writeAll(fd, bytes));
+    // dom0's disk takes what the session's manifest can be, and no more.
+    const size = index.sessions.find((each) => equalBytes(each.uid, uid))?.size ?? 0;
+    const longest = longestManifest(size, open.record.chunkSize);
+    const length = await open.client.read(name, longest, (bytes) => writeAll(fd, bytes));
     if (length === undefined) throw new AgentError("integrity", `${what}: the receiver does not have it`);
     if (!equalBytes(digestOfSpool(fd, length), manifestDigest)) {
       throw new AgentError("integrity", `${what}: it is not the one that the index names`);

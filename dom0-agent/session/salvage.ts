@@ -15,7 +15,7 @@ import {
 } from "../../protocol/archive/list-file.ts";
 import { chunkCount, type ContainerRef } from "../../protocol/archive/manifest.ts";
 import { decodePrefix, expectPrefix, prefixBytes } from "../../protocol/archive/prefix.ts";
-import type { Digest, Generation, SessionUid } from "../../protocol/archive/types.ts";
+import { type Digest, type Generation, maxStoredLength, type SessionUid } from "../../protocol/archive/types.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import type { Pending } from "../../protocol/wire/messages.ts";
@@ -110,9 +110,14 @@ async function salvageOne(
   const listFd = openSync(listPath, constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC, 0o600);
   try {
     // A session has no more chunks than its volume.
-    const most = listHeadBytes + chunkCount(of.size, of.chunkSize) * listRecordBytes + listTailBytes;
-    const length = await open.client.salvage({ directory, session }, most, (bytes) =>
-      writeAll(listFd, bytes),
+    const chunks = chunkCount(of.size, of.chunkSize);
+    const most = listHeadBytes + chunks * listRecordBytes + listTailBytes;
+    const stored = chunks * maxStoredLength(of.chunkSize);
+    const length = await open.client.salvage(
+      { directory, session },
+      most,
+      (bytes) => writeAll(listFd, bytes),
+      stored,
     );
     if (length !== undefined) {
       const list = checkList(listFd, length, of);

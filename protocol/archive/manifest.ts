@@ -19,7 +19,14 @@ import {
   plainPrefix,
   prefixBytes,
 } from "./prefix.ts";
-import { type BodyOpener, type BodySealer, bodySource, type ByteSource, fileWriter } from "./sealed-body.ts";
+import {
+  type BodyOpener,
+  type BodySealer,
+  bodySource,
+  type ByteSource,
+  fileWriter,
+  sealedBodyBytes,
+} from "./sealed-body.ts";
 import {
   type ArchiveUuid,
   type ChunkAddress,
@@ -161,6 +168,13 @@ export interface ExpectedManifestFile {
 const fixedBytes = 16 + 8 + 4 + 4;
 /** Bytes that hold any manifest's head: what a reader has to have before it calls decodeManifestHead. */
 export const maxManifestHeadBytes: number = prefixBytes + fixedBytes + maxContainers * 32 + 8;
+
+/** Bytes of the longest manifest of a session whose volume has `size` bytes, sealed or not: the largest table, and a
+ *  record for each chunk. Nobody has to take more than that from the other side. */
+export function longestManifest(size: number, chunkSize: number): number {
+  const body = maxManifestHeadBytes - prefixBytes + chunkCount(size, chunkSize) * recordBytes;
+  return prefixBytes + sealedBodyBytes(body) + digestBytes;
+}
 
 /**
  * Reads the head of a manifest that is not sealed, a file of `fileLength` bytes, from its first bytes

@@ -1,0 +1,246 @@
+// Lies in the answers to what dom0 reads: heads, headers, indexes, manifests, and what is unfinished.
+
+import { readdirSync } from "node:fs";
+import { concatBytes } from "../../../protocol/bytes.ts";
+import { chainOf, decodeHead, encodeHead, type Head, maxGenerations } from "../../../protocol/archive/head.ts";
+import { prefixBytes, sha256 } from "../../../protocol/archive/prefix.ts";
+import type { Digest, Generation, SessionName, SessionUid } from "../../../protocol/archive/types.ts";
+import {
+  maxPartBytes,
+  type MessageName,
+  type Messages,
+  type MetaKind,
+  type MetaName,
+} from "../../../protocol/wire/messages.ts";
+import { answering, broken, bytesOf, escapes, fileOf, type Lie, say, type Stage } from "./stage.ts";
+
+/** Another head, as consistent as anybody can make it who has no key, and the hello that announces it. */
+function headOf(change: (head: Head) => Partial<Head>): Lie {
+  let head: Uint8Array | undefined;
+  const forge = (stage: Stage, generation: Generation): Head => {
+    const own = decodeHead(fileOf(stage, "heads", String(generation)));
+    const body = { ...own, ...change(own) };
+    const forged = { ...body, chain: chainOf(own.archive, body.generation, body.previousChain, body) };
+    head = encodeHead(forged);
+    return forged;
+  };
+  return {
+    answer: (frame, stage) => {
+      if (frame.type !== "receiverHello" || frame.body.generation === 0) return undefined;
+      const { generation } = forge(stage, frame.body.generation);
+      const headDigest = head?.slice(-32) as Digest;
+      return [say("receiverHello", frame.id, { ...frame.body, generation, headDigest })];
+    },
+    request: (frame, stage) => {
+      if (head === undefined || frame.type !== "readMeta" || frame.body.kind !== "head") return undefined;
+      stage.say(...file(head)(frame.id));
+      return [];
+    },
+  };
+}
+
+/** A lie told when a file of a kind is asked for: it takes the place of the whole answer. */
+function insteadOf(kind: MetaKind, lie: (id: number, stage: Stage) => readonly Uint8Array[] | undefined): Lie {
+  let lying = false;
+  return {
+    request: (frame, stage) => {
+      if (lying || frame.type !== "readMeta" || frame.body.kind !== kind) return undefined;
+      lying = true;
+      const said = lie(frame.id, stage);
+      if (said !== undefined) stage.say(...said);
+      return [];
+    },
+  };
+}
+
+/** A file, whole and as announced. */
+function file(bytes: Uint8Array): (id: number) => readonly Uint8Array[] {
+  const parts = Array.from({ length: Math.ceil(bytes.length / maxPartBytes) }, (_, i) =>
+    bytes.subarray(i * maxPartBytes, (i + 1) * maxPartBytes),
+  );
+  return (id) => [
+    ...parts.map((part) => say("data", id, { bytes: part })),
+    say("done", id, { bytes: bytes.length }),
+  ];
+}
+
+/** Another file is asked for than the agent wants. */
+function asking(kind: MetaKind, change: (name: MetaName) => Partial<MetaName>): Lie {
+  return {
+    request: (frame) =>
+      frame.type === "readMeta" && frame.body.kind === kind
+        ? [{ ...frame, body: { ...frame.body, ...change(frame.body) } }]
+        : undefined,
+  };
+}
+
+/** The data of the first answer to a read of that kind, changed. */
+function data(kind: MetaKind, change: (bytes: Uint8Array, id: number) => readonly Uint8Array[]): Lie {
+  let told = false;
+  return {
+    answer: (frame, stage) => {
+      if (told || frame.type !== "data" || stage.last("readMeta")?.kind !== kind) return undefined;
+      told = true;
+      return change(frame.body.bytes.slice(), frame.id);
+    },
+  };
+}
+
+/** The bytes with one changed, and a digest at their end that fits again. */
+function forged(bytes: Uint8Array, at: number): Uint8Array {
+  bytes[at] = (bytes[at] ?? 0) ^ 1;
+  const body = bytes.subarray(0, -32);
+  return concatBytes([body, sha256(body)]);
+}
+
+/** Says a frame that has no place here, in front of the first one of an answer. */
+function outOfPlace<Name extends MessageName>(type: Name, body: Messages[Name]): Lie {
+  return answering("readMeta", "data", (frame) => [say(type, frame.id, body), bytesOf(frame)]);
+}
+
+function* frames(frame: Uint8Array, count = Number.POSITIVE_INFINITY): Generator<Uint8Array> {
+  // Many at a time, so that the pipe is full of them.
+  const many = Math.max(1, Math.floor(65_536 / frame.length));
+  const block = concatBytes(Array.from({ length: many }, () => frame));
+  for (let said = 0; said < count; said += many) yield block;
+}
+
+function flooding(kind: MetaKind, bytes: (id: number) => Iterable<Uint8Array>): Lie {
+  return insteadOf(kind, (id, stage) => {
+    stage.flood(bytes(id));
+    return undefined;
+  });
+}
+
+const indexNow = (stage: Stage): string =>
+  readdirSync(`${stage.archive}/work.img`)
+    .filter((name) => name.startsWith("index."))
+    .sort((a, b) => Number(a.slice(6)) - Number(b.slice(6)))
+    .at(-1) ?? "";
+
+const pending = (i: number): Messages["pending"] => ({
+  directory: `volume-${i}`,
+  name: "S_20261123-101500" as SessionName,
+  form: "dir",
+  finished: false,
+  session: new Uint8Array(16).fill(i & 255) as SessionUid,
+});
+
+export const readingLies: Readonly<Record<string, Lie>> = {
+  "head missing": insteadOf("head", (id) => [say("refused", id, { code: "missing", reason: escapes })]),
+  "head of an earlier generation": asking("head", (name) => ({ generation: (name.generation - 1) as Generation })),
+  "head altered": data("head", (bytes, id) => {
+    bytes[100] = (bytes[100] ?? 0) ^ 1;
+    return [say("data", id, { bytes })];
+  }),
+  "head forged, and announced so": headOf((head) => ({ createdAt: head.createdAt + 1 })),
+  "head of a million generations": headOf((head) => ({
+    generation: maxGenerations as Generation,
+    log: Array.from({ length: maxGenerations }, (_, i) => head.log[i] ?? new Uint8Array(8)),
+  })),
+  "head cut short": data("head", (bytes, id) => [say("data", id, { bytes: bytes.subarray(0, 100) })]),
+  "head cut short, and counted so": insteadOf("head", (id, stage) =>
+    file(fileOf(stage, "heads", "1").subarray(0, 100))(id),
+  ),
+  "head in two halves, swapped": data("head", (bytes, id) => [
+    say("data", id, { bytes: bytes.subarray(100) }),
+    say("data", id, { bytes: bytes.subarray(0, 100) }),
+  ]),
+  "head said twice": answering("readMeta", "done", (frame) => [bytesOf(frame), bytesOf(frame)]),
+  "nothing but done": insteadOf("head", (id) => [say("done", id, { bytes: 0 })]),
+  "done with another count": answering("readMeta", "done", (frame) => [
+    say("done", frame.id, { bytes: (frame.body as Messages["done"]).bytes + 1 }),
+  ]),
+  "done with another id": answering("readMeta", "done", (frame) => [
+    say("done", frame.id + 1, frame.body as Messages["done"]),
+  ]),
+  "endless head": flooding("head", (id) => frames(say("data", id, { bytes: new Uint8Array(65_000) }))),
+  "endless head of small pieces": flooding("head", (id) => frames(say("data", id, { bytes: new Uint8Array(8) }))),
+  "endless head of empty pieces": flooding("head", (id) => frames(say("data", id, { bytes: new Uint8Array(0) }))),
+  "endless archive header": flooding("archive", (id) => frames(say("data", id, { bytes: new Uint8Array(100) }))),
+  "endless index": flooding("index", (id) => frames(say("data", id, { bytes: new Uint8Array(1_000_000) }))),
+  "endless manifest": flooding("manifest", (id) => frames(say("data", id, { bytes: new Uint8Array(1_000_000) }))),
+  "archive header altered": data("archive", (bytes, id) => [say("data", id, { bytes: forged(bytes, 60) })]),
+  "archive header with another code": data("archive", (bytes, id) => [
+    say("data", id, { bytes: forged(bytes, bytes.length - 40) }),
+  ]),
+  "index missing": insteadOf("index", (id) => [say("refused", id, { code: "missing", reason: "" })]),
+  "index of an earlier generation": insteadOf("index", (id, stage) => {
+    const [first = ""] = readdirSync(`${stage.archive}/work.img`).filter((name) => name.startsWith("index."));
+    return file(fileOf(stage, "work.img", first))(id);
+  }),
+  "index altered": insteadOf("index", (id, stage) =>
+    file(forged(fileOf(stage, "work.img", indexNow(stage)), 120))(id),
+  ),
+  "a head in place of an index": insteadOf("index", (id, stage) => file(fileOf(stage, "heads", "1"))(id)),
+  "manifest of another session": {
+    request: (frame, stage) => {
+      if (frame.type !== "readMeta" || frame.body.kind !== "manifest") return undefined;
+      const [first = ""] = readdirSync(`${stage.archive}/work.img`).filter((name) => name.startsWith("S_"));
+      const own = readdirSync(`${stage.archive}/work.img/${first}`).find((name) => name.startsWith("manifest"));
+      const bytes = fileOf(stage, "work.img", first, own ?? "");
+      const last = bytes.slice();
+      last[100] = (last[100] ?? 0) ^ 1;
+      stage.say(...file(forged(last, 101))(frame.id));
+      return [];
+    },
+  },
+  "heartbeats without progress": insteadOf("head", (id, stage) => {
+    stage.every(200, () => stage.say(say("progress", id, { bytes: 7, chunks: 7 })));
+    return undefined;
+  }),
+  "progress of what was never asked for": insteadOf("head", (id, stage) => {
+    let bytes = 0;
+    stage.every(200, () => stage.say(say("progress", id, { bytes: (bytes += 1_000_000), chunks: bytes })));
+    return undefined;
+  }),
+  "a flood of heartbeats": flooding("head", (id) => frames(say("progress", id, { bytes: 0, chunks: 0 }))),
+  "aborted with escape sequences": insteadOf("head", (id) => [
+    say("aborted", id, { code: "internal", reason: escapes.repeat(8) }),
+  ]),
+  "a chunk in place of a head": outOfPlace("stored", { address: 0 as never, bytes: new Uint8Array(9) }),
+  "a checkpoint in place of a head": outOfPlace("checkpoint", { chunks: 5, address: 0 as never }),
+  "committed in place of a head": outOfPlace("committed", {
+    generation: 9 as Generation,
+    headDigest: new Uint8Array(32) as never,
+  }),
+  "the end in the middle of a frame": answering("readMeta", "data", (frame, stage) => {
+    stage.say(bytesOf(frame).subarray(0, 40));
+    stage.exit(0);
+    return [];
+  }),
+  "the end, and an exit code that means success": insteadOf("head", (_, stage) => {
+    stage.exit(0);
+    return undefined;
+  }),
+  "a flood on stderr, then death": insteadOf("head", (_, stage) => {
+    for (let i = 0; i < 2000; i++) stage.print(`${escapes}${"x".repeat(2000)}\n`);
+    stage.print(escapes);
+    stage.exit(3);
+    return undefined;
+  }),
+  "a hundred thousand pending": answering("listPending", "done", (frame) => [
+    ...Array.from({ length: 100_000 }, (_, i) => say("pending", frame.id, pending(i))),
+    bytesOf(frame),
+  ]),
+  "pending where a path leads out": answering("listPending", "done", (frame) => [
+    broken(say("pending", frame.id, { ...pending(0), directory: "aa-bb" }), (_, bytes) =>
+      bytes.set([0x2e, 0x2e, 0x2f, 0x62, 0x62], 14),
+    ),
+    bytesOf(frame),
+  ]),
+  "pending with a name to obey": answering("listPending", "done", (frame) => [
+    broken(say("pending", frame.id, { ...pending(0), directory: "aaaaa" }), (_, bytes) =>
+      bytes.set([0x1b, 0x5b, 0x33, 0x31, 0x6d], 14),
+    ),
+    bytesOf(frame),
+  ]),
+  "pending that is committed": answering("listPending", "done", (frame, stage) => {
+    const [name = ""] = readdirSync(`${stage.archive}/work.img`).filter((each) => each.startsWith("S_"));
+    const manifest = readdirSync(`${stage.archive}/work.img/${name}`).find((each) => each.startsWith("manifest"));
+    const uidAt = prefixBytes;
+    const session = fileOf(stage, "work.img", name, manifest ?? "").slice(uidAt, uidAt + 16) as SessionUid;
+    const body = { ...pending(0), directory: "work.img", name: name as SessionName, finished: true, session };
+    return [say("pending", frame.id, body), bytesOf(frame)];
+  }),
+};

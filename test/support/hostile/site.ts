@@ -1,0 +1,179 @@
+// An installation whose receiver can be made to lie: image files, settings, dom0's state, an archive in a plain directory,
+// and the built programs, with a receiver that is the real one or the hostile one (receiver.ts). It is made once and
+// copied for every lie.
+
+import { spawn, spawnSync } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { buildSync } from "esbuild";
+import { changeImage, makeImage } from "../../../bench/image.ts";
+import { sha256Of } from "../site.ts";
+import type { Plan } from "./receiver.ts";
+
+const dist = fileURLToPath(new URL("../../../dist/lib/", import.meta.url));
+const hostileReceiver = fileURLToPath(new URL("./receiver.ts", import.meta.url));
+const kib = 1024;
+const imageBytes = 1536 * kib;
+/** Milliseconds in which every command has to end, whatever the receiver does: many times what one takes. */
+const endsWithin = 60_000;
+
+export const volume = "work.img";
+
+export interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** The most memory that the agent has had, in bytes. */
+  readonly peakBytes: number;
+}
+
+export interface HostileSite extends Disposable {
+  readonly directory: string;
+  readonly archive: string;
+  readonly state: string;
+  /** SHA-256 of the volume as of each session, oldest first. */
+  readonly sessions: Map<string, string>;
+  /** Runs a command with a receiver that lies, or with the real one. */
+  run(args: readonly string[], lie?: string): Promise<Ended>;
+  /** Sends with the real receiver, and notes the session. Gives what the command printed to stderr. */
+  send(...args: readonly string[]): Promise<string>;
+  /** Takes away what dom0 keeps of each volume's last session, and what it can make again from the archive. */
+  forget(): void;
+  /** Writes to the volume. */
+  change(seed: number): void;
+  /** Every session that the archive should have, assembled and compared. Gives the names of those that differ. */
+  differing(): Promise<readonly string[]>;
+  copy(): HostileSite;
+}
+
+/** Makes an empty one: nothing was ever sent. */
+export function hostileSite(): HostileSite {
+  const directory = mkdtempSync(join(tmpdir(), "sparsebak-hostile-"));
+  for (const name of ["images", "drive", "dom0"]) mkdirSync(join(directory, name));
+  cpSync(dist, join(directory, "lib"), { recursive: true });
+  cpSync(join(dist, "receiver.mjs"), join(directory, "lib", "honest.mjs"));
+  const outfile = join(directory, "lib", "hostile.mjs");
+  buildSync({ entryPoints: [hostileReceiver], outfile, bundle: true, platform: "node", format: "esm" });
+  writeFileSync(join(directory, "lib", "peak.mjs"), peakProgram);
+  makeImage(join(directory, "images", volume), { size: imageBytes, dataBytes: 900 * kib, seed: 5 });
+  return siteIn(directory, new Map());
+}
+
+function siteIn(directory: string, sessions: Map<string, string>): HostileSite {
+  const lib = join(directory, "lib");
+  const drive = join(directory, "drive");
+  const state = join(directory, "dom0");
+  const ini = join(state, "sparsebak.ini");
+  const image = join(directory, "images", volume);
+  const archive = join(drive, "backups");
+  writeFileSync(join(directory, "receiver.ini"), `[receiver]\nplain-directories = ${drive}\n`);
+  writeFileSync(
+    ini,
+    [
+      "[var]",
+      `localpath = ${join(directory, "images")}`,
+      "destvm = none",
+      `destmountpoint = ${drive}`,
+      "destdir = backups",
+      "encryption = off",
+      "chunk-size = 64K",
+      "stall-seconds = 5",
+      `receiver-settings = ${join(directory, "receiver.ini")}`,
+      "[volumes]",
+      `${volume} = enable`,
+      "",
+    ].join("\n"),
+  );
+
+  const site: HostileSite = {
+    directory,
+    archive,
+    state,
+    sessions,
+    run: async (args, lie) => {
+      const start = lie === undefined ? "./honest.mjs" : "./hostile.mjs";
+      if (lie !== undefined) {
+        const plan: Plan = { lie, archive, receiver: join(lib, "honest.mjs") };
+        writeFileSync(join(lib, "plan.json"), JSON.stringify(plan));
+      }
+      writeFileSync(join(lib, "receiver.mjs"), `await import(${JSON.stringify(start)});\n`);
+      return runProgram(lib, ["sparsebak.mjs", "-c", ini, "-u", ...args]);
+    },
+    send: async (...args) => {
+      const ended = await site.run(["--json", "send", ...args]);
+      if (ended.code !== 0) throw new Error(`send: exit status ${ended.code}: ${ended.stderr}`);
+      const session = /"session":"(S_[\d-]+)"/.exec(ended.stdout)?.[1];
+      if (session !== undefined) sessions.set(session, sha256Of(image));
+      return ended.stderr;
+    },
+    forget: () => {
+      const volumes = join(state, "archives", "default", "volumes");
+      for (const each of readdirSync(volumes)) rmSync(join(volumes, each), { recursive: true });
+    },
+    change: (seed) => changeImage(image, 150 * kib, seed, imageBytes),
+    differing: async () => {
+      const output = join(directory, "assembled.img");
+      const differing: string[] = [];
+      for (const [session, digest] of sessions) {
+        const args = [join(archive, volume), "--session", session, "-o", output, "--force", "-q"];
+        const ended = await runProgram(lib, ["spbk-assemble.mjs", ...args]);
+        if (ended.code !== 0 || sha256Of(output) !== digest) differing.push(`${session}: ${ended.stderr}`);
+      }
+      rmSync(output, { force: true });
+      return differing;
+    },
+    copy: () => {
+      const target = mkdtempSync(join(tmpdir(), "sparsebak-hostile-"));
+      spawnSync("cp", ["-a", "--reflink=auto", `${directory}/.`, target]);
+      return siteIn(target, new Map(sessions));
+    },
+    [Symbol.dispose]: () => rmSync(directory, { recursive: true, force: true }),
+  };
+  return site;
+}
+
+/** Tells, at the end of a process, the most memory that it has had. */
+const peakProgram = `
+import { writeFileSync } from "node:fs";
+import { isMainThread } from "node:worker_threads";
+const write = () => writeFileSync(process.env.PEAK_FILE, String(process.resourceUsage().maxRSS * 1024));
+if (isMainThread) process.on("exit", write);
+`;
+
+async function runProgram(lib: string, [program = "", ...args]: readonly string[]): Promise<Ended> {
+  const peakFile = join(lib, "..", "peak");
+  const child = spawn(process.execPath, ["--import", join(lib, "peak.mjs"), join(lib, program), ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { PATH: process.env["PATH"] ?? "", HOME: lib, PEAK_FILE: peakFile },
+  });
+  const late = setTimeout(() => child.kill("SIGKILL"), endsWithin);
+  let stdout = "";
+  let stderr = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.on("error", reject).on("close", resolve);
+  });
+  clearTimeout(late);
+  const peakBytes = code === null ? Number.NaN : Number(readFileSync(peakFile, "utf8"));
+  rmSync(peakFile, { force: true });
+  return { code, stdout, stderr, peakBytes };
+}
+
+/** Every file below a directory, with what it holds. */
+export function contentsOf(path: string): Record<string, string> {
+  const files = readdirSync(path, { recursive: true, withFileTypes: true }).filter((each) => each.isFile());
+  return Object.fromEntries(
+    files.map((each) => {
+      const file = join(each.parentPath, each.name);
+      return [file.slice(path.length + 1), sha256Of(file)];
+    }),
+  );
+}
+
+/** Processes that have something to do with the site and are still there. */
+export function processesOf(site: HostileSite): string {
+  return spawnSync("pgrep", ["-a", "-f", site.directory], { encoding: "utf8" }).stdout;
+}
