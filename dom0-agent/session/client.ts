@@ -104,19 +104,10 @@ export interface Client extends AsyncDisposable {
   listPending(): Promise<readonly Pending[]>;
   /** Has a container made of an uncommitted session; its list goes into `sink`, at most `max` bytes. Gives its length,
    *  undefined where nothing of the session is usable. `about`: bytes that it can have stored, at most. */
-  salvage(
-    body: Messages["salvage"],
-    max: number,
-    sink: DataSink,
-    about: number,
-  ): Promise<number | undefined>;
+  salvage(body: Messages["salvage"], max: number, sink: DataSink, about: number): Promise<number | undefined>;
   /** Sends a request that is answered by one frame, and gives that frame's body. `about`: bytes that it makes the
    *  receiver work on, where that is more than what it is sent; its progress counts up to them. */
-  ask<Name extends Opener>(
-    type: Name,
-    body: Messages[Name],
-    about?: number,
-  ): Promise<Messages[Answer<Name>]>;
+  ask<Name extends Opener>(type: Name, body: Messages[Name], about?: number): Promise<Messages[Answer<Name>]>;
   /** The id that the next request will have: frames of a session carry the id of its beginSession. */
   readonly nextId: number;
   /** Uploads a file: `length` bytes that `parts` gives, which end with `digest`. */

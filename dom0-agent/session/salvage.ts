@@ -15,7 +15,12 @@ import {
 } from "../../protocol/archive/list-file.ts";
 import { chunkCount, type ContainerRef } from "../../protocol/archive/manifest.ts";
 import { decodePrefix, expectPrefix, prefixBytes } from "../../protocol/archive/prefix.ts";
-import { type Digest, type Generation, maxStoredLength, type SessionUid } from "../../protocol/archive/types.ts";
+import {
+  type Digest,
+  type Generation,
+  maxStoredLength,
+  type SessionUid,
+} from "../../protocol/archive/types.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import type { Pending } from "../../protocol/wire/messages.ts";

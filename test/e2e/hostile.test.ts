@@ -95,10 +95,16 @@ const cases: Readonly<Record<string, Case>> = {
   "archive header altered": reading(5, /archive header: /),
   "archive header with another code": reading(5, /archive header: it is not the one/),
   "index missing": reading(5, /index\.4 of work\.img: the receiver does not have it/),
-  "index of an earlier generation": reading(5, /index\.4 of work\.img: it is not the one that the head names/),
+  "index of an earlier generation": reading(
+    5,
+    /index\.4 of work\.img: it is not the one that the head names/,
+  ),
   "index altered": reading(5, /index\.4 of work\.img: it is not the one that the head names/),
   "a head in place of an index": reading(5, /index\.4 of work\.img: it is not the one/),
-  "manifest of another session": fetching(5, /manifest\.2 of S_[\d-]+: it is not the one that the index names/),
+  "manifest of another session": fetching(
+    5,
+    /manifest\.2 of S_[\d-]+: it is not the one that the index names/,
+  ),
   "heartbeats without progress": reading(4, stalled),
   "progress of what was never asked for": reading(4, stalled),
   "a flood of heartbeats": reading(4, stalled),
@@ -164,7 +170,6 @@ test("every lie is told here", () => {
 /** What holds whatever was said. */
 function expectDecent(ended: Ended, site: HostileSite): void {
   expect(ended.code, "it had to be killed").not.toBeNull();
-  // eslint-disable-next-line no-control-regex -- control characters are what must not be there
   expect(ended.stderr + ended.stdout).not.toMatch(/[^\P{C}\n]|[\u2028\u2029]/u);
   expect(ended.stderr.length).toBeLessThan(20_000);
   expect(ended.peakBytes).toBeLessThan(memoryBound);
@@ -187,28 +192,35 @@ function elsewhere(site: HostileSite): unknown {
 }
 
 describe("an archive that dom0 knows", () => {
-  test.concurrent.each(Object.entries(cases))("%s", async (lie, { commands, status, says, lost, changes }) => {
-    using site = known.copy();
-    if (lost === true) site.forget();
-    const before = { state: contentsOf(site.state), archive: contentsOf(site.archive), rest: elsewhere(site) };
-    for (const command of commands) {
-      const ended = await site.run(command, lie);
-      expect.soft(ended, `${command.join(" ")}: ${ended.stderr}`).toMatchObject({ code: status });
-      expect.soft(ended.stderr).toMatch(says);
-      expectDecent(ended, site);
-      expect(elsewhere(site)).toEqual(before.rest);
-      const state = contentsOf(site.state);
-      if (changes === "intent") {
-        const intent = join("archives", "default", "intent");
-        expect(state[intent]).toBeDefined();
-        delete state[intent];
+  test.concurrent.each(Object.entries(cases))(
+    "%s",
+    async (lie, { commands, status, says, lost, changes }) => {
+      using site = known.copy();
+      if (lost === true) site.forget();
+      const before = {
+        state: contentsOf(site.state),
+        archive: contentsOf(site.archive),
+        rest: elsewhere(site),
+      };
+      for (const command of commands) {
+        const ended = await site.run(command, lie);
+        expect.soft(ended, `${command.join(" ")}: ${ended.stderr}`).toMatchObject({ code: status });
+        expect.soft(ended.stderr).toMatch(says);
+        expectDecent(ended, site);
+        expect(elsewhere(site)).toEqual(before.rest);
+        const state = contentsOf(site.state);
+        if (changes === "intent") {
+          const intent = join("archives", "default", "intent");
+          expect(state[intent]).toBeDefined();
+          delete state[intent];
+        }
+        if (changes !== "all") expect(state).toEqual(before.state);
+        // Nothing differs at all, then: what goes on from here has been shown.
+        if (changes === "nothing") expect(contentsOf(site.archive)).toEqual(before.archive);
       }
-      if (changes !== "all") expect(state).toEqual(before.state);
-      // Nothing differs at all, then: what goes on from here has been shown.
-      if (changes === "nothing") expect(contentsOf(site.archive)).toEqual(before.archive);
-    }
-    if (changes !== "nothing") await expectGoesOn(site);
-  });
+      if (changes !== "nothing") await expectGoesOn(site);
+    },
+  );
 
   test("a commit that never was is found out by the next command, and nothing is sent on top of it", async () => {
     using site = known.copy();

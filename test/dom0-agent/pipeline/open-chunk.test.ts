@@ -7,7 +7,7 @@ import { type ExpectedChunk, openChunk } from "../../../dom0-agent/pipeline/open
 import { chunkIdOf } from "../../../protocol/archive/chunk-id.ts";
 import { sha256 } from "../../../protocol/archive/prefix.ts";
 
-const keys = { idKey: new Uint8Array(32).fill(9) };
+const idKey = new Uint8Array(32).fill(9);
 const plain = new Uint8Array(65_536).map((_, i) => (i * i) >> 3);
 
 function compress(bytes: Uint8Array): Uint8Array {
@@ -18,7 +18,7 @@ function compress(bytes: Uint8Array): Uint8Array {
 /** What an honest manifest would say of `stored`. */
 function expectedOf(stored: Uint8Array, plaintext: Uint8Array = plain): ExpectedChunk {
   return {
-    id: chunkIdOf(keys.idKey, plaintext),
+    id: chunkIdOf(idKey, plaintext),
     checksum: sha256(stored),
     storedLength: stored.length,
     length: plaintext.length,
@@ -29,31 +29,33 @@ describe("openChunk", () => {
   const stored = compress(plain);
 
   test("gives the plaintext", () => {
-    expect(openChunk(stored, expectedOf(stored), keys)).toEqual(Buffer.from(plain));
+    expect(openChunk(stored, expectedOf(stored), idKey, undefined)).toEqual(Buffer.from(plain));
   });
 
   test("refuses another length, another byte, another id, each by its own reason", () => {
     const expected = expectedOf(stored);
-    expect(() => openChunk(stored.subarray(1), expected, keys)).toThrow(/stored bytes, wanted/);
+    expect(() => openChunk(stored.subarray(1), expected, idKey, undefined)).toThrow(/stored bytes, wanted/);
     for (const at of [0, 20, stored.length - 1]) {
       const changed = stored.slice();
       changed[at] = (changed[at] ?? 0) ^ 1;
-      expect(() => openChunk(changed, expected, keys)).toThrow(/checksum/);
+      expect(() => openChunk(changed, expected, idKey, undefined)).toThrow(/checksum/);
     }
     const other = { ...expected, id: new Uint8Array(32).fill(1) };
-    expect(() => openChunk(stored, other, keys)).toThrow(/id that its manifest names/);
-    expect(() => openChunk(stored, expected, { idKey: new Uint8Array(32) })).toThrow(/id that/);
+    expect(() => openChunk(stored, other, idKey, undefined)).toThrow(/id that its manifest names/);
+    expect(() => openChunk(stored, expected, new Uint8Array(32), undefined)).toThrow(/id that/);
   });
 
   test("refuses what only the manifest vouches for: no frame, a bomb, a rest, a short one", () => {
     const noise = new Uint8Array(1000).fill(7);
-    expect(() => openChunk(noise, expectedOf(noise), keys)).toThrow(/zstd can't decompress/);
+    expect(() => openChunk(noise, expectedOf(noise), idKey, undefined)).toThrow(/zstd can't decompress/);
     const bomb = compress(new Uint8Array(64 * 1024 * 1024));
-    expect(() => openChunk(bomb, expectedOf(bomb), keys)).toThrow(/zstd can't decompress it to 65536 bytes/);
+    expect(() => openChunk(bomb, expectedOf(bomb), idKey, undefined)).toThrow(
+      /zstd can't decompress it to 65536 bytes/,
+    );
     const rest = Buffer.concat([stored, Buffer.from("rest")]);
-    expect(() => openChunk(rest, expectedOf(rest), keys)).toThrow(/zstd/);
+    expect(() => openChunk(rest, expectedOf(rest), idKey, undefined)).toThrow(/zstd/);
     const short = compress(plain.subarray(0, 1000));
-    expect(() => openChunk(short, expectedOf(short), keys)).toThrow(
+    expect(() => openChunk(short, expectedOf(short), idKey, undefined)).toThrow(
       /decompresses to 1000 bytes, wanted 65536/,
     );
   });

@@ -9,7 +9,9 @@ import { answering, broken, bytesOf, escapes, fileOf, type Lie, say, type Stage 
 const noise = (bytes: number): Uint8Array => new Uint8Array(bytes).fill(0x41);
 
 /** The hello with other fields. */
-function hello(change: (body: Messages["receiverHello"], stage: Stage) => Partial<Messages["receiverHello"]>): Lie {
+function hello(
+  change: (body: Messages["receiverHello"], stage: Stage) => Partial<Messages["receiverHello"]>,
+): Lie {
   return answering("agentHello", "receiverHello", (frame, stage) => {
     const body = frame.body as Messages["receiverHello"];
     return [say("receiverHello", frame.id, { ...body, ...change(body, stage) })];
@@ -57,10 +59,10 @@ export const greetingLies: Readonly<Record<string, Lie>> = {
     totalInodes: Number.MAX_SAFE_INTEGER,
     capabilities: 0xffff_ffff,
   })),
-  "hello with a number above 2^53": helloBytes((view) =>
-    view.setBigUint64(generationAt, 2n ** 63n),
-  ),
-  "hello of a generation that never was": hello(() => ({ generation: Number.MAX_SAFE_INTEGER as Generation })),
+  "hello with a number above 2^53": helloBytes((view) => view.setBigUint64(generationAt, 2n ** 63n)),
+  "hello of a generation that never was": hello(() => ({
+    generation: Number.MAX_SAFE_INTEGER as Generation,
+  })),
   "hello of an empty archive": hello((body) => ({
     archive: body.archive.map(() => 0) as never,
     generation: 0 as Generation,

@@ -2,7 +2,13 @@
 
 import { readdirSync } from "node:fs";
 import { concatBytes } from "../../../protocol/bytes.ts";
-import { chainOf, decodeHead, encodeHead, type Head, maxGenerations } from "../../../protocol/archive/head.ts";
+import {
+  chainOf,
+  decodeHead,
+  encodeHead,
+  type Head,
+  maxGenerations,
+} from "../../../protocol/archive/head.ts";
 import { prefixBytes, sha256 } from "../../../protocol/archive/prefix.ts";
 import type { Digest, Generation, SessionName, SessionUid } from "../../../protocol/archive/types.ts";
 import {
@@ -20,9 +26,9 @@ function headOf(change: (head: Head) => Partial<Head>): Lie {
   const forge = (stage: Stage, generation: Generation): Head => {
     const own = decodeHead(fileOf(stage, "heads", String(generation)));
     const body = { ...own, ...change(own) };
-    const forged = { ...body, chain: chainOf(own.archive, body.generation, body.previousChain, body) };
-    head = encodeHead(forged);
-    return forged;
+    const changed = { ...body, chain: chainOf(own.archive, body.generation, body.previousChain, body) };
+    head = encodeHead(changed);
+    return changed;
   };
   return {
     answer: (frame, stage) => {
@@ -40,7 +46,10 @@ function headOf(change: (head: Head) => Partial<Head>): Lie {
 }
 
 /** A lie told when a file of a kind is asked for: it takes the place of the whole answer. */
-function insteadOf(kind: MetaKind, lie: (id: number, stage: Stage) => readonly Uint8Array[] | undefined): Lie {
+function insteadOf(
+  kind: MetaKind,
+  lie: (id: number, stage: Stage) => readonly Uint8Array[] | undefined,
+): Lie {
   let lying = false;
   return {
     request: (frame, stage) => {
@@ -128,7 +137,9 @@ const pending = (i: number): Messages["pending"] => ({
 
 export const readingLies: Readonly<Record<string, Lie>> = {
   "head missing": insteadOf("head", (id) => [say("refused", id, { code: "missing", reason: escapes })]),
-  "head of an earlier generation": asking("head", (name) => ({ generation: (name.generation - 1) as Generation })),
+  "head of an earlier generation": asking("head", (name) => ({
+    generation: (name.generation - 1) as Generation,
+  })),
   "head altered": data("head", (bytes, id) => {
     bytes[100] = (bytes[100] ?? 0) ^ 1;
     return [say("data", id, { bytes })];
@@ -155,11 +166,19 @@ export const readingLies: Readonly<Record<string, Lie>> = {
     say("done", frame.id + 1, frame.body as Messages["done"]),
   ]),
   "endless head": flooding("head", (id) => frames(say("data", id, { bytes: new Uint8Array(65_000) }))),
-  "endless head of small pieces": flooding("head", (id) => frames(say("data", id, { bytes: new Uint8Array(8) }))),
-  "endless head of empty pieces": flooding("head", (id) => frames(say("data", id, { bytes: new Uint8Array(0) }))),
-  "endless archive header": flooding("archive", (id) => frames(say("data", id, { bytes: new Uint8Array(100) }))),
+  "endless head of small pieces": flooding("head", (id) =>
+    frames(say("data", id, { bytes: new Uint8Array(8) })),
+  ),
+  "endless head of empty pieces": flooding("head", (id) =>
+    frames(say("data", id, { bytes: new Uint8Array(0) })),
+  ),
+  "endless archive header": flooding("archive", (id) =>
+    frames(say("data", id, { bytes: new Uint8Array(100) })),
+  ),
   "endless index": flooding("index", (id) => frames(say("data", id, { bytes: new Uint8Array(1_000_000) }))),
-  "endless manifest": flooding("manifest", (id) => frames(say("data", id, { bytes: new Uint8Array(1_000_000) }))),
+  "endless manifest": flooding("manifest", (id) =>
+    frames(say("data", id, { bytes: new Uint8Array(1_000_000) })),
+  ),
   "archive header altered": data("archive", (bytes, id) => [say("data", id, { bytes: forged(bytes, 60) })]),
   "archive header with another code": data("archive", (bytes, id) => [
     say("data", id, { bytes: forged(bytes, bytes.length - 40) }),
@@ -177,7 +196,9 @@ export const readingLies: Readonly<Record<string, Lie>> = {
     request: (frame, stage) => {
       if (frame.type !== "readMeta" || frame.body.kind !== "manifest") return undefined;
       const [first = ""] = readdirSync(`${stage.archive}/work.img`).filter((name) => name.startsWith("S_"));
-      const own = readdirSync(`${stage.archive}/work.img/${first}`).find((name) => name.startsWith("manifest"));
+      const own = readdirSync(`${stage.archive}/work.img/${first}`).find((name) =>
+        name.startsWith("manifest"),
+      );
       const bytes = fileOf(stage, "work.img", first, own ?? "");
       const last = bytes.slice();
       last[100] = (last[100] ?? 0) ^ 1;
@@ -237,7 +258,9 @@ export const readingLies: Readonly<Record<string, Lie>> = {
   ]),
   "pending that is committed": answering("listPending", "done", (frame, stage) => {
     const [name = ""] = readdirSync(`${stage.archive}/work.img`).filter((each) => each.startsWith("S_"));
-    const manifest = readdirSync(`${stage.archive}/work.img/${name}`).find((each) => each.startsWith("manifest"));
+    const manifest = readdirSync(`${stage.archive}/work.img/${name}`).find((each) =>
+      each.startsWith("manifest"),
+    );
     const uidAt = prefixBytes;
     const session = fileOf(stage, "work.img", name, manifest ?? "").slice(uidAt, uidAt + 16) as SessionUid;
     const body = { ...pending(0), directory: "work.img", name: name as SessionName, finished: true, session };

@@ -45,7 +45,10 @@ export const sendingLies: Readonly<Record<string, Lie>> = {
   "a session refused with a code of integrity": swallowed("beginSession", (id) =>
     say("refused", id, { code: "corrupt", reason: escapes }),
   ),
-  "a session that is begun twice": answering("beginSession", "done", (frame) => [bytesOf(frame), bytesOf(frame)]),
+  "a session that is begun twice": answering("beginSession", "done", (frame) => [
+    bytesOf(frame),
+    bytesOf(frame),
+  ]),
   "a checkpoint of more than was sent": beside((id) => say("checkpoint", id, far)),
   "progress of more than was sent": beside((id) =>
     say("progress", id, { bytes: Number.MAX_SAFE_INTEGER, chunks: Number.MAX_SAFE_INTEGER }),
@@ -53,11 +56,12 @@ export const sendingLies: Readonly<Record<string, Lie>> = {
   "committed in the middle of a session": beside((id) =>
     say("committed", id, { generation: 3 as Generation, headDigest: other }),
   ),
-  "a session given up with escape sequences": beside((id) => say("aborted", id, { code: "no-space", reason: escapes })),
+  "a session given up with escape sequences": beside((id) =>
+    say("aborted", id, { code: "no-space", reason: escapes }),
+  ),
   "a put that took another count": answerOf("put", "done", () => ({ bytes: 1 })),
   "a chunk that is lost on its way": {
-    request: (frame, stage) =>
-      frame.type === "chunk" && stage.heard.get("chunk") === 1 ? [] : undefined,
+    request: (frame, stage) => (frame.type === "chunk" && stage.heard.get("chunk") === 1 ? [] : undefined),
   },
   "a chunk that is altered on its way": {
     request: (frame) => {
@@ -124,7 +128,9 @@ export const sendingLies: Readonly<Record<string, Lie>> = {
     request: (frame, stage) => {
       if (frame.type !== "assemble") return undefined;
       let bytes = 0;
-      stage.every(200, () => stage.say(say("progress", frame.id, { bytes: (bytes += 5_000_000), chunks: bytes })));
+      stage.every(200, () =>
+        stage.say(say("progress", frame.id, { bytes: (bytes += 5_000_000), chunks: bytes })),
+      );
       return [];
     },
   },

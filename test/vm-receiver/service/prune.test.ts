@@ -14,7 +14,7 @@ import { assembleVolume } from "../../../vm-receiver/assemble/assemble.ts";
 import type { AgentClient } from "../../support/agent-client.ts";
 import { createTestArchive, type TestArchive } from "../../support/archive-writer.ts";
 import { listOf, makePrune, type Prune } from "../../support/prune-writer.ts";
-import { builtReceiver, countedChanges, startMortal } from "../built.ts";
+import { countedChanges, startMortal } from "../mortal.ts";
 import { bytesOf, sourceState } from "../replay.ts";
 import { archiveDirectory, randomImage, receiverSite, type ReceiverSite } from "../site.ts";
 
@@ -23,7 +23,6 @@ interface Prepared extends ReceiverSite {
   readonly source: TestArchive;
 }
 const chunk = 65_536;
-const fast = (): { readonly entry: string } => ({ entry: builtReceiver() });
 
 /** An archive of three sessions of `work`, and one of `home`, at the site. Each rewrites a part of the one before. */
 function prepared(form: "dir" | "tar" = "dir"): Prepared {
@@ -41,7 +40,7 @@ function prepared(form: "dir" | "tar" = "dir"): Prepared {
 }
 
 async function pruner(site: ReceiverSite): Promise<AgentClient> {
-  const client = site.start("sparsebak.Prune", fast());
+  const client = site.start("sparsebak.Prune");
   await client.hello(site.mountpoint, archiveDirectory);
   return client;
 }
@@ -163,7 +162,7 @@ describe.each(["dir", "tar"] as const)("form %s", (form) => {
     const step = Math.ceil(changes / 10);
     for (let at = form === "dir" ? 1 : 3; at <= changes; at += step) {
       await once(at);
-      await using client = site.start("sparsebak.Prune", fast());
+      await using client = site.start("sparsebak.Prune");
       const { generation } = await client.hello(site.mountpoint, archiveDirectory);
       if (generation === 3) {
         // Nothing of the attempt is left, and it can be made again.
@@ -215,7 +214,7 @@ describe("kept for its time", () => {
     }
     {
       // What waits is not left over: a sender sees none of it and can't remove it.
-      await using sender = site.start("sparsebak.Send", fast());
+      await using sender = site.start("sparsebak.Send");
       await sender.hello(site.mountpoint, archiveDirectory);
       expect(await sender.listPending()).toEqual([]);
       for (const { uid } of site.source.sessionsOf("work")) {
@@ -253,7 +252,7 @@ describe("kept for its time", () => {
     }
     writeFileSync(join(site.archive, "trash"), "days = soon\n");
     {
-      await using client = site.start("sparsebak.Prune", fast());
+      await using client = site.start("sparsebak.Prune");
       await client.send("agentHello", {
         service: "sparsebak.Prune",
         mountpoint: site.mountpoint,
@@ -333,7 +332,7 @@ describe("a dead list alone makes nothing dead:", () => {
     const state = sourceState(other.path, 1);
     const session = state.sessions[0]!;
     {
-      await using sender = site.start("sparsebak.Send", fast());
+      await using sender = site.start("sparsebak.Send");
       await sender.hello(site.mountpoint, archiveDirectory);
       await sender.ask(
         "beginSession",
@@ -428,7 +427,7 @@ describe("refused:", () => {
       await client.goodbye();
     }
     // The next one clears away what was put, and the archive is what it was.
-    await using client = site.start("sparsebak.Send", fast());
+    await using client = site.start("sparsebak.Send");
     expect(await client.hello(site.mountpoint, archiveDirectory)).toMatchObject({ generation: 3 });
     expect(files(site)).toEqual(whole);
   });
@@ -436,7 +435,7 @@ describe("refused:", () => {
   test("sparsebak.Send can put none of what only a prune needs, and drop nothing", async () => {
     using site = prepared();
     const prune = dropFirst(site);
-    await using client = site.start("sparsebak.Send", fast());
+    await using client = site.start("sparsebak.Send");
     await client.hello(site.mountpoint, archiveDirectory);
     for (const { name, bytes } of prune.puts) {
       await client.upload(name, bytes);
@@ -495,7 +494,7 @@ test("key slots are changed: archive.N with its copies, by which a volume's dire
   expect(await client.read({ kind: "archive", generation: 4 as Generation })).toEqual(now);
   await client.goodbye();
   // The next session goes into the same directories, and a new volume gets a copy.
-  await using sender = site.start("sparsebak.Send", fast());
+  await using sender = site.start("sparsebak.Send");
   await sender.hello(site.mountpoint, archiveDirectory);
   const other = createTestArchive(join(site.path, "other"), { header: site.source.header });
   other.send({ mail: randomImage(5) });
@@ -506,7 +505,7 @@ test("key slots are changed: archive.N with its copies, by which a volume's dire
 
 test("a qube that prunes hears whether room in tars can be given back", async () => {
   using site = prepared();
-  await using client = site.start("sparsebak.Prune", fast());
+  await using client = site.start("sparsebak.Prune");
   const { capabilities: can } = await client.hello(site.mountpoint, archiveDirectory);
   expect(can & capabilities.punchHoles).toBe(capabilities.punchHoles);
 });

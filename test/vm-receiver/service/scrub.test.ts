@@ -19,14 +19,11 @@ import type { SessionUid } from "../../../protocol/archive/types.ts";
 import { chunkPath } from "../../../protocol/archive/names.ts";
 import type { AgentClient } from "../../support/agent-client.ts";
 import { makePrune } from "../../support/prune-writer.ts";
-import { builtReceiver } from "../built.ts";
 import { bytesOf, sourceState, type SourceSession } from "../replay.ts";
 import { archiveDirectory, randomImage, receiverSite, type ReceiverSite, sourceArchive } from "../site.ts";
 
-const fast = (): { readonly entry: string } => ({ entry: builtReceiver() });
-
 async function reader(site: ReceiverSite): Promise<AgentClient> {
-  const client = site.start("sparsebak.Receive", fast());
+  const client = site.start("sparsebak.Receive");
   await client.hello(site.mountpoint, archiveDirectory);
   return client;
 }
@@ -151,7 +148,7 @@ test("what was pruned and waits for its day is not extra, and is once nothing sa
   const { uid, name } = source.sessionsOf("work")[0]!;
   const prune = makePrune(site.archive, { drop: (_, container) => container.name === name });
   {
-    await using client = site.start("sparsebak.Prune", fast());
+    await using client = site.start("sparsebak.Prune");
     await client.hello(site.mountpoint, archiveDirectory);
     for (const put of prune.puts) await client.put(put.name, put.bytes);
     await client.ask("commit", prune.commit, "committed");
