@@ -8,6 +8,7 @@ import { reasonOf } from "../reason.ts";
 import type { CommandLine, GlobalOptions, Run } from "./command-line.ts";
 import { addAdd } from "./commands/add.ts";
 import { addAssemble } from "./commands/assemble.ts";
+import { addCheck } from "./commands/check.ts";
 import { addDelete } from "./commands/delete.ts";
 import { addDiff } from "./commands/diff.ts";
 import { addCheck } from "./commands/check.ts";
@@ -61,6 +62,7 @@ const commands: readonly ((line: CommandLine) => void)[] = [
   addSend,
   addReceive,
   addVerify,
+  addCheck,
   addDiff,
   addList,
   addStatus,

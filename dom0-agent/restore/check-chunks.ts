@@ -6,7 +6,7 @@ import { type Bitmap, bitmap, setRange } from "../delta/bitmap.ts";
 import type { Client } from "../session/client.ts";
 import type { Crew } from "./crew.ts";
 import { addressText, fetchWindows, targetBytes } from "./fetch.ts";
-import { planWindows, wideWindow } from "./plan.ts";
+import { type Fetch, planWindows, wideWindow } from "./plan.ts";
 import type { MapStep } from "./record-source.ts";
 
 export interface CheckOptions {
@@ -17,6 +17,8 @@ export interface CheckOptions {
   /** Bytes of the volume and of a chunk. */
   readonly size: number;
   readonly chunkSize: number;
+  /** Hears of each chunk that is missing or damaged. */
+  readonly onLost?: (fetch: Fetch) => void;
   /** Bytes of the volume that have been checked. */
   readonly onProgress: (bytes: number) => void;
   readonly signal: AbortSignal;
@@ -47,6 +49,7 @@ export async function checkChunks(on: CheckOptions): Promise<{
         const first = (targets[i] ?? 0) / chunkSize;
         setRange(damaged, first, first + (targets[i + 1] ?? 0));
       }
+      on.onLost?.(fetch);
       const stored = addressText(fetch.storedAddress);
       if (reasons.length < mostReasons)
         reasons.push(`chunk at ${addressText(targets[0] ?? 0)}, stored under ${stored}, ${why}`);

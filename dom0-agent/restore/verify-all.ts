@@ -5,25 +5,33 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
-import type { ManifestEntry } from "../../protocol/archive/manifest.ts";
+import type { ChunkEntry, ContainerRef, ManifestEntry } from "../../protocol/archive/manifest.ts";
+import type { ChunkAddress } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
-import { type Bitmap, bitmap, resized } from "../delta/bitmap.ts";
 import { AgentError } from "../errors.ts";
 import type { OpenArchive } from "../session/archive.ts";
 import { changeOf } from "../session/catch-up.ts";
-import type { Damage } from "../session/damage-report.ts";
+import { type Damage, damageOf, wholeDamage } from "../session/damage-report.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
 import { type MapChange, openIdMap } from "../state/id-map.ts";
 import { volumePathsIn } from "../state/layout.ts";
 import { takeLock } from "../state/lock.ts";
 import { checkChunks } from "./check-chunks.ts";
+import { type DamageMap, damageMap } from "./damage-map.ts";
 import { allSessions, type FoundSession } from "./find-session.ts";
 import { type NumberedManifest, numberedManifest } from "./manifest-file.ts";
 import type { MapStep } from "./record-source.ts";
 import { crewFor } from "./restore-into.ts";
-import { containerNumbers } from "./session-map.ts";
+import { type ContainerNumbers, containerNumbers } from "./session-map.ts";
+
+/** What is done about a chunk that a manifest names: it is read and checked, known to be lost, or taken as right. */
+export type Verdict = "read" | "lost" | "right";
 
 export interface VerifyAllOptions {
+  /** Without, all are read. Asked once or more for each entry, with the container that it lies in. */
+  readonly judge?: (container: ContainerRef, entry: ChunkEntry) => Verdict;
+  /** Hears of each chunk that was read and is not right. */
+  readonly onLost?: (container: ContainerRef, storedAddress: ChunkAddress) => void;
   /** Stored bytes of sessions that have been checked, of how many. */
   readonly onProgress: (done: number, total: number) => void;
   readonly signal: AbortSignal;
@@ -43,33 +51,30 @@ export async function verifyAllSessions(
   rmSync(directory, { recursive: true, force: true });
   makeDirectory(directory);
   const found: Damage[] = [];
-  let damaged = bitmap(0);
-  let size = 0;
+  const damage = damageMap(chunkSize);
   let readBytes = 0;
   let lost: string | undefined;
   try {
     using ids = openIdMap(volumePathsIn(directory));
     for (const session of sessions) {
+      options.signal.throwIfAborted();
       const { record, container } = session;
-      const name = container.name;
-      const none: Bitmap = bitmap(Math.ceil(record.size / chunkSize));
+      const { name } = container;
       if (lost !== undefined) {
-        found.push({ session: name, size: record.size, damaged: none, reasons: [], whole: lost });
+        found.push(wholeDamage(name, lost));
         continue;
       }
-      // Shrunk and grown again, all that is behind the smaller end is named anew: nothing of it is inherited.
-      damaged = inherited(damaged, size, record.size, chunkSize);
-      size = record.size;
+      damage.next(record.size);
       try {
-        const checked = await checkSession(open, index, session, ids, damaged, options, (done) =>
+        const checked = await checkSession(open, index, session, ids, damage, options, (done) =>
           options.onProgress(readBytes + done, total),
         );
         readBytes += checked.readBytes;
-        found.push({ session: name, size, damaged: copyOf(damaged), reasons: checked.reasons });
+        found.push(damageOf(name, damage.damaged, record.size, chunkSize, checked.reasons));
       } catch (error) {
         if (!(error instanceof AgentError) || error.reason !== "integrity") throw error;
         lost = error.message;
-        found.push({ session: name, size, damaged: none, reasons: [], whole: lost });
+        found.push(wholeDamage(name, lost));
       }
     }
     return { found, readBytes };
@@ -78,13 +83,13 @@ export async function verifyAllSessions(
   }
 }
 
-/** One session: the chunks that are new in it, and its map root. `damaged` becomes what is damaged in its map. */
+/** One session: the chunks that are new in it, and its map root. `damage` becomes that of its map. */
 async function checkSession(
   open: OpenArchive,
   index: VolumeIndex,
   { record, container }: FoundSession,
   ids: ReturnType<typeof openIdMap>,
-  damaged: Bitmap,
+  damage: DamageMap,
   options: VerifyAllOptions,
   onProgress: (done: number) => void,
 ): Promise<{ readonly reasons: readonly string[]; readonly readBytes: number }> {
@@ -104,11 +109,20 @@ async function checkSession(
   }
   const stamp = { session: record.uid, sequence: record.sequence, size, chunkSize, mapRoot };
   ids.apply(changes(), groups, stamp);
+  const verdictOf = (entry: ManifestEntry): Verdict => {
+    if (entry.kind === "hole") return "right";
+    return options.judge?.(refOf(containers, entry), entry) ?? "read";
+  };
+  let reads = false;
+  for (const entry of entriesOf(manifest)) {
+    const verdict = verdictOf(entry);
+    reads ||= verdict === "read";
+    damage.name(entry.address / chunkSize, entry.run, verdict === "lost");
+  }
+  if (!reads) return { reasons: [], readBytes: 0 };
   const steps = function* (): Generator<MapStep> {
-    for (const entry of entriesOf(manifest)) {
-      clear(damaged, entry.address / chunkSize, entry.run);
-      yield { entry, address: entry.address, run: entry.run };
-    }
+    for (const entry of entriesOf(manifest))
+      if (verdictOf(entry) === "read") yield { entry, address: entry.address, run: entry.run };
   };
   await using crew = crewFor(open, index, { size, chunkSize }, `verify ${index.name}`, options.signal);
   const { client } = open;
@@ -119,29 +133,22 @@ async function checkSession(
     steps: steps(),
     size,
     chunkSize,
+    onLost: (fetch) => options.onLost?.(refOf(containers, fetch), fetch.storedAddress),
     onProgress,
     signal: options.signal,
   });
-  for (const [i, byte] of result.damaged.bytes.entries()) damaged.bytes[i] = (damaged.bytes[i] ?? 0) | byte;
+  damage.add(result.damaged);
   return result;
+}
+
+/** Where a chunk lies whose container has a number. */
+function refOf(containers: ContainerNumbers, { container }: { readonly container: number }): ContainerRef {
+  const ref = containers.refs[container - 1];
+  if (ref === undefined) throw new RangeError(`container ${container} of ${containers.refs.length}`);
+  return ref;
 }
 
 function* entriesOf(manifest: NumberedManifest): Generator<ManifestEntry> {
   const source = manifest.source();
   for (let entry = source.next(); entry !== undefined; entry = source.next()) yield entry;
-}
-
-function inherited(damaged: Bitmap, oldSize: number, newSize: number, chunkSize: number): Bitmap {
-  const next = resized(damaged, oldSize, newSize, chunkSize);
-  if (oldSize !== newSize) clear(next, Math.floor(Math.min(oldSize, newSize) / chunkSize), next.length);
-  return next;
-}
-
-function clear(map: Bitmap, first: number, count: number): void {
-  const end = Math.min(map.length, first + count);
-  for (let at = first; at < end; at++) map.bytes[at >> 3] = (map.bytes[at >> 3] ?? 0) & ~(1 << (at & 7));
-}
-
-function copyOf(map: Bitmap): Bitmap {
-  return { length: map.length, bytes: map.bytes.slice() };
 }

@@ -10,6 +10,7 @@ import {
 } from "../../protocol/wire/frame.ts";
 import {
   type AgentHello,
+  type Damage,
   maxPartBytes,
   type MessageName,
   type Messages,
@@ -101,6 +102,14 @@ export interface Client extends AsyncDisposable {
     addresses: readonly ChunkAddress[],
     sink: ChunkSink,
   ): Promise<void>;
+  /** Has the receiver read a whole container against its list, and gives what it says is wrong there: its word, which
+   *  proves nothing. It holds `chunks` chunks in `bytes` stored bytes. Throws RefusedError `missing` where it has no
+   *  such container. */
+  scrub(
+    volume: VolumeId,
+    session: SessionUid,
+    holds: { readonly chunks: number; readonly bytes: number },
+  ): Promise<readonly Damage[]>;
   listPending(): Promise<readonly Pending[]>;
   /** Has a container made of an uncommitted session; its list goes into `sink`, at most `max` bytes. Gives its length,
    *  undefined where nothing of the session is usable. `about`: bytes that it can have stored, at most. */
@@ -140,6 +149,10 @@ const maxPending = 4096;
 const progressBytes = 64 * 1024;
 /** Milliseconds in which a receiver that has answered everything may leave by itself. */
 const leaveMs = 5000;
+/** Most things that it may find wrong with one container, besides its chunks. */
+const maxOtherDamages = 65_536;
+/** Bytes that scrubbing reads for each chunk besides the chunk itself: its record in the list, its header in a tar. */
+const scrubOverhead = 2048;
 
 interface Waiting {
   readonly what: string;
@@ -389,6 +402,20 @@ export async function connect(options: ConnectOptions): Promise<Client> {
           `${name}: broke the protocol: ${next} chunks came, ${addresses.length} were asked for`,
         );
       }
+    },
+    scrub: async (volume, session, { chunks, bytes }) => {
+      const found: Damage[] = [];
+      const most = chunks + maxOtherDamages;
+      const onDamage = (frame: Frame): void => {
+        if (frame.type !== "damage")
+          throw new FormatError("bad-order", `${frame.type} in an answer to scrub`);
+        if (found.length === most)
+          throw new FormatError("too-long", `more than ${most} damages of a session`);
+        found.push(frame.body);
+      };
+      const about = bytes + most * scrubOverhead;
+      await request("scrub", { volume, session }, "done", onDamage, about);
+      return found;
     },
     listPending: async () => {
       const found: Pending[] = [];

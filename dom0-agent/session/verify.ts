@@ -14,7 +14,7 @@ import { checkChunks } from "../restore/check-chunks.ts";
 import { verifyAllSessions } from "../restore/verify-all.ts";
 import { metaOf, type OpenArchive, verified } from "./archive.ts";
 import type { Context } from "./context.ts";
-import { type Damage, damageOutcome } from "./damage-report.ts";
+import { damageOf, damageOutcome } from "./damage-report.ts";
 import { eachVolume, type VolumeOutcome } from "./each-volume.ts";
 
 export interface VerifyOptions {
@@ -55,12 +55,11 @@ async function verifyOne(
     onProgress: (done) => context.report.progress(index.name, done, map.dataBytes),
     signal: context.signal,
   });
-  const damage: Damage = { session: session.container.name, size: map.size, damaged, reasons };
-  return damageOutcome(context, index.name, map.chunkSize, [damage], readBytes);
+  const damage = damageOf(session.container.name, damaged, map.size, map.chunkSize, reasons);
+  return damageOutcome(context, index.name, [damage], readBytes);
 }
 
 async function verifyAll(context: Context, open: OpenArchive, index: VolumeIndex): Promise<VolumeOutcome> {
-  const { chunkSize } = open.record;
   for (const record of index.sessions) {
     const session = findSession(index, Buffer.from(record.uid).toString("hex"));
     await checkHeader(open, index, session);
@@ -69,11 +68,11 @@ async function verifyAll(context: Context, open: OpenArchive, index: VolumeIndex
     onProgress: (done, total) => context.report.progress(index.name, done, total),
     signal: context.signal,
   });
-  return damageOutcome(context, index.name, chunkSize, found, readBytes);
+  return damageOutcome(context, index.name, found, readBytes);
 }
 
 /** Throws AgentError `integrity` unless the session's header is the one that the index names, and says the same. */
-async function checkHeader(
+export async function checkHeader(
   open: OpenArchive,
   index: VolumeIndex,
   { record, container }: FoundSession,

@@ -1,6 +1,7 @@
 // sparsebak check
 
 import { AgentError, type ExitReason } from "../../errors.ts";
+import type { ArchiveSettings } from "../../config/settings.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
 import type { Context } from "../../session/context.ts";
 import type { CommandLine } from "../command-line.ts";
@@ -9,27 +10,48 @@ import type { Output } from "../output.ts";
 export function addCheck({ parser, perform }: CommandLine): void {
   parser.command(
     "check",
-    "whether the archive is at least as new as a receipt",
+    "the whole archive: what is missing or damaged, and which sessions that costs",
     (command) =>
-      command.option("receipt", {
-        type: "string",
-        requiresArg: true,
-        describe: "XXXX-XXXX-XXXX-XXXX, as status --receipt printed it",
-      }),
+      command
+        .option("read-data", {
+          type: "boolean",
+          default: false,
+          describe: "read every chunk, instead of believing the destination that it is right",
+        })
+        .option("receipt", {
+          type: "string",
+          requiresArg: true,
+          describe: "only whether the archive is at least as new as XXXX-XXXX-XXXX-XXXX of status --receipt",
+        }),
     async (options) => perform(options, async (context, output) => runCheck(context, output, options)),
   );
 }
 
-async function runCheck(
+interface Options {
+  readonly dest: string | undefined;
+  readonly readData: boolean;
+  readonly receipt: string | undefined;
+}
+
+async function runCheck(context: Context, output: Output, options: Options): Promise<ExitReason> {
+  const { receipt, readData } = options;
+  const archive = chooseArchive(context.settings, options.dest);
+  if (receipt !== undefined) {
+    if (readData) throw new AgentError("usage", "check: --receipt and --read-data exclude each other");
+    return runReceipt(context, output, archive, receipt);
+  }
+  const { check } = await import("../../session/check.ts");
+  return check(context, archive, { readData });
+}
+
+async function runReceipt(
   context: Context,
   output: Output,
-  options: { readonly dest: string | undefined; readonly receipt: string | undefined },
+  archive: ArchiveSettings,
+  receipt: string,
 ): Promise<ExitReason> {
-  if (options.receipt === undefined)
-    throw new AgentError("usage", "check: what for? give --receipt", "see sparsebak check --help");
-  const archive = chooseArchive(context.settings, options.dest);
   const { checkReceipt } = await import("../../session/receipt.ts");
-  const found = await checkReceipt(context, archive, options.receipt);
+  const found = await checkReceipt(context, archive, receipt);
   const newer = found.generation - found.receipt;
   const behind =
     newer === 0 ? "it is the newest" : `${newer} newer ones follow, whose order the receipt can't tell`;

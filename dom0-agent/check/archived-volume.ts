@@ -1,0 +1,49 @@
+// The volumes of an archive, as far as their indexes can be read.
+
+import type { HeadVolume } from "../../protocol/archive/head.ts";
+import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
+import { equalBytes, toHex } from "../../protocol/bytes.ts";
+import { AgentError } from "../errors.ts";
+import { type OpenArchive, readIndex } from "../session/archive.ts";
+
+export interface ArchivedVolume {
+  readonly directory: string;
+  readonly index: VolumeIndex;
+}
+
+/** A volume whose index is missing or damaged: nothing of it can be found. */
+export interface LostVolume {
+  readonly entry: HeadVolume;
+  /** As dom0 knows it; else its directory. */
+  readonly name: string;
+  readonly why: string;
+}
+
+/** Those that share chunks. */
+export interface VolumeGroup {
+  readonly group: string;
+  readonly volumes: readonly ArchivedVolume[];
+}
+
+export async function readVolumes(open: OpenArchive): Promise<{
+  readonly groups: readonly VolumeGroup[];
+  readonly lost: readonly LostVolume[];
+}> {
+  const groups = new Map<string, ArchivedVolume[]>();
+  const lost: LostVolume[] = [];
+  for (const entry of open.head.volumes) {
+    try {
+      const index = await readIndex(open, entry.volume);
+      if (index === undefined) continue;
+      const group = toHex(index.group);
+      const volumes = groups.get(group) ?? [];
+      groups.set(group, volumes);
+      volumes.push({ directory: entry.directory, index });
+    } catch (error) {
+      if (!(error instanceof AgentError) || error.reason !== "integrity") throw error;
+      const known = open.record.volumes.find((each) => equalBytes(each.id, entry.volume));
+      lost.push({ entry, name: known?.name ?? entry.directory, why: error.message });
+    }
+  }
+  return { groups: [...groups].map(([group, volumes]) => ({ group, volumes })), lost };
+}

@@ -1,0 +1,128 @@
+// What is right and wrong with one container: what dom0 sees of its header and list, and what the receiver says of the
+// rest. The receiver's word is where to look, not what is so: dom0 reads what is called damaged, and believes itself.
+
+import type { Container } from "../../protocol/archive/index-file.ts";
+import type { ChunkEntry } from "../../protocol/archive/manifest.ts";
+import type { ChunkAddress } from "../../protocol/archive/types.ts";
+import { equalBytes } from "../../protocol/bytes.ts";
+import type { DamagedFile, DamageKind } from "../../protocol/wire/messages.ts";
+import { AgentError } from "../errors.ts";
+import type { Verdict } from "../restore/verify-all.ts";
+import type { OpenArchive } from "../session/archive.ts";
+import { RefusedError } from "../session/client.ts";
+import { checkHeader } from "../session/verify.ts";
+import type { ArchivedVolume } from "./archived-volume.ts";
+import type { ChunkList, ListStore } from "./list-store.ts";
+
+export interface ContainerHealth {
+  readonly volume: ArchivedVolume;
+  readonly container: Container;
+  /** undefined: there is none, or it is not the one that the index names. */
+  readonly list: ChunkList | undefined;
+  /** Files that are missing or wrong, but for its chunks and its manifest. */
+  readonly files: readonly FileDamage[];
+  /** What is there and shouldn't be. */
+  readonly extras: number;
+  /** Chunks that dom0 has read, or tried to, and that are not right. */
+  readonly lost: ReadonlySet<ChunkAddress>;
+  /** Chunks that the receiver calls missing or corrupt, and that dom0 has not found to be right. */
+  claimed(): readonly ChunkAddress[];
+  /** Chunks that a manifest names and its list does not, or not so. */
+  readonly unlisted: ReadonlySet<ChunkAddress>;
+  /** What is to be done about a chunk that a manifest names. */
+  judge(entry: ChunkEntry): Verdict;
+  addLost(address: ChunkAddress): void;
+}
+
+export interface FileDamage {
+  readonly file: Exclude<DamagedFile, "chunk">;
+  readonly what: DamageKind;
+  /** What dom0 found, for people. */
+  readonly why?: string;
+}
+
+/** Examines a container. `readAll`: none of its chunks is taken as right unread. */
+export async function examine(
+  open: OpenArchive,
+  volume: ArchivedVolume,
+  container: Container,
+  lists: ListStore,
+  readAll: boolean,
+): Promise<ContainerHealth> {
+  const { index } = volume;
+  const files: FileDamage[] = [];
+  const session = index.sessions.find((each) => equalBytes(each.uid, container.uid));
+  if (session !== undefined) {
+    const why = await damageIn(checkHeader(open, index, { record: session, container }));
+    if (typeof why === "string") files.push({ file: "header", what: "corrupt", why });
+  }
+  const found = await damageIn(lists.fetch(open, index, container));
+  const list = typeof found === "string" ? undefined : found;
+  if (typeof found === "string") files.push({ file: "list", what: "corrupt", why: found });
+  const said = await scrubbed(open, volume, container);
+  files.push(...said.files);
+  // Something about it can't be told by its chunks one by one, so each is looked at.
+  const readsAll = readAll || list === undefined || said.files.length > 0;
+  const lost = new Set<ChunkAddress>();
+  const unlisted = new Set<ChunkAddress>();
+  return {
+    volume,
+    container,
+    list,
+    files,
+    extras: said.extras,
+    lost,
+    unlisted,
+    claimed: () => [...said.chunks].filter((each) => lost.has(each) || list?.isMarked(each) !== true),
+    judge: (entry) => {
+      const address = entry.storedAddress;
+      if (lost.has(address)) return "lost";
+      const listed = list?.find(address);
+      const fits =
+        listed !== undefined &&
+        listed.storedLength === entry.storedLength &&
+        equalBytes(listed.checksum, entry.checksum);
+      if (fits) list?.mark(address);
+      else if (list !== undefined) unlisted.add(address);
+      return fits && !readsAll && !said.chunks.has(address) ? "right" : "read";
+    },
+    addLost: (address) => lost.add(address),
+  };
+}
+
+interface Said {
+  readonly chunks: ReadonlySet<ChunkAddress>;
+  readonly files: readonly FileDamage[];
+  readonly extras: number;
+}
+
+/** What the receiver says. Of header, manifest and list dom0 has a view of its own. */
+async function scrubbed(open: OpenArchive, { index }: ArchivedVolume, container: Container): Promise<Said> {
+  const chunks = new Set<ChunkAddress>();
+  const files: FileDamage[] = [];
+  let extras = 0;
+  try {
+    const holds = { chunks: container.chunks, bytes: container.storedBytes };
+    for (const { file, what, address } of await open.client.scrub(index.volume, container.uid, holds)) {
+      if (what === "extra") extras++;
+      else if (file === "chunk") chunks.add(address);
+      else if (file === "offsets" || file === "other") files.push({ file, what });
+    }
+  } catch (error) {
+    if (!(error instanceof RefusedError) || !["missing", "corrupt", "io"].includes(error.code)) throw error;
+    files.push({ file: "other", what: error.code === "missing" ? "missing" : "corrupt", why: error.message });
+  }
+  return { chunks, files, extras };
+}
+
+/** What a promise gives; where it fails because of damage, that. */
+async function damageIn<T>(promise: Promise<T>): Promise<T | string> {
+  try {
+    return await promise;
+  } catch (error) {
+    const isDamage = error instanceof AgentError && error.reason === "integrity";
+    const unreadable = error instanceof RefusedError && error.code === "io";
+    if (isDamage || unreadable) return error.message;
+    throw error;
+  }
+}

@@ -1,0 +1,109 @@
+// What check says: for each container what is wrong with it, for each session what that costs, for each volume a line.
+
+import type { LostVolume } from "../check/archived-volume.ts";
+import type { CheckedVolume } from "../check/check-group.ts";
+import type { ContainerHealth } from "../check/container-health.ts";
+import { rangeText } from "./address-ranges.ts";
+import type { Context } from "./context.ts";
+import { isDamaged, sayDamage } from "./damage-report.ts";
+
+/** Stretches of stored chunks that are named, for people and for programs. */
+const mostShown = 16;
+const mostRanges = 1000;
+
+/** Reports a volume. True where anything of it is damaged. */
+export function reportVolume(context: Context, checked: CheckedVolume, chunkSize: number): boolean {
+  const { volume, containers, sessions, unneeded } = checked;
+  const { name } = volume.index;
+  let damagedContainers = 0;
+  let extras = 0;
+  for (const each of containers) {
+    if (sayContainer(context, name, each, chunkSize)) damagedContainers++;
+    extras += each.extras;
+  }
+  const bad = sessions.filter(isDamaged);
+  for (const each of bad) sayDamage(context, name, each);
+  if (extras > 0)
+    context.report.notice(`${name}: ${extras} files are there that the archive does not name`, {
+      volume: name,
+      extras,
+    });
+  if (unneeded !== undefined && unneeded > 0)
+    context.report.notice(
+      `${name}: ${unneeded} stored chunks are named by no session; a prune removes them`,
+      {
+        volume: name,
+        unneeded,
+      },
+    );
+  const isClean = bad.length === 0 && damagedContainers === 0;
+  const affected = `${bad.length} of ${sessions.length} sessions are damaged`;
+  const ending =
+    bad.length === 0 ? "; each of them can be restored" : `: ${bad.map((each) => each.session).join(", ")}`;
+  context.report.volume({
+    volume: name,
+    command: "check",
+    ok: isClean,
+    message: isClean ? `${sessions.length} sessions, nothing is damaged` : `${name}: ${affected}${ending}`,
+    fields: {
+      sessions: sessions.map((each) => each.session),
+      damaged: bad.map((each) => each.session),
+      damagedContainers,
+    },
+  });
+  return !isClean;
+}
+
+/** True where anything of the container is damaged. */
+function sayContainer(context: Context, volume: string, health: ContainerHealth, chunkSize: number): boolean {
+  const { files, lost, unlisted } = health;
+  const { name } = health.container;
+  for (const { file, what, why } of files) {
+    const text = why ?? `${name}: ${file === "offsets" ? "the tar" : "something"} is ${what}`;
+    const message = text.startsWith(volume) ? text : `${volume}: ${text}`;
+    context.report.warn(message, { volume, container: name, file, what });
+  }
+  if (unlisted.size > 0)
+    context.report.warn(`${volume}: ${name}: its list lacks ${unlisted.size} chunks that manifests name`, {
+      volume,
+      container: name,
+      unlisted: unlisted.size,
+    });
+  const gone = [...new Set([...lost, ...health.claimed()])].sort((a, b) => a - b);
+  if (gone.length > 0) {
+    const ranges = stretches(gone, chunkSize);
+    const shown = ranges.slice(0, mostShown).map(rangeText).join(" ");
+    const more = ranges.length > mostShown ? " …" : "";
+    context.report.warn(`${volume}: ${name}: ${gone.length} stored chunks are lost: ${shown}${more}`, {
+      volume,
+      container: name,
+      lostChunks: gone.length,
+      ranges: ranges.slice(0, mostRanges),
+    });
+  }
+  return files.length + unlisted.size + gone.length > 0;
+}
+
+function stretches(
+  addresses: readonly number[],
+  chunkSize: number,
+): readonly { readonly offset: number; readonly length: number }[] {
+  const found: { offset: number; length: number }[] = [];
+  for (const address of addresses) {
+    const last = found.at(-1);
+    if (last !== undefined && last.offset + last.length === address) last.length += chunkSize;
+    else found.push({ offset: address, length: chunkSize });
+  }
+  return found;
+}
+
+/** Reports a volume whose index can't be read. */
+export function reportLost(context: Context, { name, why }: LostVolume): void {
+  context.report.volume({
+    volume: name,
+    command: "check",
+    ok: false,
+    message: `${name}: all of its sessions are damaged: ${why}`,
+    fields: { damaged: "all" },
+  });
+}

@@ -1,0 +1,92 @@
+// check: the whole archive against its own lists, and what each damage costs.
+
+import type { ArchiveSettings } from "../config/settings.ts";
+import { type LostVolume, readVolumes } from "../check/archived-volume.ts";
+import { type CheckedVolume, checkGroup } from "../check/check-group.ts";
+import type { ExitReason } from "../errors.ts";
+import { AgentError } from "../errors.ts";
+import { equalBytes } from "../../protocol/bytes.ts";
+import { type OpenArchive, where } from "./archive.ts";
+import { reportLost, reportVolume } from "./check-report.ts";
+import type { Context } from "./context.ts";
+import { openDestination } from "./destination.ts";
+
+export interface CheckOptions {
+  /** dom0 fetches every chunk and checks it itself. */
+  readonly readData: boolean;
+}
+
+/** What a check has found. */
+export interface Checked {
+  readonly groups: readonly CheckedGroup[];
+  /** Volumes whose index can't be read. */
+  readonly lost: readonly LostVolume[];
+}
+
+export interface CheckedGroup {
+  readonly group: string;
+  readonly volumes: readonly CheckedVolume[];
+}
+
+/** Checks an archive and reports every volume. `integrity` where anything is damaged. */
+export async function check(
+  context: Context,
+  settings: ArchiveSettings,
+  options: CheckOptions,
+): Promise<ExitReason> {
+  const { reason } = await checkArchive(context, settings, options);
+  return reason;
+}
+
+/** The same, with what was found. */
+export async function checkArchive(
+  context: Context,
+  settings: ArchiveSettings,
+  { readData }: CheckOptions,
+): Promise<{ readonly reason: ExitReason; readonly checked: Checked }> {
+  const { report, signal } = context;
+  const open = await opened(context, settings);
+  await using client = open.client;
+  const { groups, lost } = await readVolumes(open);
+  for (const each of lost) reportLost(context, each);
+  let damaged = lost.length > 0;
+  const checked: CheckedGroup[] = [];
+  for (const group of groups) {
+    const volumes = await checkGroup(
+      { open, readData, onProgress: (...how) => report.progress(...how), signal },
+      group,
+    );
+    checked.push({ group: group.group, volumes });
+    for (const each of volumes) damaged = reportVolume(context, each, open.record.chunkSize) || damaged;
+  }
+  await client.close();
+  if (!readData)
+    report.notice(
+      "that the stored bytes are there and right is the destination's own word; with --read-data dom0 reads them all",
+    );
+  if (damaged) await checkUnmoved(context, settings, open);
+  return { reason: damaged ? "integrity" : "done", checked: { groups: checked, lost } };
+}
+
+async function opened(context: Context, settings: ArchiveSettings): Promise<OpenArchive> {
+  const open = await openDestination(context, settings, "sparsebak.Receive", async () => false);
+  if (open !== undefined) return open;
+  throw new AgentError("failed", `check: there is no archive at ${where(settings)}`, "send makes one");
+}
+
+/** Throws AgentError `failed` where the archive has another head by now: what a prune has removed is no damage. */
+async function checkUnmoved(
+  context: Context,
+  settings: ArchiveSettings,
+  { headDigest }: OpenArchive,
+): Promise<void> {
+  const now = await opened(context, settings);
+  await using client = now.client;
+  await client.close();
+  if (!equalBytes(now.headDigest, headDigest))
+    throw new AgentError(
+      "failed",
+      "check: the archive was changed while it was being checked, so what was found may be no damage",
+      "run check again while nothing is sent or pruned",
+    );
+}
