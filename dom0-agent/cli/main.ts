@@ -11,7 +11,6 @@ import { addAssemble } from "./commands/assemble.ts";
 import { addCheck } from "./commands/check.ts";
 import { addDelete } from "./commands/delete.ts";
 import { addDiff } from "./commands/diff.ts";
-import { addCheck } from "./commands/check.ts";
 import { addInit } from "./commands/init.ts";
 import { addKey } from "./commands/key.ts";
 import { addList } from "./commands/list.ts";
@@ -74,7 +73,6 @@ const commands: readonly ((line: CommandLine) => void)[] = [
   addDelete,
   addInit,
   addKey,
-  addCheck,
 ];
 
 async function parse(): Promise<void> {
