@@ -1,11 +1,11 @@
 // check: the whole archive against its own lists, and what each damage costs.
 
+import type { Digest } from "../../protocol/archive/types.ts";
+import { equalBytes } from "../../protocol/bytes.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { type LostVolume, readVolumes } from "../check/archived-volume.ts";
 import { type CheckedVolume, checkGroup } from "../check/check-group.ts";
-import type { ExitReason } from "../errors.ts";
-import { AgentError } from "../errors.ts";
-import { equalBytes } from "../../protocol/bytes.ts";
+import { AgentError, type ExitReason } from "../errors.ts";
 import { type OpenArchive, where } from "./archive.ts";
 import { reportLost, reportVolume } from "./check-report.ts";
 import type { Context } from "./context.ts";
@@ -18,6 +18,8 @@ export interface CheckOptions {
 
 /** What a check has found. */
 export interface Checked {
+  /** Of the head that was checked. */
+  readonly headDigest: Digest;
   readonly groups: readonly CheckedGroup[];
   /** Volumes whose index can't be read. */
   readonly lost: readonly LostVolume[];
@@ -65,7 +67,10 @@ export async function checkArchive(
       "that the stored bytes are there and right is the destination's own word; with --read-data dom0 reads them all",
     );
   if (damaged) await checkUnmoved(context, settings, open);
-  return { reason: damaged ? "integrity" : "done", checked: { groups: checked, lost } };
+  return {
+    reason: damaged ? "integrity" : "done",
+    checked: { headDigest: open.headDigest, groups: checked, lost },
+  };
 }
 
 async function opened(context: Context, settings: ArchiveSettings): Promise<OpenArchive> {

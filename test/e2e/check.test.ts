@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
 import { type Ended, makeSite, sha256Of, type Site } from "../support/site.ts";
 
@@ -107,19 +107,24 @@ async function broken({ site }: Prepared, sessions: readonly Session[]): Promise
 /** What `check` says that it costs. */
 function named(ended: Ended, sessions: readonly Session[]): readonly string[] {
   return linesOf(ended)
-    .flatMap(({ type, volume, damaged }) => {
-      if (type !== "volume") return [];
+    .flatMap(({ command, volume, damaged }) => {
+      if (command !== "check") return [];
       if (damaged === "all") return sessions.filter((each) => each.volume === volume).map(nameOf);
       return (damaged as string[]).map((name) => `${String(volume)} ${name}`);
     })
     .sort();
 }
 
-/** Files of the archive by what they are, of the n-th session of a volume where they belong to one. */
-const first = (volume: string): string => sessionOf(volume, 0);
+/** Where the n-th session of a volume lies. */
 function sessionOf(volume: string, n: number): string {
   const name = prepared.sessions.filter((each) => each.volume === volume)[n]?.name ?? "";
   return join(prepared.site.archive, volume, name);
+}
+
+/** A volume's directory: one that was made anew while the old one was there has another. */
+function directoryOf(site: Site, volume: string): string {
+  const names = readdirSync(site.archive).filter((name) => name === volume || name.startsWith(`${volume}+`));
+  return names.sort().at(-1) ?? volume;
 }
 
 function chunksOf(session: string): readonly string[] {
@@ -143,39 +148,79 @@ const flip = (path: string, at = 0.5): void => {
   writeFileSync(path, bytes);
 };
 const cut = (path: string): void => truncateSync(path, Math.floor(statSync(path).size / 2));
-const remove = (path: string): void => rmSync(path);
+const remove = (path: string): void => rmSync(path, { recursive: true });
 const swap = (a: string, b: string): void => {
   renameSync(a, `${a}.swapped`);
   renameSync(b, a);
   renameSync(`${a}.swapped`, b);
 };
-const manners = { flipped: flip, "cut short": cut, removed: remove } as const;
 
-const files: Readonly<Record<string, () => string>> = {
-  "the index of a volume": () => theOne(join(prepared.site.archive, work), /^index\./),
-  "the index of a volume that others share chunks with": () =>
-    theOne(join(prepared.site.archive, template), /^index\./),
-  "a header": () => join(first(work), "header"),
-  "the first manifest": () => theOne(first(work), /^manifest\./),
-  "the last manifest": () => theOne(sessionOf(work, 2), /^manifest\./),
-  "a list": () => join(first(work), "list"),
-  "a chunk": () => chunksOf(first(work))[0] ?? "",
-  "a chunk that a clone shares": () => chunksOf(first(template))[2] ?? "",
-  "a tar": () => `${sessionOf(work, 1)}.tar`,
-};
+const index = (volume: string): string => theOne(join(prepared.site.archive, volume), /^index\./);
+const manifest = (n: number): string => theOne(sessionOf(work, n), /^manifest\./);
+const chunk = (volume: string, n: number): string => chunksOf(sessionOf(volume, 0))[n] ?? "";
+const list = (n: number): string => join(sessionOf(work, n), "list");
+const tar = (volume: string): string => `${sessionOf(volume, volume === work ? 1 : 0)}.tar`;
 
-describe.each(Object.keys(files))("%s", (what) => {
-  test.each(Object.keys(manners))("%s", async (how) => {
-    restoreSite(prepared);
-    manners[how as keyof typeof manners](files[what]?.() ?? "");
-    const { sessions, site } = prepared;
-    const ended = await site.sparsebak(["--json", "check"]);
-    expect(named(ended, sessions), ended.stdout).toEqual(await broken(prepared, sessions));
-    expect(ended, ended.stderr + ended.stdout).toMatchObject({ code: 5 });
-  });
+/** What is done to the archive, and whether the test goes on to repair it. */
+const damages: [what: string, damage: () => void, repairs?: true][] = [
+  ["an index flipped", () => flip(index(work)), true],
+  ["an index cut", () => cut(index(work))],
+  ["an index removed that others share chunks with", () => remove(index(template)), true],
+  ["two indexes swapped", () => swap(index(work), index(template))],
+  ["a header flipped", () => flip(join(sessionOf(work, 0), "header")), true],
+  ["a header removed", () => remove(join(sessionOf(work, 2), "header"))],
+  ["the first manifest cut", () => cut(manifest(0)), true],
+  ["the last manifest flipped", () => flip(manifest(2))],
+  ["the last manifest removed", () => remove(manifest(2)), true],
+  ["two manifests swapped", () => swap(manifest(0), manifest(2))],
+  ["a list flipped", () => flip(list(0)), true],
+  ["a list cut", () => cut(list(0))],
+  ["a list removed", () => remove(list(2))],
+  ["two lists swapped", () => swap(list(0), list(2)), true],
+  ["a chunk flipped", () => flip(chunk(work, 0))],
+  ["a chunk cut", () => cut(chunk(work, 1))],
+  ["a chunk removed", () => remove(chunk(work, 2)), true],
+  ["chunks swapped", () => swap(chunk(work, 3), chunk(work, 4)), true],
+  ["a chunk flipped that a clone shares", () => flip(chunk(template, 2)), true],
+  ["a tar's chunk flipped", () => flip(tar(work)), true],
+  ["a tar's offsets flipped", () => flip(tar(work), 0.97), true],
+  ["a tar cut", () => cut(tar(work)), true],
+  ["a tar removed", () => remove(tar(clone)), true],
+  ["two tars swapped", () => swap(tar(work), tar(clone))],
+  ["a session removed", () => remove(sessionOf(work, 0)), true],
+  ["two sessions swapped", () => swap(sessionOf(work, 0), sessionOf(work, 2))],
+];
+
+test.each(damages.map(([what, damage, repairs]) => ({ what, damage, repairs })))("$what", async (of) => {
+  restoreSite(prepared);
+  of.damage();
+  const { sessions, site } = prepared;
+  const lost = await broken(prepared, sessions);
+  const ended = await site.sparsebak(["--json", "check"]);
+  expect(named(ended, sessions), ended.stdout).toEqual(lost);
+  expect(ended, ended.stderr + ended.stdout).toMatchObject({ code: 5 });
+  if (of.repairs === true) await checkRepair(prepared, lost);
 });
 
-test("a whole archive is clean, in both ways", async () => {
+/** Repairs: what was not lost stays, the archive is clean, and the next send brings back what the volumes hold. */
+async function checkRepair(on: Prepared, lost: readonly string[]): Promise<void> {
+  const { site, sessions } = on;
+  const succeeds = async (...args: string[]): Promise<Ended> => {
+    const ended = await site.sparsebak(args);
+    expect(ended, `${args.join(" ")}: ${ended.stdout}${ended.stderr}`).toMatchObject({ code: 0 });
+    return ended;
+  };
+  await succeeds("--json", "check", "--repair", "--yes");
+  const left = sessions.filter((each) => !lost.includes(nameOf(each)));
+  expect(await broken(on, left)).toEqual([]);
+  await succeeds("check");
+  await succeeds("-u", "send");
+  for (const volume of [template, clone, work])
+    expect(await site.assembled(directoryOf(site, volume))).toBe(sha256Of(site.image(volume)));
+  await succeeds("check", "--read-data");
+}
+
+test("a whole archive is clean, in both ways; --repair has nothing to do", async () => {
   restoreSite(prepared);
   const { site, sessions } = prepared;
   expect(await broken(prepared, sessions)).toEqual([]);
@@ -183,16 +228,35 @@ test("a whole archive is clean, in both ways", async () => {
   expect(ended, ended.stderr).toMatchObject({ code: 0 });
   expect(ended.stderr).toMatch(/destination's own word/);
   expect(await site.sparsebak(["check", "--read-data"])).toMatchObject({ code: 0, stderr: "" });
+  expect(await site.sparsebak(["-u", "check", "--repair"])).toMatchObject({ code: 2 });
+  const heads = (): string[] => readdirSync(join(site.archive, "heads"));
+  const before = heads();
+  expect(await site.sparsebak(["-u", "check", "--repair", "--yes"])).toMatchObject({ code: 0 });
+  expect(heads()).toEqual(before);
 });
 
-test("chunks that have changed places", async () => {
+test("--read-data finds by itself what the destination's word would hide", async () => {
   restoreSite(prepared);
+  flip(chunk(work, 0));
   const { site, sessions } = prepared;
-  const [a = "", b = ""] = chunksOf(first(work));
-  swap(a, b);
-  for (const option of [[], ["--read-data"]]) {
-    const ended = await site.sparsebak(["--json", "check", ...option]);
-    expect(named(ended, sessions)).toEqual(await broken(prepared, sessions));
-    expect(ended).toMatchObject({ code: 5 });
+  const ended = await site.sparsebak(["--json", "check", "--read-data"]);
+  expect(named(ended, sessions)).toEqual(await broken(prepared, sessions));
+  expect(ended).toMatchObject({ code: 5 });
+});
+
+test.each([
+  ["archive", (archive: string) => flip(join(archive, "archive"))],
+  ["archive, removed", (archive: string) => remove(join(archive, "archive"))],
+  ["the newest head", (archive: string) => flip(theOne(join(archive, "heads"), /^\d+$/))],
+])("%s: all of it is lost until that is back, and nothing else is touched", async (_, damage) => {
+  restoreSite(prepared);
+  const { site } = prepared;
+  damage(site.archive);
+  const ended = await site.sparsebak(["check", "--repair", "--yes"]);
+  expect(ended, ended.stderr).toMatchObject({ code: 5 });
+  if (_.startsWith("archive")) {
+    expect(ended.stderr).toMatch(/copy/);
+    copyFileSync(join(site.archive, work, "archive"), join(site.archive, "archive"));
+    expect(await site.sparsebak(["check"])).toMatchObject({ code: 0 });
   }
 });

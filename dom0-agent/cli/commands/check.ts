@@ -18,6 +18,12 @@ export function addCheck({ parser, perform }: CommandLine): void {
           default: false,
           describe: "read every chunk, instead of believing the destination that it is right",
         })
+        .option("repair", {
+          type: "boolean",
+          default: false,
+          describe: "take away what can't be saved, so that the rest is usable",
+        })
+        .option("yes", { type: "boolean", default: false, describe: "don't ask before repairing" })
         .option("receipt", {
           type: "string",
           requiresArg: true,
@@ -30,6 +36,8 @@ export function addCheck({ parser, perform }: CommandLine): void {
 interface Options {
   readonly dest: string | undefined;
   readonly readData: boolean;
+  readonly repair: boolean;
+  readonly yes: boolean;
   readonly receipt: string | undefined;
 }
 
@@ -37,11 +45,23 @@ async function runCheck(context: Context, output: Output, options: Options): Pro
   const { receipt, readData } = options;
   const archive = chooseArchive(context.settings, options.dest);
   if (receipt !== undefined) {
-    if (readData) throw new AgentError("usage", "check: --receipt and --read-data exclude each other");
+    if (readData || options.repair)
+      throw new AgentError("usage", "check: --receipt excludes --read-data and --repair");
     return runReceipt(context, output, archive, receipt);
   }
-  const { check } = await import("../../session/check.ts");
-  return check(context, archive, { readData });
+  if (!options.repair) {
+    const { check } = await import("../../session/check.ts");
+    return check(context, archive, { readData });
+  }
+  if (context.unattended && !options.yes)
+    throw new AgentError(
+      "usage",
+      "check --repair: would ask before it removes",
+      "with --yes it does not ask",
+    );
+  const { repair } = await import("../../session/repair.ts");
+  const agrees = async (question: string): Promise<boolean> => options.yes || context.confirm(question);
+  return repair(context, archive, { readData, agrees });
 }
 
 async function runReceipt(
