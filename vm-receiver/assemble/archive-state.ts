@@ -39,6 +39,8 @@ export interface StateOptions {
   readonly keys?: OpenKeys | undefined;
   /** Where the newest head can't be read, take the newest one that can. */
   readonly allowOlderHead?: boolean;
+  /** The head whose state is meant; otherwise the newest. */
+  readonly head?: Generation | undefined;
   /** Told what the user should know and what stops nothing. */
   readonly warn?: (message: string) => void;
 }
@@ -148,8 +150,13 @@ function headerOrCopy(path: string, copy: string, options: StateOptions): Return
 
 function newestHead(path: string, options: StateOptions): Head {
   const directory = join(path, fileNames.heads);
-  let first: unknown;
-  for (const generation of generations(directory)) {
+  let first: unknown = new AssembleError(
+    "no-archive",
+    `archive has no head ${options.head ?? "that can be read"}, ${printable(path)}`,
+  );
+  let isFirst = true;
+  const wanted = (each: Generation): boolean => options.head === undefined || each === options.head;
+  for (const generation of generations(directory).filter(wanted)) {
     const file = join(directory, String(generation));
     try {
       const what = `head ${generation}`;
@@ -158,7 +165,8 @@ function newestHead(path: string, options: StateOptions): Head {
       );
     } catch (error) {
       if (!(error instanceof AssembleError)) throw error;
-      first ??= error;
+      if (isFirst) first = error;
+      isFirst = false;
       if (error.code !== "corrupt-head") throw error;
       if (options.allowOlderHead !== true) throw withOlderHint(error);
       options.warn?.(`${error.message}: trying the head before it`);

@@ -6,6 +6,7 @@ import { constants } from "node:os";
 import { resolve } from "node:path";
 import { isatty } from "node:tty";
 import yargs from "yargs";
+import type { Generation } from "../../protocol/archive/types.ts";
 import { programVersion } from "../../protocol/version.ts";
 import { AssembleError, exitStatuses } from "./errors.ts";
 import type { OpenKeys } from "./open-keys.ts";
@@ -24,10 +25,14 @@ interface Arguments {
   readonly key: string | undefined;
   readonly keyFd: number | undefined;
   readonly passphraseFile: string | undefined;
+  readonly head: number | undefined;
+  readonly scrub: boolean;
+  readonly untrash: boolean;
   readonly allowOlderHead: boolean;
   readonly json: boolean;
   readonly quiet: boolean;
   readonly progress: boolean;
+  readonly reportProgress: boolean;
 }
 
 function usageError(message: string): AssembleError {
@@ -48,7 +53,8 @@ async function parse(argv: readonly string[]): Promise<Arguments | undefined> {
           .positional("path", {
             type: "string",
             demandOption: true,
-            describe: "the volume's directory in the archive; with a read key the archive will do",
+            describe:
+              "the volume's directory in the archive; with a read key, --scrub or --untrash the archive",
           })
           .option("session", {
             ...text,
@@ -58,6 +64,22 @@ async function parse(argv: readonly string[]): Promise<Arguments | undefined> {
           .option("force", { type: "boolean", default: false, describe: "replace an existing file" })
           .option("list", { type: "boolean", default: false, describe: "list the volume's sessions" })
           .option("verify", { type: "boolean", default: false, describe: "check everything, write nothing" })
+          .option("scrub", {
+            type: "boolean",
+            default: false,
+            describe: "check every byte of the whole archive, without any key",
+          })
+          .option("untrash", {
+            type: "boolean",
+            default: false,
+            describe: "show what was pruned or deleted and can still be had",
+          })
+          .option("head", {
+            type: "number",
+            requiresArg: true,
+            nargs: 1,
+            describe: "the state of head N instead of the newest",
+          })
           .option("key", { ...text, describe: "file with a read key, or - for standard input" })
           .option("key-fd", {
             type: "number",
@@ -81,6 +103,7 @@ async function parse(argv: readonly string[]): Promise<Arguments | undefined> {
             alias: "q",
             describe: "say nothing but errors",
           })
+          .option("report-progress", { type: "boolean", default: false, hidden: true })
           .option("progress", { type: "boolean", default: true, describe: "progress bar on a terminal" }),
       (found) => {
         wanted = found;
@@ -104,6 +127,15 @@ async function parse(argv: readonly string[]): Promise<Arguments | undefined> {
 }
 
 function checkCombination(found: Arguments): void {
+  const modes = ["list", "verify", "scrub", "untrash"] as const;
+  const [mode, ...others] = modes.filter((each) => found[each]);
+  if (others.length > 0) throw usageError(`--${mode} and --${others.join(", --")} exclude each other`);
+  if (found.head !== undefined && !(Number.isSafeInteger(found.head) && found.head >= 1))
+    throw usageError(`--head: found ${found.head}, wanted the number of a head`);
+  if (found.head !== undefined && (found.untrash || found.allowOlderHead))
+    throw usageError("--head names one state; --untrash and --allow-older-head do not go with it");
+  if ((found.scrub || found.untrash) && (found.session ?? found.output) !== undefined)
+    throw usageError(`--${mode} looks at the whole archive, --session and --output do not go with it`);
   if (found.list && found.verify) throw usageError("--list and --verify exclude each other");
   if (found.list && found.session !== undefined)
     throw usageError("--list shows all sessions, --session does not go with it");
@@ -127,6 +159,46 @@ function warn(message: string): void {
   process.stderr.write(`${name}: warning: ${printable(message)}\n`);
 }
 
+/** Checks the whole archive; gives the exit status. */
+async function scrub(found: Arguments, signal: AbortSignal): Promise<number> {
+  const { scrubArchive, foundLine } = await import("./scrub-archive.ts");
+  const bar = await startBar(found, "scrub");
+  const started = performance.now();
+  try {
+    const summary = await scrubArchive({
+      path: found.path,
+      head: found.head as Generation | undefined,
+      onFound: (each) => {
+        bar?.clear();
+        const line = found.json ? JSON.stringify({ type: "damage", ...each }) : printable(foundLine(each));
+        print(process.stdout, [line]);
+      },
+      onProgress: (progress) => bar?.update(progress),
+      signal,
+    });
+    bar?.clear();
+    const { scrubLines } = await import("./report.ts");
+    const seconds = (performance.now() - started) / 1000;
+    if (found.json) print(process.stdout, [JSON.stringify({ type: "scrubbed", ...summary, seconds })]);
+    else if (!found.quiet) print(process.stdout, scrubLines(summary, seconds));
+    return summary.damages === 0 ? exitStatuses.done : exitStatuses.integrity;
+  } finally {
+    bar?.clear();
+  }
+}
+
+async function untrash(found: Arguments, signal: AbortSignal): Promise<void> {
+  const { olderStates } = await import("./untrash.ts");
+  const states = await olderStates(found.path, signal);
+  const { untrashLines } = await import("./report.ts");
+  print(
+    process.stdout,
+    found.json
+      ? states.map((each) => JSON.stringify({ type: "head", ...each }))
+      : untrashLines(states, found.path),
+  );
+}
+
 async function run(found: Arguments, signal: AbortSignal): Promise<void> {
   const { resolveVolumePath } = await import("./volume-path.ts");
   const source = found.key === "-" ? 0 : (found.key ?? found.keyFd);
@@ -137,6 +209,7 @@ async function run(found: Arguments, signal: AbortSignal): Promise<void> {
   const options = {
     ...place,
     keys,
+    head: found.head as Generation | undefined,
     allowOlderHead: found.allowOlderHead,
     ...(found.quiet ? {} : { warn }),
   };
@@ -155,6 +228,7 @@ async function run(found: Arguments, signal: AbortSignal): Promise<void> {
   const path = found.verify ? undefined : (found.output ?? defaultOutput(index.name));
   const bar = await startBar(found, index.name);
   const started = performance.now();
+  let reported = 0;
   try {
     const assembled = await assembleVolume({
       ...options,
@@ -162,7 +236,10 @@ async function run(found: Arguments, signal: AbortSignal): Promise<void> {
       session: session.record.uid,
       output: asOutput(path, found.force),
       signal,
-      onProgress: (progress) => bar?.update(progress),
+      onProgress: (progress) => {
+        bar?.update(progress);
+        reported = reportProgress(found, progress, reported);
+      },
     });
     bar?.clear();
     const seconds = (performance.now() - started) / 1000;
@@ -180,6 +257,14 @@ async function run(found: Arguments, signal: AbortSignal): Promise<void> {
   }
 }
 
+/** For a receiver that waits for the image: how far it is, twice a second. Gives when it was last said. */
+function reportProgress(found: Arguments, progress: object, last: number): number {
+  const now = performance.now();
+  if (!found.reportProgress || now - last < 500) return last;
+  print(process.stdout, [JSON.stringify({ type: "progress", ...progress })]);
+  return now;
+}
+
 /** Keys from a passphrase, which is asked for where the archive is sealed and somebody is there to answer. */
 async function keysOfPassphrase(
   found: Arguments,
@@ -189,7 +274,8 @@ async function keysOfPassphrase(
   const file = found.passphraseFile;
   const { checkSealed, openArchiveState } = await import("./archive-state.ts");
   const { allowOlderHead } = found;
-  const state = openArchiveState(place.archivePath, place.volumeDirectory, { allowOlderHead });
+  const head = found.head as Generation | undefined;
+  const state = openArchiveState(place.archivePath, place.volumeDirectory, { allowOlderHead, head });
   if (!state.header.sealed && file === undefined) return undefined;
   checkSealed(state, file !== undefined || process.stdin.isTTY);
   const unlock = await import("./unlock.ts");
@@ -244,7 +330,9 @@ async function main(): Promise<number> {
   }
   try {
     const found = await parse(process.argv.slice(2));
-    if (found !== undefined) await run(found, controller.signal);
+    if (found?.scrub === true) return await scrub(found, controller.signal);
+    if (found?.untrash === true) await untrash(found, controller.signal);
+    else if (found !== undefined) await run(found, controller.signal);
     return exitStatuses.done;
   } catch (error) {
     if (signalled === undefined) return fail(error);

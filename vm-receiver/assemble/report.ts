@@ -1,10 +1,13 @@
 // What spbk-assemble prints when things went well: the list of a volume's sessions, and the result of an assembly, for
 // people or as one JSON object a line.
 
+import { join } from "node:path";
 import { toHex } from "../../protocol/bytes.ts";
 import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import type { Assembled } from "./assemble.ts";
 import { formatBytes, formatDuration, formatTime, printable } from "./printable.ts";
+import type { ScrubSummary } from "./scrub-archive.ts";
+import type { OlderState } from "./untrash.ts";
 import { allSessions, type FoundSession } from "./sessions.ts";
 
 /** A line for each session, oldest first. */
@@ -92,4 +95,36 @@ export function outcomeObject({ assembled, volume, path, seconds }: Outcome): ob
     path: path ?? null,
     seconds: Math.round(seconds * 1000) / 1000,
   };
+}
+
+/** How a scrub ended. */
+export function scrubLines(summary: ScrubSummary, seconds: number): readonly string[] {
+  const { generation, volumes, containers, bytes, damages, hit } = summary;
+  const checked = `head ${generation}: ${volumes} volumes, ${containers} containers, ${formatBytes(bytes)} in ${formatDuration(seconds)}`;
+  if (damages === 0) return [`${checked}: everything is in order`];
+  const where =
+    hit.length === 0
+      ? []
+      : [
+          `hit: ${hit.map(printable).join(", ")}`,
+          "`sparsebak check` in dom0 says which sessions that costs; a session may need chunks of older ones",
+        ];
+  return [`${checked}: ${damages} ${damages === 1 ? "thing is" : "things are"} damaged`, ...where];
+}
+
+/** What older states would bring back, and how to get it. */
+export function untrashLines(states: readonly OlderState[], path: string): readonly string[] {
+  const [newest] = states.flatMap(({ generation, whole }) => whole.map((each) => ({ generation, ...each })));
+  if (states.length === 0) return ["nothing that was pruned or deleted is still there"];
+  const lines = states.flatMap(({ generation, createdAt, whole, broken }) => [
+    `head ${generation}, ${formatTime(createdAt)}:`,
+    ...whole.map(({ directory, session }) => `  ${printable(directory)}  ${session}`),
+    ...broken.map(({ directory, session }) => `  ${printable(directory)}  ${session}  no longer whole`),
+  ]);
+  if (newest === undefined) return lines;
+  const volume = printable(join(path, newest.directory));
+  return [
+    ...lines,
+    `to get one back: spbk-assemble ${volume} --head ${newest.generation} --session ${newest.session} -o FILE`,
+  ];
 }

@@ -9,6 +9,7 @@ import { AssembleError, type AssembleErrorCode, assembleVolume } from "../assemb
 import { type Directory, ensureDirectory, openBelow } from "../directory.ts";
 import { RefusalError } from "../errors.ts";
 import { type Archive, containerOfUid } from "../store/archive.ts";
+import { assembleWithKey } from "./assemble-with-key.ts";
 import type { Destination } from "./destination.ts";
 
 export interface AssembleWatch {
@@ -16,10 +17,12 @@ export interface AssembleWatch {
   readonly onProgress: (bytes: number, chunks: number) => void;
 }
 
-/** Builds the image of a session. RefusalError. */
+/** Builds the image of a session. With a read key that was revealed for it, spbk-assemble does it in a process of its own:
+ *  no service has the code that could use a key. RefusalError. */
 export async function assemble(
   destination: Destination,
   asked: Assemble,
+  revealed: Uint8Array | undefined,
   watch: AssembleWatch,
 ): Promise<Assembled> {
   const { archive } = destination;
@@ -31,12 +34,16 @@ export async function assemble(
   const place = placeOf(destination, archive, asked, `${volume.directory}.${container.name}.img`);
   using directory = place.directory;
   try {
+    const common = { volumeDirectory: volume.directory, session: asked.session, signal: watch.signal };
+    const { replace } = asked;
+    if (revealed !== undefined) {
+      const to = { directory, name: place.name, replace };
+      return await assembleWithKey(archive.root, { ...common, to, key: revealed, ...watch });
+    }
     const { imageDigest, size } = await assembleVolume({
+      ...common,
       archivePath: `/proc/self/fd/${archive.root.fd}`,
-      volumeDirectory: volume.directory,
-      session: asked.session,
-      output: { kind: "file", path: directory.at(place.name), replace: asked.replace },
-      signal: watch.signal,
+      output: { kind: "file", path: directory.at(place.name), replace },
       onProgress: ({ bytes, chunks }) => watch.onProgress(bytes, chunks),
     });
     return { imageDigest, size };
@@ -73,6 +80,7 @@ const refusals: Partial<Record<AssembleErrorCode, Refusal>> = {
   "no-volume": "missing",
   "no-such-session": "missing",
   sealed: "unsupported",
+  "wrong-key": "not-allowed",
   "newer-format": "unsupported",
   exists: "exists",
   "bad-output": "not-allowed",

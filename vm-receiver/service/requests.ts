@@ -67,6 +67,7 @@ const unknownSession = new Uint8Array(16) as SessionUid;
 /** The requests of one connection. All throw RefusalError for what is refused. */
 export function requests(service: Service, settings: ReceiverSettings): Requests {
   let destination: Destination | undefined;
+  let revealed: Uint8Array | undefined;
   const memory: WriterMemory = { begun: new Map(), headPut: undefined };
 
   const there = (): Destination => {
@@ -108,8 +109,9 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
       if (found === 0) throw new RefusalError("missing", "there is no uncommitted session of that uid");
     },
     scrub: async (asked, watch) => scrub(there().archive, asked, watch),
-    reveal: () => {
-      throw new RefusalError("unsupported", "a revealed key can't be used in this version");
+    reveal: ({ key }) => {
+      revealed?.fill(0);
+      revealed = key.slice();
     },
     salvage: async (asked, onBytes) => salvage(writable(), asked, onBytes),
     put: (announced) => putFile(writable(), memory, announced, power),
@@ -129,8 +131,17 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
       const punch = (there().hello.capabilities & capabilities.punchHoles) !== 0;
       return await sweep(archive, { trashDays, punch, now: Date.now(), onFreed });
     },
-    assemble: (asked, watch) => assemble(there(), asked, watch),
+    assemble: async (asked, watch) => {
+      const key = revealed;
+      revealed = undefined;
+      try {
+        return await assemble(there(), asked, key, watch);
+      } finally {
+        key?.fill(0);
+      }
+    },
     [Symbol.dispose]: () => {
+      revealed?.fill(0);
       destination?.[Symbol.dispose]();
       destination = undefined;
     },

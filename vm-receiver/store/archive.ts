@@ -48,9 +48,10 @@ export interface Archive extends Disposable {
   containers(volume: HeadVolume): readonly Container[];
 }
 
-/** Opens the archive in `root`, which it then owns. RefusalError `corrupt` when the newest head can't be read. */
-export function openArchive(root: Directory): Archive {
-  let current = newestHead(root);
+/** Opens the archive in `root`, which it then owns, as of its newest head, or of head `wanted`, which is no current one
+ *  then if it is not there. RefusalError `corrupt` when the head can't be read. */
+export function openArchive(root: Directory, wanted?: Generation): Archive {
+  let current = wanted === undefined ? newestHead(root) : readHead(root, wanted);
   let byId = volumesOf(current);
   let byDirectory = directoriesOf(current);
   let trash: Trash | undefined;
@@ -117,13 +118,18 @@ function newestHead(root: Directory): CurrentHead | undefined {
       "there was an archive here, as README.txt says, but its heads are gone",
     );
   }
-  const bytes = corruptUnless("the newest head", () => readWhole(heads, String(newest), maxHeadBytes));
-  if (bytes === undefined)
+  const found = readHead(root, newest as Generation);
+  if (found === undefined)
     throw new RefusalError("corrupt", "the newest head has gone while it was being read");
-  const head = corruptUnless("the newest head", () =>
-    decodeHead(bytes, { generation: newest as Generation }),
-  );
-  return { head, digest: fileDigest(bytes) };
+  return found;
+}
+
+function readHead(root: Directory, generation: Generation): CurrentHead | undefined {
+  using heads = openIfThere(root, fileNames.heads);
+  return corruptUnless(`head ${generation}`, () => {
+    const bytes = heads && readWhole(heads, String(generation), maxHeadBytes);
+    return bytes && { head: decodeHead(bytes, { generation }), digest: fileDigest(bytes) };
+  });
 }
 
 const maxReadmeBytes = 1024 * 1024;

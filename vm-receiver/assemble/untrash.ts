@@ -1,0 +1,152 @@
+// --untrash: which states of before a prune or a delete are still whole, and what they would bring back. Nothing is
+// changed: what an older head names can be built with --head N (archive-format.md, F35).
+
+import { hash } from "node:crypto";
+import type { HeadVolume } from "../../protocol/archive/head.ts";
+import type { Container } from "../../protocol/archive/index-file.ts";
+import { listHeadBytes, listRecordBytes, listTailBytes } from "../../protocol/archive/list-file.ts";
+import { fileNames, parseGeneration } from "../../protocol/archive/names.ts";
+import { type Generation, maxStoredLength } from "../../protocol/archive/types.ts";
+import { equalBytes, toHex } from "../../protocol/bytes.ts";
+import { FormatError } from "../../protocol/errors.ts";
+import { namesIn, openIfThere } from "../directory.ts";
+import { RefusalError } from "../errors.ts";
+import type { Archive } from "../store/archive.ts";
+import { listRecords } from "../store/list-records.ts";
+import { stores } from "../store/stores.ts";
+import { stateOfFile } from "../store/whole-file.ts";
+import { anyHeader, headOf, openChecked } from "./checked-archive.ts";
+import { AssembleError } from "./errors.ts";
+
+/** A session that the newest state does not have. */
+export interface Lost {
+  /** The volume's directory below the archive, and the session's name. */
+  readonly directory: string;
+  readonly session: string;
+}
+
+export interface OlderState {
+  readonly generation: Generation;
+  /** Milliseconds since 1970. */
+  readonly createdAt: number;
+  /** Sessions that it has and the newest state doesn't; those of them that are still whole come first. */
+  readonly whole: readonly Lost[];
+  readonly broken: readonly Lost[];
+}
+
+/**
+ * Looks at every older head, newest first, until one brings nothing that a newer one didn't. Every byte of what would come
+ * back is read and checked. Throws AssembleError `no-archive`, `corrupt-head`, `corrupt-archive`, `stopped`.
+ */
+export async function olderStates(path: string, signal: AbortSignal): Promise<readonly OlderState[]> {
+  using now = openChecked(path);
+  const has = new Set<string>();
+  for (const volume of headOf(now).volumes) for (const key of sessionsOf(now, volume)) has.add(key);
+  const states: OlderState[] = [];
+  for (const generation of olderGenerations(now)) {
+    const state = await olderState(path, generation, has, signal);
+    if (state !== undefined && state.whole.length + state.broken.length > 0) states.push(state);
+  }
+  return states;
+}
+
+function olderGenerations(archive: Archive): readonly Generation[] {
+  using heads = openIfThere(archive.root, fileNames.heads);
+  return [...(heads === undefined ? [] : namesIn(heads))]
+    .flatMap((name) => parseGeneration(name) ?? [])
+    .filter((each) => each < archive.generation)
+    .sort((a, b) => b - a);
+}
+
+const keyOf = (volume: HeadVolume, container: Container): string =>
+  `${toHex(volume.volume)} ${toHex(container.uid)}`;
+
+function sessionsOf(archive: Archive, volume: HeadVolume): readonly string[] {
+  return containersIn(archive, volume)
+    .filter((each) => each.manifestGeneration !== 0)
+    .map((each) => keyOf(volume, each));
+}
+
+/** Containers of a volume; none where its index can't be read. */
+function containersIn(archive: Archive, volume: HeadVolume): readonly Container[] {
+  try {
+    return archive.containers(volume);
+  } catch (error) {
+    if (error instanceof RefusalError) return [];
+    throw error;
+  }
+}
+
+/** What one older head would bring back; what it does is added to `has`. undefined where it can't be read. */
+async function olderState(
+  path: string,
+  generation: Generation,
+  has: Set<string>,
+  signal: AbortSignal,
+): Promise<OlderState | undefined> {
+  let archive: Archive;
+  try {
+    archive = openChecked(path, generation);
+  } catch (error) {
+    if (error instanceof AssembleError && error.code === "corrupt-head") return undefined;
+    throw error;
+  }
+  using opened = archive;
+  const head = headOf(opened);
+  const chunkSize = anyHeader(opened, head)?.chunkSize;
+  if (chunkSize === undefined) return undefined;
+  const whole: Lost[] = [];
+  const broken: Lost[] = [];
+  for (const volume of head.volumes) {
+    const containers = containersIn(opened, volume);
+    const lost = containers.filter((each) => each.manifestGeneration !== 0 && !has.has(keyOf(volume, each)));
+    if (lost.length === 0) continue;
+    // A session needs what the older ones of its volume have stored: all of the volume has to be there.
+    let complete = true;
+    for (const each of containers) {
+      if (complete && !(await isWhole(opened, volume, each, chunkSize))) complete = false;
+      if (signal.aborted) throw new AssembleError("stopped", "stopped");
+    }
+    for (const each of lost) {
+      (complete ? whole : broken).push({ directory: volume.directory, session: each.name });
+      if (complete) has.add(keyOf(volume, each));
+    }
+  }
+  return { generation, createdAt: head.createdAt, whole, broken };
+}
+
+/** True where every file and every chunk of a container is there as this state names it. */
+async function isWhole(
+  archive: Archive,
+  volume: HeadVolume,
+  container: Container,
+  chunkSize: number,
+): Promise<boolean> {
+  using directory = openIfThere(archive.root, volume.directory);
+  if (directory === undefined) return false;
+  const store = stores[container.form];
+  const { name, manifestGeneration, listGeneration } = container;
+  try {
+    if (manifestGeneration !== 0) {
+      using header = store.open(directory, name, { kind: "header" });
+      using manifest = store.open(directory, name, { kind: "manifest", generation: manifestGeneration });
+      if (header === undefined || (await stateOfFile(header, container.headerDigest)) !== "whole")
+        return false;
+      if (manifest === undefined || (await stateOfFile(manifest, container.manifestDigest)) !== "whole")
+        return false;
+    }
+    using list = store.open(directory, name, { kind: "list", generation: listGeneration });
+    if (list === undefined || (await stateOfFile(list, container.listDigest)) !== "whole") return false;
+    using chunks = store.chunks(directory, name);
+    const into = new Uint8Array(maxStoredLength(chunkSize));
+    const count = Math.floor((list.length - listHeadBytes - listTailBytes) / listRecordBytes);
+    for (const { address, storedLength, checksum } of listRecords(list, count)) {
+      if (chunks?.read(address, into) !== storedLength) return false;
+      if (!equalBytes(hash("sha256", into.subarray(0, storedLength), "buffer"), checksum)) return false;
+    }
+    return true;
+  } catch (error) {
+    if (error instanceof FormatError || error instanceof RefusalError) return false;
+    throw error;
+  }
+}
