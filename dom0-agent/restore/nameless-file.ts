@@ -1,9 +1,10 @@
-// Temporary files of a restore: without a name from the first moment, so that nothing is left whatever ends us.
+// Temporary files of a restore.
 
-import { closeSync, constants, fstatSync, openSync, readSync, unlinkSync } from "node:fs";
+import { closeSync, fstatSync, readSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { makeDirectory, writeAll } from "../state/atomic-file.ts";
+import { openNameless } from "../state/nameless-file.ts";
 
 export interface NamelessFile extends Disposable {
   readonly fd: number;
@@ -17,9 +18,7 @@ export interface NamelessFile extends Disposable {
 /** An empty file in `directory`, which is made if it is not there. */
 export function namelessFile(directory: string): NamelessFile {
   makeDirectory(directory);
-  const path = join(directory, `.restore-${randomBytes(8).toString("hex")}`);
-  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
-  unlinkSync(path);
+  const fd = openNameless(join(directory, `.restore-${randomBytes(8).toString("hex")}`));
   let open = true;
   return {
     fd,

@@ -8,6 +8,9 @@ import { hasTool, runTool, startPiped } from "../tools.ts";
 import { stderrTail } from "../transport/stderr-tail.ts";
 import { type Restored, restoreStream, type Work } from "./restore-into.ts";
 
+/** Milliseconds that an import which was given up has for tidying up. */
+const graceMs = 60_000;
+
 export interface QubesVolume {
   readonly vm: string;
   readonly volume: "private" | "root";
@@ -81,8 +84,10 @@ export async function importVolume(work: Work, { vm, volume }: QubesVolume): Pro
     if (end.exitCode !== 0) throw await explain();
     return restored;
   } finally {
-    // Short of a byte, what was streamed is no volume.
-    child.kill("SIGKILL");
+    // Short of a byte, what was streamed is no volume: the import sees its end, fails, and tidies up.
+    child.stdin.destroy();
+    const timer = setTimeout(() => child.kill("SIGKILL"), graceMs);
     await child;
+    clearTimeout(timer);
   }
 }

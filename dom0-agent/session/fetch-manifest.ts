@@ -1,7 +1,7 @@
 // A manifest of the archive, fetched into a file of dom0's and checked against the digest that the index names, before
 // any of it is used. It may be hundreds of megabytes.
 
-import { closeSync, openSync, readSync, rmSync } from "node:fs";
+import { closeSync, readSync } from "node:fs";
 import { createHash } from "node:crypto";
 import type { Container, VolumeIndex } from "../../protocol/archive/index-file.ts";
 import {
@@ -16,6 +16,7 @@ import { type Digest, digestBytes } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { AgentError } from "../errors.ts";
 import { writeAll } from "../state/atomic-file.ts";
+import { openNameless } from "../state/nameless-file.ts";
 import { metaOf, type OpenArchive, verified } from "./archive.ts";
 
 export interface FetchedManifest extends Disposable {
@@ -30,8 +31,7 @@ export interface FetchedManifest extends Disposable {
   entries(): Generator<ManifestEntry, void, undefined>;
 }
 
-/** Fetches the manifest of a session into a file at `path` that loses this name at once, so that nothing is left of it
- *  whatever ends us. Throws AgentError `integrity` where it is missing or not the one that the index names. */
+/** Fetches the manifest of a session into a file without a name beside `path`. Throws AgentError `integrity` where it is missing or not the one that the index names. */
 export async function fetchManifest(
   open: OpenArchive,
   index: VolumeIndex,
@@ -40,8 +40,7 @@ export async function fetchManifest(
 ): Promise<FetchedManifest> {
   const { manifestGeneration: generation, manifestDigest, uid } = container;
   const what = `manifest.${generation} of ${container.name}`;
-  const fd = openSync(path, "w+", 0o600);
-  rmSync(path, { force: true });
+  const fd = openNameless(path);
   const close = (): void => closeSync(fd);
   try {
     const name = metaOf("manifest", generation, index.volume, uid);

@@ -95,6 +95,8 @@ beforeAll(async () => {
       cpSync(join(saved, basename(place)), place, { recursive: true });
     }
     rmSync(join(site.state, "kept"), { force: true });
+    for (const name of readdirSync(site.directory))
+      if (name.endsWith(".img")) rmSync(join(site.directory, name));
   };
 });
 beforeEach(() => reset());

@@ -2,7 +2,7 @@
 // line: swap and what is kept of it, kills in the swap, in place, room in the pool, a VM that runs, `qvm-volume import`
 // (a stand-in), diff beside a monitor.
 
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
@@ -214,10 +214,10 @@ async function diffBesideMonitor(): Promise<void> {
   const ended = new Promise<number | null>((resolve) => child.once("close", resolve));
   let beside = 0;
   while (child.exitCode === null) {
-    const looked = restoreNames().some((name) => name.includes(".look-"));
-    if (looked && beside === 0) {
-      // Stopped, it can't end before the monitor has.
-      child.kill("SIGSTOP");
+    const looked = beside === 0 && restoreNames().some((name) => name.includes(".look-"));
+    // Stopped, it can't end before the monitor has. Not while it holds the state's lock, which it does for moments.
+    if (looked) child.kill("SIGSTOP");
+    if (looked && spawnSync("flock", ["-n", "/sparsebak/lock", "true"]).status === 0) {
       write(`${work}-snap`, 3 * mib, 4096);
       const ran = site.sparsebak("monitor");
       check(ran.code === 0, `monitor beside diff: ${ran.stderr}`);
@@ -226,8 +226,8 @@ async function diffBesideMonitor(): Promise<void> {
         "monitor took the snapshot of a diff",
       );
       beside++;
-      child.kill("SIGCONT");
     }
+    if (looked) child.kill("SIGCONT");
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   check((await ended) === 1, `diff beside monitor: ${stdout}`);
