@@ -448,14 +448,14 @@ const plainCases = (add: CaseMaker): readonly StorageCase[] => [
 
 // ---------------------------------------------------------------- reading
 
-interface Frozen extends AsyncDisposable {
+export interface Frozen extends AsyncDisposable {
   readonly open: OpenVolume;
   mapped(): Promise<readonly Extent[]>;
   drop(): Promise<void>;
 }
 
 /** A volume held still by what the storage can do: a snapshot, or nothing. */
-async function freeze(storage: Storage, name: string): Promise<Frozen> {
+export async function freeze(storage: Storage, name: string): Promise<Frozen> {
   if (!storage.capabilities.snapshots) {
     const state = await stateOf(storage, name);
     const open = await storage.openVolume(state);

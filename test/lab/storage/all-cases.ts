@@ -1,5 +1,6 @@
 // All cases of the storage lab but udev's, by their names, on both sides: nothing of a guest is touched until a case runs.
 
+import { restoreStorageCases } from "../../suites/restore-storage.ts";
 import { storageCases } from "../../suites/storage.ts";
 import type { Case } from "../cases.ts";
 import { type LvmHarness, lvmHarness } from "../guest/lvm-harness.ts";
@@ -23,6 +24,7 @@ export function storageLabCases(): readonly Case[] {
   const harness = (): LvmHarness => lvmHarness("pool-64");
   return [
     ...suite("pool-64"),
+    ...restoreStorageCases(async () => harness()),
     ...suite("pool256").filter(aboutThem),
     ...suite("pool1024").filter(aboutThem),
     ...changeCases(harness),

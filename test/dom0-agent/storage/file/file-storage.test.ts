@@ -16,6 +16,7 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { fileStorage } from "../../../../dom0-agent/storage/file/file-storage.ts";
@@ -32,6 +33,7 @@ import {
   type StorageHarness,
   total,
 } from "../../../suites/storage.ts";
+import { restoreStorageCases } from "../../../suites/restore-storage.ts";
 import { tempDir } from "../../../support/temp-dir.ts";
 import { fileSystems, type Mounted, mounted, run } from "./file-systems.ts";
 
@@ -48,6 +50,7 @@ const skipped = process.geteuid?.() === 0 ? undefined : "mounting needs root";
 /** Images in a new directory below `parent`. */
 async function fileHarness(parent: string): Promise<StorageHarness & { readonly root: string }> {
   const root = mkdtempSync(join(parent, "images-"));
+  const stateDirectory = mkdtempSync(join(tmpdir(), "sparsebak-state-"));
   const path = (name: string): string => join(root, name);
   const writeAt = (name: string, offset: number, bytes: Uint8Array): void => {
     const fd = openSync(path(name), "r+");
@@ -57,7 +60,7 @@ async function fileHarness(parent: string): Promise<StorageHarness & { readonly 
   };
   return {
     root,
-    storage: await fileStorage({ localPath: root }, options),
+    storage: await fileStorage({ localPath: root }, { ...options, stateDirectory }),
     makeVolume: (name, size) => {
       writeFileSync(path(name), "");
       truncateSync(path(name), size);
@@ -74,7 +77,9 @@ async function fileHarness(parent: string): Promise<StorageHarness & { readonly 
     },
     resize: (name, size) => truncateSync(path(name), size),
     remove: (name) => unlinkSync(path(name)),
-    [Symbol.asyncDispose]: async () => rmSync(root, { recursive: true }),
+    [Symbol.asyncDispose]: async () => {
+      for (const each of [root, stateDirectory]) rmSync(each, { recursive: true });
+    },
   };
 }
 
@@ -90,7 +95,7 @@ for (const fileSystem of fileSystems) {
 
     // Where nothing is told, everything is mapped: the test of holes below says so.
     const needsExtents = "nothing is mapped of a volume that was never written to";
-    const cases = storageCases(make, { snapshots: false });
+    const cases = [...storageCases(make, { snapshots: false }), ...restoreStorageCases(make)];
     for (const each of cases.filter(({ name }) => fileSystem.tellsExtents || name !== needsExtents)) {
       test(each.name, async (context) => {
         if (skipped !== undefined) context.skip(skipped);
