@@ -5,7 +5,8 @@ import { toHex } from "../../protocol/bytes.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import { allSessions, findSession, type FoundSession } from "../restore/find-session.ts";
-import { readIndex, where } from "./archive.ts";
+import { where } from "./archive.ts";
+import { chooseInArchive, readView, type Selection } from "./archive-view.ts";
 import type { Context } from "./context.ts";
 import { openDestination } from "./destination.ts";
 
@@ -40,7 +41,7 @@ export interface ListedVolume {
 }
 
 /**
- * The volumes of an archive with their sessions; `named` restricts them, and `session`, a label, uid or tag, to one
+ * The volumes of an archive with their sessions; `named`, names or patterns, restricts them, and `session`, a label, uid or tag, to one
  * session of each. Throws AgentError for what isn't there.
  */
 export async function list(
@@ -53,27 +54,17 @@ export async function list(
   if (open === undefined)
     throw new AgentError("failed", `list: there is no archive at ${where(settings)}`, "send makes one");
   await using _client = open.client;
-  const found: ListedVolume[] = [];
-  for (const entry of open.head.volumes) {
-    const index = await readIndex(open, entry.volume);
-    // A deleted volume of which chunks are still needed has no sessions.
-    if (index === undefined || index.sessions.length === 0) continue;
-    if (named.length > 0 && !named.includes(index.name)) continue;
-    const sessions = session === undefined ? allSessions(index) : [findSession(index, session)];
-    found.push({
-      volume: index.name,
-      id: toHex(index.volume),
-      directory: entry.directory,
-      hidden: index.containers.length - index.sessions.length,
-      storedBytes: storedBytesOf(index),
-      sessions: sessions.map(listed),
-    });
-  }
-  const missing = named.filter((name) => !found.some((each) => each.volume === name));
-  if (missing.length > 0)
-    throw new AgentError("failed", `list: the archive has no volume ${missing.join(", ")}`);
+  const selection: Selection = named.length === 0 ? { kind: "all" } : { kind: "named", patterns: named };
+  const chosen = chooseInArchive(await readView(open), selection, "list");
   await open.client.close();
-  return found.sort((a, b) => (a.volume < b.volume ? -1 : 1));
+  return chosen.map(({ index, directory }) => ({
+    volume: index.name,
+    id: toHex(index.volume),
+    directory,
+    hidden: index.containers.length - index.sessions.length,
+    storedBytes: storedBytesOf(index),
+    sessions: (session === undefined ? allSessions(index) : [findSession(index, session)]).map(listed),
+  }));
 }
 
 function storedBytesOf(index: VolumeIndex): number {

@@ -125,7 +125,7 @@ test(
           expect(after.listed).toEqual(after.stored);
         }
       }),
-      { numRuns: Number(process.env["SPARSEBAK_PRUNE_RUNS"] ?? 20) },
+      { numRuns: Number(process.env["SPARSEBAK_PRUNE_RUNS"] ?? 12) },
     );
   },
 );
