@@ -8,6 +8,7 @@ import {
   listBuilder,
   type ListEntry,
   listHeadBytes,
+  listLength,
   listRecordBytes,
   listTailBytes,
   readListRecord,
@@ -44,8 +45,6 @@ export interface DeadOptions {
   readonly maxRuns: number;
 }
 
-/** Bytes of the largest list that dom0 takes: that of a 16 TiB volume in chunks of 128 KiB. */
-const maxListBytes = 8 * 1024 * 1024 * 1024;
 const blockRecords = 4096;
 
 /** Throws AgentError `integrity` where the list is not the one that the index names, or lacks a chunk that is needed. */
@@ -64,7 +63,8 @@ export async function deadChunks(
   const target = openSync(path, "w", 0o600);
   try {
     const name = metaOf("list", container.listGeneration, index.volume, container.uid);
-    const length = await on.open.client.read(name, maxListBytes, (bytes) => writeAll(source, bytes));
+    const most = listLength(container.chunks);
+    const length = await on.open.client.read(name, most, (bytes) => writeAll(source, bytes));
     if (length === undefined) throw wrong("the receiver does not have it");
     const identity = { archive: index.archive, volume: index.volume, session: container.uid };
     const records = verified(what, () => checkedRecords(source, length, container.listDigest, identity));
@@ -100,7 +100,7 @@ export async function deadChunks(
       kind: "list",
       volume: index.volume,
       session: container.uid,
-      length: listHeadBytes + chunks * listRecordBytes + listTailBytes,
+      length: listLength(chunks),
       digest,
       parts: () => spooledParts(path),
     };

@@ -9,6 +9,7 @@ import {
   type ListEntry,
   listBuilder,
   listHeadBytes,
+  listLength,
   listRecordBytes,
   listTailBytes,
   readListRecord,
@@ -116,7 +117,7 @@ async function salvageOne(
   try {
     // A session has no more chunks than its volume.
     const chunks = chunkCount(of.size, of.chunkSize);
-    const most = listHeadBytes + chunks * listRecordBytes + listTailBytes;
+    const most = listLength(chunks);
     const stored = chunks * maxStoredLength(of.chunkSize);
     const length = await open.client.salvage(
       { directory, session },

@@ -43,6 +43,11 @@ const longest = maxStoredLength(maxChunkSize);
 export const listHeadBytes: number = prefixBytes + uidBytes;
 export const listTailBytes: number = 8 + digestBytes;
 
+/** Bytes of a list of so many chunks. */
+export function listLength(chunks: number): number {
+  return listHeadBytes + chunks * listRecordBytes + listTailBytes;
+}
+
 /** Makes a list record by record; the caller keeps the bytes wherever it likes. */
 export interface ListBuilder {
   /** The bytes before the first record. */

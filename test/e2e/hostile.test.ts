@@ -21,29 +21,43 @@ const memoryBound = 400_000_000;
 const send = ["send"];
 const list = ["list", volume];
 const assemble = ["assemble", volume];
+const verify = ["verify", volume];
+const diff = ["diff", volume];
+const receive = ["receive", volume];
+const prune = ["prune", "--keep-last", "1"];
 
 interface Case {
   readonly status: number;
   readonly says: RegExp;
   /** Commands that meet the lie. */
   readonly commands: readonly (readonly string[])[];
-  /** What dom0 has lost before: the map of the last session. */
-  readonly lost?: boolean;
-  /** What may differ afterwards: `nothing`, of state or archive; what the archive has of an unfinished session; that, and
-   *  the intent, which dom0 writes down before it asks for a commit; `all` where the command has succeeded. */
+  /** In what state: with the map of the last session lost, or with a session that was interrupted. */
+  readonly from?: "lost" | "interrupted";
+  /** What may differ afterwards: `nothing`, of state or archive; what the archive has of an unfinished session or image;
+   *  that, and the intent, which dom0 writes down before it asks for a commit; `all` where the command has succeeded. */
   readonly changes: "nothing" | "archive" | "intent" | "all";
 }
 
-function met(by: readonly (readonly string[])[], changes: Case["changes"], lost = false) {
-  return (status: number, says: RegExp): Case => ({ status, says, commands: by, changes, lost });
+function met(by: Case["commands"], changes: Case["changes"], from?: "lost" | "interrupted") {
+  return (status: number, says: RegExp): Case => ({
+    status,
+    says,
+    commands: by,
+    changes,
+    ...(from === undefined ? {} : { from }),
+  });
 }
 /** Every command that greets the receiver and reads. */
 const reading = met([send, list], "nothing");
 const sending = met([send], "archive");
 /** The end of a send: the commit was asked for. */
 const committing = met([send], "intent");
-const fetching = met([send], "archive", true);
-const building = met([assemble], "nothing");
+const fetching = met([send], "archive", "lost");
+const building = met([assemble], "archive");
+const restoring = met([verify, receive, diff], "nothing");
+const pruning = met([prune], "nothing");
+/** The send that finds an interrupted one, and goes on whatever is said of it. */
+const resuming = met([send], "all", "interrupted");
 const harmless = met([send], "all");
 
 const stalled = /no progress for 5 s/;
@@ -64,6 +78,7 @@ const cases: Readonly<Record<string, Case>> = {
   "hello of a generation that never was": reading(5, /announced it and does not have it/),
   "hello of an empty archive": reading(5, /found no archive .* wanted the one that this dom0 has sent/),
   "hello of another archive": reading(5, /found another archive .* wanted the one/),
+  "hello of an archive out of nowhere": reading(5, /found another archive .* wanted the one/),
   "hello of an older head": reading(5, /found an older state/),
   "hello with another digest": reading(5, /head 4: it is not the one that was announced/),
   "hello twice": reading(1, orderly("receiverHello")),
@@ -92,19 +107,15 @@ const cases: Readonly<Record<string, Case>> = {
   "endless archive header": reading(1, broken(/archive: more than 4096 bytes/)),
   "endless index": reading(1, broken(/index: more than \d+ bytes/)),
   "endless manifest": fetching(1, broken(/manifest: more than \d+ bytes/)),
+  "an archive that is sealed otherwise": reading(5, /authentication code does not fit/),
   "archive header altered": reading(5, /archive header: /),
   "archive header with another code": reading(5, /archive header: it is not the one/),
-  "index missing": reading(5, /index\.4 of work\.img: the receiver does not have it/),
-  "index of an earlier generation": reading(
-    5,
-    /index\.4 of work\.img: it is not the one that the head names/,
-  ),
-  "index altered": reading(5, /index\.4 of work\.img: it is not the one that the head names/),
-  "a head in place of an index": reading(5, /index\.4 of work\.img: it is not the one/),
-  "manifest of another session": fetching(
-    5,
-    /manifest\.2 of S_[\d-]+: it is not the one that the index names/,
-  ),
+  "index missing": reading(5, /index\.4 of \S+: the receiver does not have it/),
+  "index of an earlier generation": reading(5, /index\.4 of \S+: it is not the one that the head names/),
+  "index altered": reading(5, /index\.4 of \S+: it is not the one that the head names/),
+  "a head in place of an index": reading(5, /index\.4 of \S+: it is not the one/),
+  "manifest altered": fetching(5, /manifest\.2 of S_[\d-]+: it is not the one that the index names/),
+  "manifest of another session": met([verify, receive], "nothing")(5, /manifest\.\d of S_[\d-]+: it is not the one/),
   "heartbeats without progress": reading(4, stalled),
   "progress of what was never asked for": reading(4, stalled),
   "a flood of heartbeats": reading(4, stalled),
@@ -142,25 +153,64 @@ const cases: Readonly<Record<string, Case>> = {
   "an exit code of failure behind goodbye": harmless(0, /^$/),
   "an image of another size": building(5, /the VM says 1 bytes, wanted/),
   "an image that is never finished": building(4, stalled),
+
+  "chunks of the same size that change places": restoring(5, /checksum/),
+  "chunks in another order": restoring(1, broken(/a chunk at \d+, wanted/)),
+  "a chunk too few": restoring(1, broken(/a chunk at \d+, wanted/)),
+  "a chunk too many": restoring(1, broken(/wanted no more of them/)),
+  "a chunk altered": restoring(5, /checksum/),
+  "a chunk cut short": restoring(5, /stored bytes, wanted/),
+  "a chunk that grows": restoring(5, /4000000 stored bytes, wanted/),
+  "a chunk that is not there": restoring(5, /is missing/),
+  "a chunk of another address": restoring(1, broken(/a chunk at \d+, wanted/)),
+  "no container": restoring(5, /can't be read: .*missing: \\x1b/),
+  "chunks without end": restoring(1, broken(/a chunk at 0, wanted/)),
+  "chunks, and not a word more": restoring(4, stalled),
+  "chunks counted otherwise": restoring(1, broken(/readChunks: \d+ bytes in its answer, wanted/)),
+  "header altered": met([verify], "nothing")(5, /header of S_[\d-]+: it is not the one that the index names/),
+  "endless header": met([verify], "nothing")(1, broken(/header: more than \d+ bytes/)),
+
+  "left: chunks that were never sent": met([send], "intent", "interrupted")(1, /commit: malformed: the list of/),
+  "left: chunks with another checksum": resuming(0, /nothing of use/),
+  "left: a list without end": met([send], "archive", "interrupted")(1, broken(/salvage: more than \d+ bytes/)),
+  "left: under the name of another session": met([send], "archive", "interrupted")(1, /twice/),
+  "left: by another uid": met([send], "archive", "interrupted")(1, /missing/),
+
+  "list altered": pruning(5, /list of S_[\d-]+: /),
+  "endless list": pruning(1, broken(/list: more than \d+ bytes/)),
+  "an older head said to be missing": met([prune], "all")(0, /^$/),
+  "a sweep that freed everything there is": met([prune], "all")(0, /^$/),
 };
 
 const special = ["not committed, and said to be"];
 
-let known: HostileSite;
 let first: HostileSite;
+let known: HostileSite;
+let sealed: HostileSite;
+let interrupted: HostileSite;
+
+async function filled(site: HostileSite): Promise<void> {
+  await site.send("--tag", "first");
+  site.change(1);
+  await site.send("--tarfile");
+  site.change(2);
+  await site.send();
+  site.change(3);
+}
+
 beforeAll(async () => {
-  first = hostileSite();
+  first = hostileSite("off");
   known = first.copy();
-  await known.send();
-  known.change(1);
-  await known.send("--tarfile");
-  known.change(2);
-  await known.send();
-  known.change(3);
+  await filled(known);
+  sealed = hostileSite("on");
+  await sealed.init();
+  await filled(sealed);
+  interrupted = known.copy();
+  interrupted.stallAfter(5);
+  await interrupted.run(send, "a session's end that never comes");
 });
 afterAll(() => {
-  known[Symbol.dispose]();
-  first[Symbol.dispose]();
+  for (const each of [first, known, sealed, interrupted]) each[Symbol.dispose]();
 });
 
 test("every lie is told here", () => {
@@ -180,46 +230,62 @@ function expectDecent(ended: Ended, site: HostileSite): void {
 async function expectGoesOn(site: HostileSite): Promise<void> {
   await site.send();
   expect(await site.differing()).toEqual([]);
-  expect(Object.keys(contentsOf(site.state)).filter((path) => /intent|fetched/.test(path))).toEqual([]);
-}
-
-/** Everything but the archive and dom0's state. */
-function elsewhere(site: HostileSite): unknown {
-  const ours = new Set(["dom0", "lib"]);
-  return Object.entries(contentsOf(site.directory)).filter(
-    ([path]) => !path.startsWith("drive/backups/") && !ours.has(path.split("/")[0] ?? ""),
+  expect(Object.keys(contentsOf(site.state)).filter((path) => /intent|fetched|salvaged/.test(path))).toEqual(
+    [],
   );
 }
 
+/** Everything but the archive, dom0's state, and the programs: the images above all. */
+function elsewhere(site: HostileSite): unknown {
+  return Object.entries(contentsOf(site.directory)).filter(
+    ([path]) => !/^(?:drive\/backups|dom0|lib)\//.test(path),
+  );
+}
+
+/** dom0's state. Locks hold nothing; a send that was cut short leaves its journal, so that the next one goes on from
+ *  there; what was lost before is made again. */
+function stateOf(site: HostileSite, { changes, from }: Case): Record<string, string> {
+  const state = contentsOf(site.state);
+  const intent = join("archives", "default", "intent");
+  if (changes === "intent") expect(state[intent]).toBeDefined();
+  const ignored = [
+    /lock$/,
+    ...(changes === "nothing" ? [] : [/\/journal-/]),
+    ...(changes === "intent" ? [/\/intent$/] : []),
+    ...(from === undefined ? [] : [/\/volumes\//]),
+  ];
+  return Object.fromEntries(
+    Object.entries(state).filter(([path]) => !ignored.some((each) => each.test(path))),
+  );
+}
+
+async function meets(base: HostileSite, lie: string, expected: Case): Promise<void> {
+  using site = base.copy();
+  if (expected.from === "lost") site.forget();
+  if (expected.says === stalled) site.stallAfter(5);
+  const state = stateOf(site, { ...expected, changes: "archive" });
+  const archive = contentsOf(site.archive);
+  const rest = elsewhere(site);
+  for (const command of expected.commands) {
+    const ended = await site.run(command, lie);
+    const shown = `${command.join(" ")}: ${ended.stderr}${ended.stdout}`;
+    expect(ended.stderr, shown).toMatch(expected.says);
+    expect(ended, shown).toMatchObject({ code: expected.status });
+    expectDecent(ended, site);
+    expect(elsewhere(site)).toEqual(rest);
+    if (expected.changes !== "all") expect(stateOf(site, expected)).toEqual(state);
+    // Where nothing differs at all, what goes on from here has been shown.
+    if (expected.changes === "nothing") expect(contentsOf(site.archive)).toEqual(archive);
+  }
+  if (expected.changes === "nothing") return;
+  site.stallAfter(60);
+  if (expected.commands.includes(prune)) for (const session of [...site.sessions.keys()].slice(0, -1)) site.sessions.delete(session);
+  await expectGoesOn(site);
+}
+
 describe("an archive that dom0 knows", () => {
-  test.concurrent.each(Object.entries(cases))(
-    "%s",
-    async (lie, { commands, status, says, lost, changes }) => {
-      using site = known.copy();
-      if (lost === true) site.forget();
-      const before = {
-        state: contentsOf(site.state),
-        archive: contentsOf(site.archive),
-        rest: elsewhere(site),
-      };
-      for (const command of commands) {
-        const ended = await site.run(command, lie);
-        expect.soft(ended, `${command.join(" ")}: ${ended.stderr}`).toMatchObject({ code: status });
-        expect.soft(ended.stderr).toMatch(says);
-        expectDecent(ended, site);
-        expect(elsewhere(site)).toEqual(before.rest);
-        const state = contentsOf(site.state);
-        if (changes === "intent") {
-          const intent = join("archives", "default", "intent");
-          expect(state[intent]).toBeDefined();
-          delete state[intent];
-        }
-        if (changes !== "all") expect(state).toEqual(before.state);
-        // Nothing differs at all, then: what goes on from here has been shown.
-        if (changes === "nothing") expect(contentsOf(site.archive)).toEqual(before.archive);
-      }
-      if (changes !== "nothing") await expectGoesOn(site);
-    },
+  test.concurrent.each(Object.entries(cases))("%s", async (lie, expected) =>
+    meets(expected.from === "interrupted" ? interrupted : known, lie, expected),
   );
 
   test("a commit that never was is found out by the next command, and nothing is sent on top of it", async () => {
@@ -242,9 +308,26 @@ describe("an archive that dom0 knows", () => {
   });
 });
 
+describe("a sealed archive", () => {
+  test.concurrent.each([
+    "an archive that is sealed otherwise",
+    "hello of an empty archive",
+    "hello of an older head",
+    "head forged, and announced so",
+    "index altered",
+    "manifest altered",
+    "manifest of another session",
+    "chunks of the same size that change places",
+    "a chunk altered",
+  ])("%s", async (lie) => {
+    const expected = cases[lie];
+    if (expected !== undefined) await meets(sealed, lie, expected);
+  });
+});
+
 describe("an archive that dom0 does not know", () => {
   test.concurrent.each([
-    ["head forged, and announced so", 5],
+    ["hello of an archive out of nowhere", 5],
     ["no word", 4],
     ["a put that took another count", 1],
     ["committed another generation", 5],
@@ -253,10 +336,30 @@ describe("an archive that dom0 does not know", () => {
     ["not committed, and not a word of it", 4],
   ])("%s", async (lie, status) => {
     using site = first.copy();
+    if (status === 4) site.stallAfter(5);
     const ended = await site.run(send, lie);
     expect(ended, ended.stderr).toMatchObject({ code: status });
     expectDecent(ended, site);
+    site.stallAfter(60);
     await expectGoesOn(site);
-    expect(readdirSync(join(site.archive, volume)).filter((name) => name.startsWith("S_"))).toHaveLength(1);
+    const names = readdirSync(join(site.archive, volume));
+    expect(names.filter((name) => name.startsWith("S_"))).toHaveLength(1);
+  });
+});
+
+describe("pruning", () => {
+  test.concurrent.each([
+    ["committed another generation", 5, 1],
+    ["committed, and not a word of it", 4, 1],
+    ["not committed, and not a word of it", 4, 3],
+  ])("%s", async (lie, status, left) => {
+    using site = known.copy();
+    if (status === 4) site.stallAfter(5);
+    const ended = await site.run(prune, lie);
+    expect(ended, ended.stderr).toMatchObject({ code: status });
+    expectDecent(ended, site);
+    site.stallAfter(60);
+    for (const session of [...site.sessions.keys()].slice(0, 3 - left)) site.sessions.delete(session);
+    await expectGoesOn(site);
   });
 });

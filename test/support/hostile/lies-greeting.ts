@@ -4,7 +4,8 @@ import { encodePreamble } from "../../../protocol/wire/frame.ts";
 import type { Messages } from "../../../protocol/wire/messages.ts";
 import { fileDigest } from "../../../protocol/archive/prefix.ts";
 import type { Digest, Generation } from "../../../protocol/archive/types.ts";
-import { answering, broken, bytesOf, escapes, fileOf, type Lie, say, type Stage } from "./stage.ts";
+import { broken, bytesOf, escapes, fileOf, type Lie, say, type Stage } from "./stage.ts";
+import { answering } from "./telling.ts";
 
 const noise = (bytes: number): Uint8Array => new Uint8Array(bytes).fill(0x41);
 
@@ -69,6 +70,11 @@ export const greetingLies: Readonly<Record<string, Lie>> = {
     headDigest: body.headDigest.map(() => 0) as never,
   })),
   "hello of another archive": hello((body) => ({ archive: body.archive.map((byte) => byte ^ 1) as never })),
+  "hello of an archive out of nowhere": hello(() => ({
+    archive: new Uint8Array(16).fill(7) as never,
+    generation: 3 as Generation,
+    headDigest: new Uint8Array(32).fill(7) as never,
+  })),
   "hello of an older head": hello((body, stage) => {
     const generation = (body.generation - 1) as Generation;
     return { generation, headDigest: fileDigest(fileOf(stage, "heads", String(generation))) };

@@ -1,24 +1,13 @@
 // Lies in the answers to what dom0 reads: heads, headers, indexes, manifests, and what is unfinished.
 
 import { readdirSync } from "node:fs";
-import { concatBytes } from "../../../protocol/bytes.ts";
-import {
-  chainOf,
-  decodeHead,
-  encodeHead,
-  type Head,
-  maxGenerations,
-} from "../../../protocol/archive/head.ts";
-import { prefixBytes, sha256 } from "../../../protocol/archive/prefix.ts";
+import { decodeArchiveHeader, encodeArchiveHeader } from "../../../protocol/archive/archive-header.ts";
+import { chainOf, decodeHead, encodeHead, type Head, maxGenerations } from "../../../protocol/archive/head.ts";
+import { prefixBytes } from "../../../protocol/archive/prefix.ts";
 import type { Digest, Generation, SessionName, SessionUid } from "../../../protocol/archive/types.ts";
-import {
-  maxPartBytes,
-  type MessageName,
-  type Messages,
-  type MetaKind,
-  type MetaName,
-} from "../../../protocol/wire/messages.ts";
-import { answering, broken, bytesOf, escapes, fileOf, type Lie, say, type Stage } from "./stage.ts";
+import type { MessageName, Messages } from "../../../protocol/wire/messages.ts";
+import { broken, bytesOf, escapes, fileOf, type Lie, say, type Stage, volumeFiles, volumeOf } from "./stage.ts";
+import { answering, asking, data, file, flooding, forged, frames, insteadOf } from "./telling.ts";
 
 /** Another head, as consistent as anybody can make it who has no key, and the hello that announces it. */
 function headOf(change: (head: Head) => Partial<Head>): Lie {
@@ -26,9 +15,9 @@ function headOf(change: (head: Head) => Partial<Head>): Lie {
   const forge = (stage: Stage, generation: Generation): Head => {
     const own = decodeHead(fileOf(stage, "heads", String(generation)));
     const body = { ...own, ...change(own) };
-    const changed = { ...body, chain: chainOf(own.archive, body.generation, body.previousChain, body) };
-    head = encodeHead(changed);
-    return changed;
+    const made = { ...body, chain: chainOf(own.archive, body.generation, body.previousChain, body) };
+    head = encodeHead(made);
+    return made;
   };
   return {
     answer: (frame, stage) => {
@@ -45,61 +34,18 @@ function headOf(change: (head: Head) => Partial<Head>): Lie {
   };
 }
 
-/** A lie told when a file of a kind is asked for: it takes the place of the whole answer. */
-function insteadOf(
-  kind: MetaKind,
-  lie: (id: number, stage: Stage) => readonly Uint8Array[] | undefined,
-): Lie {
-  let lying = false;
-  return {
-    request: (frame, stage) => {
-      if (lying || frame.type !== "readMeta" || frame.body.kind !== kind) return undefined;
-      lying = true;
-      const said = lie(frame.id, stage);
-      if (said !== undefined) stage.say(...said);
-      return [];
-    },
-  };
-}
-
-/** A file, whole and as announced. */
-function file(bytes: Uint8Array): (id: number) => readonly Uint8Array[] {
-  const parts = Array.from({ length: Math.ceil(bytes.length / maxPartBytes) }, (_, i) =>
-    bytes.subarray(i * maxPartBytes, (i + 1) * maxPartBytes),
-  );
-  return (id) => [
-    ...parts.map((part) => say("data", id, { bytes: part })),
-    say("done", id, { bytes: bytes.length }),
-  ];
-}
-
-/** Another file is asked for than the agent wants. */
-function asking(kind: MetaKind, change: (name: MetaName) => Partial<MetaName>): Lie {
-  return {
-    request: (frame) =>
-      frame.type === "readMeta" && frame.body.kind === kind
-        ? [{ ...frame, body: { ...frame.body, ...change(frame.body) } }]
-        : undefined,
-  };
-}
-
-/** The data of the first answer to a read of that kind, changed. */
-function data(kind: MetaKind, change: (bytes: Uint8Array, id: number) => readonly Uint8Array[]): Lie {
-  let told = false;
-  return {
-    answer: (frame, stage) => {
-      if (told || frame.type !== "data" || stage.last("readMeta")?.kind !== kind) return undefined;
-      told = true;
-      return change(frame.body.bytes.slice(), frame.id);
-    },
-  };
-}
-
-/** The bytes with one changed, and a digest at their end that fits again. */
-function forged(bytes: Uint8Array, at: number): Uint8Array {
-  bytes[at] = (bytes[at] ?? 0) ^ 1;
-  const body = bytes.subarray(0, -32);
-  return concatBytes([body, sha256(body)]);
+/** The archive's header, sealed where it is not and not where it is, and the head that names it. */
+function otherProtection(
+  stage: Stage,
+  generation: Generation,
+): { readonly head: Uint8Array; readonly archive: Uint8Array } {
+  const header = decodeArchiveHeader(fileOf(stage, "archive"));
+  const idSeed = new Uint8Array(32).fill(header.sealed ? 1 : 0);
+  const archive = encodeArchiveHeader({ ...header, sealed: !header.sealed, idSeed, slots: [] });
+  const own = decodeHead(fileOf(stage, "heads", String(generation)));
+  const body = { ...own, archiveDigest: archive.slice(-32) as Digest };
+  const chain = chainOf(own.archive, generation, own.previousChain, body);
+  return { head: encodeHead({ ...body, chain }), archive };
 }
 
 /** Says a frame that has no place here, in front of the first one of an answer. */
@@ -107,22 +53,8 @@ function outOfPlace<Name extends MessageName>(type: Name, body: Messages[Name]):
   return answering("readMeta", "data", (frame) => [say(type, frame.id, body), bytesOf(frame)]);
 }
 
-function* frames(frame: Uint8Array, count = Number.POSITIVE_INFINITY): Generator<Uint8Array> {
-  // Many at a time, so that the pipe is full of them.
-  const many = Math.max(1, Math.floor(65_536 / frame.length));
-  const block = concatBytes(Array.from({ length: many }, () => frame));
-  for (let said = 0; said < count; said += many) yield block;
-}
-
-function flooding(kind: MetaKind, bytes: (id: number) => Iterable<Uint8Array>): Lie {
-  return insteadOf(kind, (id, stage) => {
-    stage.flood(bytes(id));
-    return undefined;
-  });
-}
-
 const indexNow = (stage: Stage): string =>
-  readdirSync(`${stage.archive}/work.img`)
+  volumeFiles(stage)
     .filter((name) => name.startsWith("index."))
     .sort((a, b) => Number(a.slice(6)) - Number(b.slice(6)))
     .at(-1) ?? "";
@@ -176,34 +108,42 @@ export const readingLies: Readonly<Record<string, Lie>> = {
     frames(say("data", id, { bytes: new Uint8Array(100) })),
   ),
   "endless index": flooding("index", (id) => frames(say("data", id, { bytes: new Uint8Array(1_000_000) }))),
-  "endless manifest": flooding("manifest", (id) =>
-    frames(say("data", id, { bytes: new Uint8Array(1_000_000) })),
-  ),
+  "endless manifest": flooding("manifest", (id) => frames(say("data", id, { bytes: new Uint8Array(1_000_000) }))),
+  "an archive that is sealed otherwise": {
+    // Header, head and hello of an archive of the same uuid that is unsealed, where this one is sealed, or sealed.
+    answer: (frame, stage) => {
+      if (frame.type !== "receiverHello" || frame.body.generation === 0) return undefined;
+      const head = otherProtection(stage, frame.body.generation).head;
+      return [say("receiverHello", frame.id, { ...frame.body, headDigest: head.slice(-32) as Digest })];
+    },
+    request: (frame, stage) => {
+      if (frame.type !== "readMeta") return undefined;
+      const { kind, generation } = frame.body;
+      if (kind !== "head" && kind !== "archive") return undefined;
+      const newest = readdirSync(`${stage.archive}/heads`).length as Generation;
+      stage.say(...file(otherProtection(stage, kind === "head" ? generation : newest)[kind])(frame.id));
+      return [];
+    },
+  },
   "archive header altered": data("archive", (bytes, id) => [say("data", id, { bytes: forged(bytes, 60) })]),
   "archive header with another code": data("archive", (bytes, id) => [
     say("data", id, { bytes: forged(bytes, bytes.length - 40) }),
   ]),
   "index missing": insteadOf("index", (id) => [say("refused", id, { code: "missing", reason: "" })]),
   "index of an earlier generation": insteadOf("index", (id, stage) => {
-    const [first = ""] = readdirSync(`${stage.archive}/work.img`).filter((name) => name.startsWith("index."));
-    return file(fileOf(stage, "work.img", first))(id);
+    const [first = ""] = volumeFiles(stage).filter((name) => name.startsWith("index."));
+    return file(fileOf(stage, volumeOf(stage), first))(id);
   }),
   "index altered": insteadOf("index", (id, stage) =>
-    file(forged(fileOf(stage, "work.img", indexNow(stage)), 120))(id),
+    file(forged(fileOf(stage, volumeOf(stage), indexNow(stage)), 120))(id),
   ),
   "a head in place of an index": insteadOf("index", (id, stage) => file(fileOf(stage, "heads", "1"))(id)),
+  "manifest altered": data("manifest", (bytes, id) => [say("data", id, { bytes: forged(bytes, 120) })]),
   "manifest of another session": {
     request: (frame, stage) => {
       if (frame.type !== "readMeta" || frame.body.kind !== "manifest") return undefined;
-      const [first = ""] = readdirSync(`${stage.archive}/work.img`).filter((name) => name.startsWith("S_"));
-      const own = readdirSync(`${stage.archive}/work.img/${first}`).find((name) =>
-        name.startsWith("manifest"),
-      );
-      const bytes = fileOf(stage, "work.img", first, own ?? "");
-      const last = bytes.slice();
-      last[100] = (last[100] ?? 0) ^ 1;
-      stage.say(...file(forged(last, 101))(frame.id));
-      return [];
+      const first = stage.first("readMeta", (body) => body.kind === "manifest");
+      return first === undefined ? undefined : [{ ...frame, body: first }];
     },
   },
   "heartbeats without progress": insteadOf("head", (id, stage) => {
@@ -257,13 +197,11 @@ export const readingLies: Readonly<Record<string, Lie>> = {
     bytesOf(frame),
   ]),
   "pending that is committed": answering("listPending", "done", (frame, stage) => {
-    const [name = ""] = readdirSync(`${stage.archive}/work.img`).filter((each) => each.startsWith("S_"));
-    const manifest = readdirSync(`${stage.archive}/work.img/${name}`).find((each) =>
-      each.startsWith("manifest"),
-    );
+    const [name = ""] = volumeFiles(stage).filter((each) => each.startsWith("S_"));
+    const manifest = readdirSync(`${stage.archive}/${volumeOf(stage)}/${name}`).find((each) => each.startsWith("manifest"));
     const uidAt = prefixBytes;
-    const session = fileOf(stage, "work.img", name, manifest ?? "").slice(uidAt, uidAt + 16) as SessionUid;
-    const body = { ...pending(0), directory: "work.img", name: name as SessionName, finished: true, session };
+    const session = fileOf(stage, volumeOf(stage), name, manifest ?? "").slice(uidAt, uidAt + 16) as SessionUid;
+    const body = { ...pending(0), directory: volumeOf(stage), name: name as SessionName, finished: true, session };
     return [say("pending", frame.id, body), bytesOf(frame)];
   }),
 };

@@ -2,7 +2,8 @@
 
 import type { Digest, Generation } from "../../../protocol/archive/types.ts";
 import type { MessageName, Messages } from "../../../protocol/wire/messages.ts";
-import { answering, bytesOf, escapes, type Lie, say } from "./stage.ts";
+import { bytesOf, escapes, type Lie, say } from "./stage.ts";
+import { answering } from "./telling.ts";
 
 /** A request that never reaches the real receiver, with what is answered to it. */
 function swallowed(request: MessageName, answer?: (id: number, body: never) => Uint8Array): Lie {

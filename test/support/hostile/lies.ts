@@ -2,7 +2,13 @@
 
 import { greetingLies } from "./lies-greeting.ts";
 import { readingLies } from "./lies-reading.ts";
+import { restoringLies } from "./lies-restoring.ts";
 import { sendingLies } from "./lies-sending.ts";
 import type { Lie } from "./stage.ts";
 
-export const lies: Readonly<Record<string, Lie>> = { ...greetingLies, ...readingLies, ...sendingLies };
+export const lies: Readonly<Record<string, Lie>> = {
+  ...greetingLies,
+  ...readingLies,
+  ...sendingLies,
+  ...restoringLies,
+};

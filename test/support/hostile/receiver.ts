@@ -5,7 +5,7 @@
 import { spawn } from "node:child_process";
 import { readFileSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { encodePreamble, type Frame, frameDecoder } from "../../../protocol/wire/frame.ts";
+import { encodePreamble, frameDecoder } from "../../../protocol/wire/frame.ts";
 import type { MessageName, Messages } from "../../../protocol/wire/messages.ts";
 import { lies } from "./lies.ts";
 import { bytesOf, type Lie, type Stage } from "./stage.ts";
@@ -30,7 +30,8 @@ const real = spawn(process.execPath, [plan.receiver, ...process.argv.slice(2)], 
   stdio: ["pipe", "pipe", "ignore"],
 });
 const heard = new Map<MessageName, number>();
-const bodies = new Map<MessageName, Frame["body"]>();
+/** Requests, without what belongs to them. */
+const requests: { readonly type: MessageName; readonly body: unknown }[] = [];
 let newest: MessageName | undefined;
 let muted = false;
 
@@ -54,7 +55,12 @@ const stage: Stage = {
   get newest() {
     return newest;
   },
-  last: <Name extends MessageName>(type: Name) => bodies.get(type) as Messages[Name] | undefined,
+  last: <Name extends MessageName>(type: Name) =>
+    requests.findLast((each) => each.type === type)?.body as Messages[Name] | undefined,
+  first: <Name extends MessageName>(type: Name, wanted: (body: Messages[Name]) => boolean) =>
+    requests.find((each) => each.type === type && wanted(each.body as Messages[Name]))?.body as
+      | Messages[Name]
+      | undefined,
   say: (...bytes) => bytes.forEach(toAgent),
   flood: (bytes) => {
     muted = true;
@@ -76,8 +82,10 @@ const fromAgent = frameDecoder("agent");
 process.stdin.on("data", (bytes: Buffer) => {
   for (const frame of fromAgent.push(bytes)) {
     heard.set(frame.type, (heard.get(frame.type) ?? 0) + 1);
-    bodies.set(frame.type, frame.body);
-    if (!belonging.has(frame.type)) newest = frame.type;
+    if (!belonging.has(frame.type)) {
+      newest = frame.type;
+      requests.push({ type: frame.type, body: structuredClone(frame.body) });
+    }
     for (const each of lie.request?.(frame, stage) ?? [frame]) real.stdin.write(bytesOf(each));
   }
 });

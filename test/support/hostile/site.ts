@@ -17,7 +17,9 @@ const hostileReceiver = fileURLToPath(new URL("./receiver.ts", import.meta.url))
 const kib = 1024;
 const imageBytes = 1536 * kib;
 /** Milliseconds in which every command has to end, whatever the receiver does: many times what one takes. */
-const endsWithin = 60_000;
+const endsWithin = 120_000;
+/** Seconds that the agent waits where the receiver is not to stall: long enough for a busy machine. */
+const patience = 60;
 
 export const volume = "work.img";
 
@@ -35,6 +37,10 @@ export interface HostileSite extends Disposable {
   readonly state: string;
   /** SHA-256 of the volume as of each session, oldest first. */
   readonly sessions: Map<string, string>;
+  /** How long the agent waits for a receiver that does not get on. */
+  stallAfter(seconds: number): void;
+  /** Makes the archive, where it is to be sealed. */
+  init(): Promise<void>;
   /** Runs a command with a receiver that lies, or with the real one. */
   run(args: readonly string[], lie?: string): Promise<Ended>;
   /** Sends with the real receiver, and notes the session. Gives what the command printed to stderr. */
@@ -43,13 +49,14 @@ export interface HostileSite extends Disposable {
   forget(): void;
   /** Writes to the volume. */
   change(seed: number): void;
-  /** Every session that the archive should have, assembled and compared. Gives the names of those that differ. */
+  /** Every session that the archive should have, assembled and compared; of a sealed one, verified by dom0. Gives what
+   *  is wrong. */
   differing(): Promise<readonly string[]>;
   copy(): HostileSite;
 }
 
 /** Makes an empty one: nothing was ever sent. */
-export function hostileSite(): HostileSite {
+export function hostileSite(encryption: "on" | "off"): HostileSite {
   const directory = mkdtempSync(join(tmpdir(), "sparsebak-hostile-"));
   for (const name of ["images", "drive", "dom0"]) mkdirSync(join(directory, name));
   cpSync(dist, join(directory, "lib"), { recursive: true });
@@ -58,10 +65,11 @@ export function hostileSite(): HostileSite {
   buildSync({ entryPoints: [hostileReceiver], outfile, bundle: true, platform: "node", format: "esm" });
   writeFileSync(join(directory, "lib", "peak.mjs"), peakProgram);
   makeImage(join(directory, "images", volume), { size: imageBytes, dataBytes: 900 * kib, seed: 5 });
-  return siteIn(directory, new Map());
+  writeFileSync(join(directory, "passphrase"), "correct horse battery staple\n", { mode: 0o600 });
+  return siteIn(directory, encryption, new Map());
 }
 
-function siteIn(directory: string, sessions: Map<string, string>): HostileSite {
+function siteIn(directory: string, encryption: string, sessions: Map<string, string>): HostileSite {
   const lib = join(directory, "lib");
   const drive = join(directory, "drive");
   const state = join(directory, "dom0");
@@ -69,29 +77,30 @@ function siteIn(directory: string, sessions: Map<string, string>): HostileSite {
   const image = join(directory, "images", volume);
   const archive = join(drive, "backups");
   writeFileSync(join(directory, "receiver.ini"), `[receiver]\nplain-directories = ${drive}\n`);
-  writeFileSync(
-    ini,
-    [
+  const stallAfter = (seconds: number): void => {
+    const lines = [
       "[var]",
       `localpath = ${join(directory, "images")}`,
       "destvm = none",
       `destmountpoint = ${drive}`,
       "destdir = backups",
-      "encryption = off",
+      `encryption = ${encryption}`,
       "chunk-size = 64K",
-      "stall-seconds = 5",
+      `stall-seconds = ${seconds}`,
       `receiver-settings = ${join(directory, "receiver.ini")}`,
       "[volumes]",
       `${volume} = enable`,
-      "",
-    ].join("\n"),
-  );
+    ];
+    writeFileSync(ini, `${lines.join("\n")}\n`);
+  };
+  stallAfter(patience);
 
   const site: HostileSite = {
     directory,
     archive,
     state,
     sessions,
+    stallAfter,
     run: async (args, lie) => {
       const start = lie === undefined ? "./honest.mjs" : "./hostile.mjs";
       if (lie !== undefined) {
@@ -100,6 +109,10 @@ function siteIn(directory: string, sessions: Map<string, string>): HostileSite {
       }
       writeFileSync(join(lib, "receiver.mjs"), `await import(${JSON.stringify(start)});\n`);
       return runProgram(lib, ["sparsebak.mjs", "-c", ini, "-u", ...args]);
+    },
+    init: async () => {
+      const ended = await site.run(["init", "--passphrase-file", join(directory, "passphrase")]);
+      if (ended.code !== 0) throw new Error(`init: exit status ${ended.code}: ${ended.stderr}`);
     },
     send: async (...args) => {
       const ended = await site.run(["--json", "send", ...args]);
@@ -114,6 +127,10 @@ function siteIn(directory: string, sessions: Map<string, string>): HostileSite {
     },
     change: (seed) => changeImage(image, 150 * kib, seed, imageBytes),
     differing: async () => {
+      if (encryption === "on") {
+        const ended = await site.run(["verify", volume, "--all-sessions"]);
+        return ended.code === 0 ? [] : [ended.stderr];
+      }
       const output = join(directory, "assembled.img");
       const differing: string[] = [];
       for (const [session, digest] of sessions) {
@@ -127,7 +144,7 @@ function siteIn(directory: string, sessions: Map<string, string>): HostileSite {
     copy: () => {
       const target = mkdtempSync(join(tmpdir(), "sparsebak-hostile-"));
       spawnSync("cp", ["-a", "--reflink=auto", `${directory}/.`, target]);
-      return siteIn(target, new Map(sessions));
+      return siteIn(target, encryption, new Map(sessions));
     },
     [Symbol.dispose]: () => rmSync(directory, { recursive: true, force: true }),
   };

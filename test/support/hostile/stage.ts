@@ -1,6 +1,6 @@
 // What a lie is, and what it can do.
 
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { encodeFrame, type Frame } from "../../../protocol/wire/frame.ts";
 import type { MessageName, Messages } from "../../../protocol/wire/messages.ts";
@@ -24,6 +24,11 @@ export interface Stage {
   readonly newest: MessageName | undefined;
   /** The last frame of a type that the agent has sent. */
   last<Name extends MessageName>(type: Name): Messages[Name] | undefined;
+  /** The first frame of a type that the agent has sent, of those that `wanted` names. */
+  first<Name extends MessageName>(
+    type: Name,
+    wanted: (body: Messages[Name]) => boolean,
+  ): Messages[Name] | undefined;
   /** Says bytes to the agent. */
   say(...bytes: readonly Uint8Array[]): void;
   /** Says all that the generator gives, at the agent's pace, and nothing of the real receiver any more. */
@@ -55,25 +60,20 @@ export function broken(frame: Uint8Array, change: (view: DataView, bytes: Uint8A
   return bytes;
 }
 
+/** The name of the volume's directory, which means nothing in a sealed archive. */
+export function volumeOf(stage: Stage): string {
+  const names = readdirSync(stage.archive, { withFileTypes: true }).filter((each) => each.isDirectory());
+  return names.find((each) => !["heads", "dead", "assembled"].includes(each.name))?.name ?? "";
+}
+
+/** The volume's directory has these. */
+export function volumeFiles(stage: Stage): string[] {
+  return readdirSync(join(stage.archive, volumeOf(stage))).sort();
+}
+
 /** A file of the archive. */
 export function fileOf(stage: Stage, ...path: readonly string[]): Uint8Array {
   return new Uint8Array(readFileSync(join(stage.archive, ...path)));
-}
-
-/** A lie about the answer to a request: `lie` is asked once, with the first frame of it that comes. */
-export function answering(
-  request: MessageName,
-  type: MessageName,
-  lie: (frame: Frame, stage: Stage) => readonly Uint8Array[] | undefined,
-): Lie {
-  let told = false;
-  return {
-    answer: (frame, stage) => {
-      if (told || frame.type !== type || !stage.heard.has(request)) return undefined;
-      told = true;
-      return lie(frame, stage);
-    },
-  };
 }
 
 /** Text that a terminal would obey: colours, a title, a bell, a faked line, text that runs from right to left. */

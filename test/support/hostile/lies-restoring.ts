@@ -1,0 +1,152 @@
+// Lies about chunks, about what an interrupted session has left, and about lists.
+
+import { concatBytes, equalBytes } from "../../../protocol/bytes.ts";
+import { decodeList, listBuilder, type ListEntry, listHeadBytes } from "../../../protocol/archive/list-file.ts";
+import { decodePrefix, prefixBytes } from "../../../protocol/archive/prefix.ts";
+import type { ChunkAddress, Digest, Generation, SessionName, SessionUid } from "../../../protocol/archive/types.ts";
+import type { Messages } from "../../../protocol/wire/messages.ts";
+import { type Lie, say, type Stage, volumeFiles } from "./stage.ts";
+import { data, file, flooding, forged, frames, insteadOf } from "./telling.ts";
+
+type Stored = Messages["stored"];
+
+/** The chunks of every answer, changed, and counted as they are said. */
+function chunks(change: (chunks: Stored[]) => readonly Stored[]): Lie {
+  let held: Stored[] = [];
+  return {
+    answer: (frame, stage) => {
+      if (frame.type === "stored") {
+        held.push({ ...frame.body, bytes: frame.body.bytes.slice() });
+        return [];
+      }
+      if (frame.type !== "done" || stage.newest !== "readChunks") return undefined;
+      const said = change(held);
+      held = [];
+      const bytes = said.reduce((sum, each) => sum + each.bytes.length, 0);
+      return [...said.map((each) => say("stored", frame.id, each)), say("done", frame.id, { bytes })];
+    },
+  };
+}
+
+/** The first chunk of every answer, changed. */
+function firstChunk(change: (chunk: Stored) => Partial<Stored>): Lie {
+  return chunks((all) => all.map((each, i) => (i === 0 ? { ...each, ...change(each) } : each)));
+}
+
+/** Each two chunks of the same stored length change places. */
+function swapped(all: Stored[]): readonly Stored[] {
+  const bytes = all.map((each) => each.bytes);
+  for (let i = 0; i < bytes.length; i++) {
+    const j = bytes.findIndex(
+      (each, k) => k > i && each.length === bytes[i]?.length && !equalBytes(each, bytes[i] ?? each),
+    );
+    const [one, other] = [bytes[i], bytes[j]];
+    if (one !== undefined && other !== undefined) [bytes[i], bytes[j]] = [other, one];
+  }
+  return all.map((each, i) => ({ ...each, bytes: bytes[i] ?? each.bytes }));
+}
+
+/** The list of what a session has left, with other entries, as good as any. */
+function listOf(change: (entries: ListEntry[]) => readonly ListEntry[]): Lie {
+  return {
+    answer: (frame, stage) => {
+      if (stage.newest !== "salvage") return undefined;
+      if (frame.type === "done") return [];
+      if (frame.type !== "data") return undefined;
+      const bytes = frame.body.bytes.slice();
+      const session = bytes.slice(prefixBytes, listHeadBytes) as SessionUid;
+      const builder = listBuilder({ ...decodePrefix(bytes), session });
+      const records = change([...decodeList(bytes)]).map((each) => builder.add(each).slice());
+      return file(concatBytes([builder.head, ...records, builder.finish().tail]))(frame.id);
+    },
+  };
+}
+
+/** The pending session by another name or uid. */
+function pendingAs(change: (body: Messages["pending"], stage: Stage) => Partial<Messages["pending"]>): Lie {
+  return {
+    answer: (frame, stage) =>
+      frame.type === "pending"
+        ? [say("pending", frame.id, { ...frame.body, ...change(frame.body, stage) })]
+        : undefined,
+  };
+}
+
+export const restoringLies: Readonly<Record<string, Lie>> = {
+  "chunks of the same size that change places": chunks(swapped),
+  "chunks in another order": chunks((all) => [...all].reverse()),
+  "a chunk too few": chunks((all) => all.slice(1)),
+  "a chunk too many": chunks((all) => [...all, ...all.slice(0, 1)]),
+  "a chunk altered": firstChunk(({ bytes }) => ({ bytes: bytes.with(-5, (bytes.at(-5) ?? 0) ^ 1) })),
+  "a chunk cut short": firstChunk(({ bytes }) => ({ bytes: bytes.subarray(1) })),
+  "a chunk that grows": firstChunk(() => ({ bytes: new Uint8Array(4_000_000) })),
+  "a chunk that is not there": firstChunk(() => ({ bytes: new Uint8Array(0) })),
+  "a chunk of another address": firstChunk(({ address }) => ({ address: (address + 65_536) as ChunkAddress })),
+  "no container": {
+    request: (frame, stage) => {
+      if (frame.type !== "readChunks") return undefined;
+      stage.say(say("refused", frame.id, { code: "missing", reason: "\u001b[2J" }));
+      return [];
+    },
+  },
+  "chunks without end": {
+    request: (frame, stage) => {
+      if (frame.type !== "readChunks") return undefined;
+      stage.flood(frames(say("stored", frame.id, { address: 0 as ChunkAddress, bytes: new Uint8Array(65_000) })));
+      return [];
+    },
+  },
+  "chunks, and not a word more": {
+    request: (frame, stage) => {
+      if (frame.type === "readChunks") stage.mute();
+      return undefined;
+    },
+  },
+  "chunks counted otherwise": {
+    answer: (frame, stage) =>
+      frame.type === "done" && stage.newest === "readChunks"
+        ? [say("done", frame.id, { bytes: frame.body.bytes + 1 })]
+        : undefined,
+  },
+  "header altered": data("header", (bytes, id) => [say("data", id, { bytes: forged(bytes, 90) })]),
+  "endless header": flooding("header", (id) => frames(say("data", id, { bytes: new Uint8Array(1000) }))),
+
+  "left: chunks that were never sent": listOf((entries) => {
+    const last = entries.at(-1);
+    if (last === undefined) return entries;
+    return [...entries, { ...last, address: (last.address + 65_536) as ChunkAddress }];
+  }),
+  "left: chunks with another checksum": listOf((entries) =>
+    entries.map((each) => ({ ...each, checksum: each.checksum.map((byte) => byte ^ 1) as Uint8Array as Digest })),
+  ),
+  "left: a list without end": {
+    request: (frame, stage) => {
+      if (frame.type !== "salvage") return undefined;
+      stage.flood(frames(say("data", frame.id, { bytes: new Uint8Array(65_000) })));
+      return [];
+    },
+  },
+  "left: under the name of another session": pendingAs((_, stage) => {
+    const [name = ""] = volumeFiles(stage).filter((each) => each.startsWith("S_"));
+    return { name: name as SessionName };
+  }),
+  "left: by another uid": pendingAs((body) => ({
+    session: body.session.map((byte) => byte ^ 1) as Uint8Array as SessionUid,
+  })),
+  "list altered": insteadOf("list", (id) => file(new Uint8Array(300))(id)),
+  "endless list": flooding("list", (id) => frames(say("data", id, { bytes: new Uint8Array(65_000) }))),
+  "an older head said to be missing": {
+    // Of a generation that is not there the real receiver says the same.
+    request: (frame, stage) =>
+      frame.type === "readMeta" && frame.body.kind === "head" && (stage.heard.get("readMeta") ?? 0) > 1
+        ? [{ ...frame, body: { ...frame.body, generation: 2 ** 40 as Generation } }]
+        : undefined,
+  },
+  "a sweep that freed everything there is": {
+    answer: (frame, stage) =>
+      frame.type === "done" && stage.newest === "sweep"
+        ? [say("done", frame.id, { bytes: Number.MAX_SAFE_INTEGER })]
+        : undefined,
+  },
+};
+

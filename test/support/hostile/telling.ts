@@ -1,0 +1,94 @@
+// Ways to tell a lie: at which request or answer it is told, and in place of what.
+
+import { concatBytes } from "../../../protocol/bytes.ts";
+import { sha256 } from "../../../protocol/archive/prefix.ts";
+import type { Frame } from "../../../protocol/wire/frame.ts";
+import { maxPartBytes, type MessageName, type MetaKind, type MetaName } from "../../../protocol/wire/messages.ts";
+import { type Lie, say, type Stage } from "./stage.ts";
+
+/** A lie about the answer to a request: `lie` is asked once, with the first frame of it that comes. */
+export function answering(
+  request: MessageName,
+  type: MessageName,
+  lie: (frame: Frame, stage: Stage) => readonly Uint8Array[] | undefined,
+): Lie {
+  let told = false;
+  return {
+    answer: (frame, stage) => {
+      if (told || frame.type !== type || !stage.heard.has(request)) return undefined;
+      told = true;
+      return lie(frame, stage);
+    },
+  };
+}
+
+/** A lie told when a file of a kind is asked for: it takes the place of the whole answer. */
+export function insteadOf(kind: MetaKind, lie: (id: number, stage: Stage) => readonly Uint8Array[] | undefined): Lie {
+  let lying = false;
+  return {
+    request: (frame, stage) => {
+      if (lying || frame.type !== "readMeta" || frame.body.kind !== kind) return undefined;
+      lying = true;
+      const said = lie(frame.id, stage);
+      if (said !== undefined) stage.say(...said);
+      return [];
+    },
+  };
+}
+
+/** A file, whole and as announced. */
+export function file(bytes: Uint8Array): (id: number) => readonly Uint8Array[] {
+  const parts = Array.from({ length: Math.ceil(bytes.length / maxPartBytes) }, (_, i) =>
+    bytes.subarray(i * maxPartBytes, (i + 1) * maxPartBytes),
+  );
+  return (id) => [
+    ...parts.map((part) => say("data", id, { bytes: part })),
+    say("done", id, { bytes: bytes.length }),
+  ];
+}
+
+/** Another file is asked for than the agent wants. */
+export function asking(kind: MetaKind, change: (name: MetaName) => Partial<MetaName>): Lie {
+  return {
+    request: (frame) =>
+      frame.type === "readMeta" && frame.body.kind === kind
+        ? [{ ...frame, body: { ...frame.body, ...change(frame.body) } }]
+        : undefined,
+  };
+}
+
+/** The data of the first answer to a read of that kind, changed. */
+export function data(kind: MetaKind, change: (bytes: Uint8Array, id: number) => readonly Uint8Array[]): Lie {
+  let told = false;
+  return {
+    answer: (frame, stage) => {
+      if (told || frame.type !== "data" || stage.last("readMeta")?.kind !== kind) return undefined;
+      told = true;
+      return change(frame.body.bytes.slice(), frame.id);
+    },
+  };
+}
+
+/** The bytes with one changed, and a digest at their end that fits again. */
+export function forged(bytes: Uint8Array, at: number): Uint8Array {
+  bytes[at] = (bytes[at] ?? 0) ^ 1;
+  const body = bytes.subarray(0, -32);
+  return concatBytes([body, sha256(body)]);
+}
+
+/** A frame said over and over. */
+export function* frames(frame: Uint8Array, count: number = Number.POSITIVE_INFINITY): Generator<Uint8Array> {
+  // Many at a time, so that the pipe is full of them.
+  const many = Math.max(1, Math.floor(65_536 / frame.length));
+  const block = concatBytes(Array.from({ length: many }, () => frame));
+  for (let said = 0; said < count; said += many) yield block;
+}
+
+/** No end of frames in answer to a read of that kind. */
+export function flooding(kind: MetaKind, bytes: (id: number) => Iterable<Uint8Array>): Lie {
+  return insteadOf(kind, (id, stage) => {
+    stage.flood(bytes(id));
+    return undefined;
+  });
+}
+
