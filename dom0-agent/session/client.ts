@@ -149,8 +149,8 @@ const maxPending = 4096;
 const progressBytes = 64 * 1024;
 /** Milliseconds in which a receiver that has answered everything may leave by itself. */
 const leaveMs = 5000;
-/** Most things that it may find wrong with one container, besides its chunks. */
-const maxOtherDamages = 65_536;
+/** Most things that it may find wrong with one container. */
+const maxDamages = 65_536;
 /** Bytes that scrubbing reads for each chunk besides the chunk itself: its record in the list, its header in a tar. */
 const scrubOverhead = 2048;
 
@@ -405,15 +405,14 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     },
     scrub: async (volume, session, { chunks, bytes }) => {
       const found: Damage[] = [];
-      const most = chunks + maxOtherDamages;
       const onDamage = (frame: Frame): void => {
         if (frame.type !== "damage")
           throw new FormatError("bad-order", `${frame.type} in an answer to scrub`);
-        if (found.length === most)
-          throw new FormatError("too-long", `more than ${most} damages of a session`);
+        if (found.length === maxDamages)
+          throw new FormatError("too-long", `more than ${maxDamages} damages of a session`);
         found.push(frame.body);
       };
-      const about = bytes + most * scrubOverhead;
+      const about = bytes + (chunks + maxDamages) * scrubOverhead;
       await request("scrub", { volume, session }, "done", onDamage, about);
       return found;
     },

@@ -24,6 +24,7 @@ const assemble = ["assemble", volume];
 const verify = ["verify", volume];
 const diff = ["diff", volume];
 const receive = ["receive", volume];
+const check = ["check"];
 const prune = ["prune", "--keep-last", "1"];
 
 interface Case {
@@ -55,6 +56,7 @@ const committing = met([send], "intent");
 const fetching = met([send], "archive", "lost");
 const building = met([assemble], "archive");
 const restoring = met([verify, receive, diff], "nothing");
+const checking = met([check], "nothing");
 const pruning = met([prune], "nothing");
 /** The send that finds an interrupted one, and goes on whatever is said of it. */
 const resuming = met([send], "all", "interrupted");
@@ -115,7 +117,10 @@ const cases: Readonly<Record<string, Case>> = {
   "index altered": reading(5, /index\.4 of \S+: it is not the one that the head names/),
   "a head in place of an index": reading(5, /index\.4 of \S+: it is not the one/),
   "manifest altered": fetching(5, /manifest\.2 of S_[\d-]+: it is not the one that the index names/),
-  "manifest of another session": met([verify, receive], "nothing")(5, /manifest\.\d of S_[\d-]+: it is not the one/),
+  "manifest of another session": met([verify, receive], "nothing")(
+    5,
+    /manifest\.\d of S_[\d-]+: it is not the one/,
+  ),
   "heartbeats without progress": reading(4, stalled),
   "progress of what was never asked for": reading(4, stalled),
   "a flood of heartbeats": reading(4, stalled),
@@ -170,12 +175,23 @@ const cases: Readonly<Record<string, Case>> = {
   "header altered": met([verify], "nothing")(5, /header of S_[\d-]+: it is not the one that the index names/),
   "endless header": met([verify], "nothing")(1, broken(/header: more than \d+ bytes/)),
 
-  "left: chunks that were never sent": met([send], "intent", "interrupted")(1, /commit: malformed: the list of/),
+  "left: chunks that were never sent": met(
+    [send],
+    "intent",
+    "interrupted",
+  )(1, /commit: malformed: the list of/),
   "left: chunks with another checksum": resuming(0, /nothing of use/),
-  "left: a list without end": met([send], "archive", "interrupted")(1, broken(/salvage: more than \d+ bytes/)),
+  "left: a list without end": met(
+    [send],
+    "archive",
+    "interrupted",
+  )(1, broken(/salvage: more than \d+ bytes/)),
   "left: under the name of another session": met([send], "archive", "interrupted")(1, /twice/),
   "left: by another uid": met([send], "archive", "interrupted")(1, /missing/),
 
+  "damages without end": checking(1, broken(/more than 65536 damages/)),
+  "damages of what was never there": checking(5, /./),
+  "a scrub that never ends": checking(4, stalled),
   "list altered": pruning(5, /list of S_[\d-]+: /),
   "endless list": pruning(1, broken(/list: more than \d+ bytes/)),
   "an older head said to be missing": met([prune], "all")(0, /^$/),
@@ -279,7 +295,8 @@ async function meets(base: HostileSite, lie: string, expected: Case): Promise<vo
   }
   if (expected.changes === "nothing") return;
   site.stallAfter(60);
-  if (expected.commands.includes(prune)) for (const session of [...site.sessions.keys()].slice(0, -1)) site.sessions.delete(session);
+  if (expected.commands.includes(prune))
+    for (const session of [...site.sessions.keys()].slice(0, -1)) site.sessions.delete(session);
   await expectGoesOn(site);
 }
 

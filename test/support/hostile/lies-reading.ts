@@ -2,11 +2,27 @@
 
 import { readdirSync } from "node:fs";
 import { decodeArchiveHeader, encodeArchiveHeader } from "../../../protocol/archive/archive-header.ts";
-import { chainOf, decodeHead, encodeHead, type Head, maxGenerations } from "../../../protocol/archive/head.ts";
+import {
+  chainOf,
+  decodeHead,
+  encodeHead,
+  type Head,
+  maxGenerations,
+} from "../../../protocol/archive/head.ts";
 import { prefixBytes } from "../../../protocol/archive/prefix.ts";
 import type { Digest, Generation, SessionName, SessionUid } from "../../../protocol/archive/types.ts";
 import type { MessageName, Messages } from "../../../protocol/wire/messages.ts";
-import { broken, bytesOf, escapes, fileOf, type Lie, say, type Stage, volumeFiles, volumeOf } from "./stage.ts";
+import {
+  broken,
+  bytesOf,
+  escapes,
+  fileOf,
+  type Lie,
+  say,
+  type Stage,
+  volumeFiles,
+  volumeOf,
+} from "./stage.ts";
 import { answering, asking, data, file, flooding, forged, frames, insteadOf } from "./telling.ts";
 
 /** Another head, as consistent as anybody can make it who has no key, and the hello that announces it. */
@@ -108,7 +124,9 @@ export const readingLies: Readonly<Record<string, Lie>> = {
     frames(say("data", id, { bytes: new Uint8Array(100) })),
   ),
   "endless index": flooding("index", (id) => frames(say("data", id, { bytes: new Uint8Array(1_000_000) }))),
-  "endless manifest": flooding("manifest", (id) => frames(say("data", id, { bytes: new Uint8Array(1_000_000) }))),
+  "endless manifest": flooding("manifest", (id) =>
+    frames(say("data", id, { bytes: new Uint8Array(1_000_000) })),
+  ),
   "an archive that is sealed otherwise": {
     // Header, head and hello of an archive of the same uuid that is unsealed, where this one is sealed, or sealed.
     answer: (frame, stage) => {
@@ -198,10 +216,21 @@ export const readingLies: Readonly<Record<string, Lie>> = {
   ]),
   "pending that is committed": answering("listPending", "done", (frame, stage) => {
     const [name = ""] = volumeFiles(stage).filter((each) => each.startsWith("S_"));
-    const manifest = readdirSync(`${stage.archive}/${volumeOf(stage)}/${name}`).find((each) => each.startsWith("manifest"));
+    const manifest = readdirSync(`${stage.archive}/${volumeOf(stage)}/${name}`).find((each) =>
+      each.startsWith("manifest"),
+    );
     const uidAt = prefixBytes;
-    const session = fileOf(stage, volumeOf(stage), name, manifest ?? "").slice(uidAt, uidAt + 16) as SessionUid;
-    const body = { ...pending(0), directory: volumeOf(stage), name: name as SessionName, finished: true, session };
+    const session = fileOf(stage, volumeOf(stage), name, manifest ?? "").slice(
+      uidAt,
+      uidAt + 16,
+    ) as SessionUid;
+    const body = {
+      ...pending(0),
+      directory: volumeOf(stage),
+      name: name as SessionName,
+      finished: true,
+      session,
+    };
     return [say("pending", frame.id, body), bytesOf(frame)];
   }),
 };

@@ -1,11 +1,22 @@
 // Lies about chunks, about what an interrupted session has left, and about lists.
 
 import { concatBytes, equalBytes } from "../../../protocol/bytes.ts";
-import { decodeList, listBuilder, type ListEntry, listHeadBytes } from "../../../protocol/archive/list-file.ts";
+import {
+  decodeList,
+  listBuilder,
+  type ListEntry,
+  listHeadBytes,
+} from "../../../protocol/archive/list-file.ts";
 import { decodePrefix, prefixBytes } from "../../../protocol/archive/prefix.ts";
-import type { ChunkAddress, Digest, Generation, SessionName, SessionUid } from "../../../protocol/archive/types.ts";
+import type {
+  ChunkAddress,
+  Digest,
+  Generation,
+  SessionName,
+  SessionUid,
+} from "../../../protocol/archive/types.ts";
 import type { Messages } from "../../../protocol/wire/messages.ts";
-import { type Lie, say, type Stage, volumeFiles } from "./stage.ts";
+import { bytesOf, type Lie, say, type Stage, volumeFiles } from "./stage.ts";
 import { data, file, flooding, forged, frames, insteadOf } from "./telling.ts";
 
 type Stored = Messages["stored"];
@@ -77,11 +88,15 @@ export const restoringLies: Readonly<Record<string, Lie>> = {
   "chunks in another order": chunks((all) => [...all].reverse()),
   "a chunk too few": chunks((all) => all.slice(1)),
   "a chunk too many": chunks((all) => [...all, ...all.slice(0, 1)]),
-  "a chunk altered": firstChunk(({ bytes }) => ({ bytes: bytes.with(-5, (bytes.at(-5) ?? 0) ^ 1) })),
+  "a chunk altered": firstChunk(({ bytes }) => ({
+    bytes: bytes.map((byte, i) => (i === 20 ? byte ^ 1 : byte)),
+  })),
   "a chunk cut short": firstChunk(({ bytes }) => ({ bytes: bytes.subarray(1) })),
   "a chunk that grows": firstChunk(() => ({ bytes: new Uint8Array(4_000_000) })),
   "a chunk that is not there": firstChunk(() => ({ bytes: new Uint8Array(0) })),
-  "a chunk of another address": firstChunk(({ address }) => ({ address: (address + 65_536) as ChunkAddress })),
+  "a chunk of another address": firstChunk(({ address }) => ({
+    address: (address + 65_536) as ChunkAddress,
+  })),
   "no container": {
     request: (frame, stage) => {
       if (frame.type !== "readChunks") return undefined;
@@ -92,7 +107,9 @@ export const restoringLies: Readonly<Record<string, Lie>> = {
   "chunks without end": {
     request: (frame, stage) => {
       if (frame.type !== "readChunks") return undefined;
-      stage.flood(frames(say("stored", frame.id, { address: 0 as ChunkAddress, bytes: new Uint8Array(65_000) })));
+      stage.flood(
+        frames(say("stored", frame.id, { address: 0 as ChunkAddress, bytes: new Uint8Array(65_000) })),
+      );
       return [];
     },
   },
@@ -117,7 +134,10 @@ export const restoringLies: Readonly<Record<string, Lie>> = {
     return [...entries, { ...last, address: (last.address + 65_536) as ChunkAddress }];
   }),
   "left: chunks with another checksum": listOf((entries) =>
-    entries.map((each) => ({ ...each, checksum: each.checksum.map((byte) => byte ^ 1) as Uint8Array as Digest })),
+    entries.map((each) => ({
+      ...each,
+      checksum: each.checksum.map((byte) => byte ^ 1) as Uint8Array as Digest,
+    })),
   ),
   "left: a list without end": {
     request: (frame, stage) => {
@@ -133,13 +153,36 @@ export const restoringLies: Readonly<Record<string, Lie>> = {
   "left: by another uid": pendingAs((body) => ({
     session: body.session.map((byte) => byte ^ 1) as Uint8Array as SessionUid,
   })),
+  "damages without end": {
+    request: (frame, stage) => {
+      if (frame.type !== "scrub") return undefined;
+      const damage = { file: "chunk", what: "missing", address: 0 as ChunkAddress } as const;
+      stage.flood(frames(say("damage", frame.id, damage)));
+      return [];
+    },
+  },
+  "damages of what was never there": {
+    answer: (frame, stage) => {
+      if (frame.type !== "done" || stage.newest !== "scrub") return undefined;
+      const address = (2 ** 49) as ChunkAddress;
+      return [say("damage", frame.id, { file: "chunk", what: "corrupt", address }), bytesOf(frame)];
+    },
+  },
+  "a scrub that never ends": {
+    request: (frame, stage) => {
+      if (frame.type !== "scrub") return undefined;
+      let bytes = 2 ** 40;
+      stage.every(200, () => stage.say(say("progress", frame.id, { bytes: bytes++, chunks: bytes })));
+      return [];
+    },
+  },
   "list altered": insteadOf("list", (id) => file(new Uint8Array(300))(id)),
   "endless list": flooding("list", (id) => frames(say("data", id, { bytes: new Uint8Array(65_000) }))),
   "an older head said to be missing": {
     // Of a generation that is not there the real receiver says the same.
     request: (frame, stage) =>
       frame.type === "readMeta" && frame.body.kind === "head" && (stage.heard.get("readMeta") ?? 0) > 1
-        ? [{ ...frame, body: { ...frame.body, generation: 2 ** 40 as Generation } }]
+        ? [{ ...frame, body: { ...frame.body, generation: (2 ** 40) as Generation } }]
         : undefined,
   },
   "a sweep that freed everything there is": {
@@ -149,4 +192,3 @@ export const restoringLies: Readonly<Record<string, Lie>> = {
         : undefined,
   },
 };
-

@@ -3,7 +3,12 @@
 import { concatBytes } from "../../../protocol/bytes.ts";
 import { sha256 } from "../../../protocol/archive/prefix.ts";
 import type { Frame } from "../../../protocol/wire/frame.ts";
-import { maxPartBytes, type MessageName, type MetaKind, type MetaName } from "../../../protocol/wire/messages.ts";
+import {
+  maxPartBytes,
+  type MessageName,
+  type MetaKind,
+  type MetaName,
+} from "../../../protocol/wire/messages.ts";
 import { type Lie, say, type Stage } from "./stage.ts";
 
 /** A lie about the answer to a request: `lie` is asked once, with the first frame of it that comes. */
@@ -23,7 +28,10 @@ export function answering(
 }
 
 /** A lie told when a file of a kind is asked for: it takes the place of the whole answer. */
-export function insteadOf(kind: MetaKind, lie: (id: number, stage: Stage) => readonly Uint8Array[] | undefined): Lie {
+export function insteadOf(
+  kind: MetaKind,
+  lie: (id: number, stage: Stage) => readonly Uint8Array[] | undefined,
+): Lie {
   let lying = false;
   return {
     request: (frame, stage) => {
@@ -91,4 +99,3 @@ export function flooding(kind: MetaKind, bytes: (id: number) => Iterable<Uint8Ar
     return undefined;
   });
 }
-
