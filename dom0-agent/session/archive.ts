@@ -1,6 +1,7 @@
 // An archive as dom0 sees it through a receiver: opened only if it is the one that dom0 knows, in a state that dom0
 // made or can verify (design section 8, "Keys" and "Rollback"). What dom0 does not know it does not believe.
 
+import { isDeepStrictEqual } from "node:util";
 import {
   type ArchiveHeader,
   archiveHeaderMacInput,
@@ -21,6 +22,7 @@ import {
   type ArchiveRecord,
   type HeadMark,
   type Intent,
+  readArchiveRecord,
   readIntent,
   type StepNote,
   writeArchiveRecord,
@@ -28,6 +30,7 @@ import {
 import { removeFile } from "../state/atomic-file.ts";
 import { afterStep } from "../state/after-step.ts";
 import type { ArchivePaths } from "../state/layout.ts";
+import { tryLock } from "../state/lock.ts";
 import { DamagedStateError } from "../state/record.ts";
 import type { Client } from "./client.ts";
 
@@ -121,17 +124,18 @@ export function checkHeaderAgrees(header: ArchiveHeader, record: ArchiveRecord):
  * Accepts the head that dom0 remembers, or one that descends from it: a verified head's log holds an entry of every
  * generation before it. So is the one accepted that dom0 was about to make when it lost the connection; then its own
  * records follow that step now. Another one is taken where `acceptRollback` says so, and then nothing that dom0
- * remembers of the other history counts any more.
+ * remembers of the other history counts any more. Without the archive's lock (`holdsLock`) dom0's state is only changed
+ * while nobody else has that.
  */
 export async function acceptHead(
   open: OpenArchive,
   on: {
     readonly acceptRollback: (what: string) => Promise<boolean>;
     readonly warn: (message: string) => void;
+    readonly holdsLock: boolean;
   },
 ): Promise<void> {
   const { head, record, paths, keys } = open;
-  const intent = intentOf(paths, on.warn);
   const isAt = (mark: HeadMark): boolean =>
     head.generation === mark.generation && equalBytes(head.chain, mark.chain);
   const descendsFrom = (mark: HeadMark): boolean => {
@@ -156,13 +160,22 @@ export async function acceptHead(
     }
     on.warn(`${what}; ACCEPTED as you said: what was sent since then is not in it`);
   }
-  const followed = intent !== undefined && accepted && (isAt(intent.head) || descendsFrom(intent.head));
-  const known = followed ? afterStep(paths, record, intent.step) : record;
-  if (followed || !isAt(record.head)) {
-    open.record = { ...known, head: markOf(head, open.headDigest) };
-    writeArchiveRecord(paths, open.record);
-  }
-  if (intent !== undefined) removeFile(paths.intent);
+  const settle = (): void => {
+    const intent = intentOf(paths, on.warn);
+    const followed = intent !== undefined && accepted && (isAt(intent.head) || descendsFrom(intent.head));
+    const known = followed ? afterStep(paths, record, intent.step) : record;
+    if (followed || !isAt(record.head)) {
+      open.record = { ...known, head: markOf(head, open.headDigest) };
+      writeArchiveRecord(paths, open.record);
+    }
+    // Without the lock the head may have been read before somebody made, and lost, the step that is meant.
+    if (intent !== undefined && (followed || on.holdsLock)) removeFile(paths.intent);
+  };
+  if (on.holdsLock) return settle();
+  // A reading command beside one that is just at its last step must not take that for one that was cut short.
+  using lock = await tryLock(paths.lock);
+  if (lock !== undefined && isDeepStrictEqual(readArchiveRecord(paths), record)) return settle();
+  open.record = { ...record, head: markOf(head, open.headDigest) };
 }
 
 /** A damaged intent is dropped: the head's log says whether it was carried out. */

@@ -5,7 +5,7 @@ import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import type { StepNote } from "../state/archive-record.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
-import { takeLock } from "../state/lock.ts";
+import { takeArchiveLock } from "../state/lock.ts";
 import { where } from "./archive.ts";
 import { readView, type ViewedVolume } from "./archive-view.ts";
 import { commitStep, nextGeneration } from "./commit-step.ts";
@@ -32,7 +32,7 @@ export async function changeIndexes<Result>(
 ): Promise<Result> {
   const paths = context.state.archive(settings.name);
   makeDirectory(paths.directory);
-  using _lock = await takeLock(paths.lock, `${what} in ${settings.name}`, 0);
+  using _lock = await takeArchiveLock(paths.lock, `${what} in ${settings.name}`);
   const open = await openDestination(context, settings, "sparsebak.Prune", async () => false);
   if (open === undefined)
     throw new AgentError("failed", `${what}: there is no archive at ${where(settings)}`, "send makes one");

@@ -8,7 +8,7 @@ import { type Freed, pruneGroup } from "../prune/prune-group.ts";
 import { removeVolumeState } from "../state/after-step.ts";
 import { readArchiveRecord } from "../state/archive-record.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
-import { takeLock } from "../state/lock.ts";
+import { takeArchiveLock, takeLock } from "../state/lock.ts";
 import { noteUnfinished } from "../state/unfinished-prune.ts";
 import { where } from "./archive.ts";
 import { chooseInArchive, readView, type Selection } from "./archive-view.ts";
@@ -46,7 +46,7 @@ export async function* deleteVolumes(
 ): AsyncGenerator<DeletedVolume> {
   const paths = context.state.archive(settings.name);
   makeDirectory(paths.directory);
-  using _lock = await takeLock(paths.lock, `delete from ${settings.name}`, 0);
+  using _lock = await takeArchiveLock(paths.lock, `delete from ${settings.name}`);
   const open = await openDestination(context, settings, "sparsebak.Prune", async () => false);
   if (open === undefined) throw noArchive(settings);
   await using client = open.client;
@@ -98,7 +98,7 @@ export async function deleteLocal(
     const paths = context.state.archive(name);
     const volumes = (record?.volumes ?? []).filter((each) => found.includes(each.name));
     if (volumes.length === 0) continue;
-    using _lock = await takeLock(paths.lock, `delete from ${name}`, 0);
+    using _lock = await takeArchiveLock(paths.lock, `delete from ${name}`);
     using _state = await takeLock(context.state.lock, "delete", stateLockSeconds);
     for (const each of volumes) removeVolumeState(paths, each.id);
   }

@@ -65,6 +65,8 @@ export async function openDestination(
       create,
       acceptRollback: async (what) => context.acceptRollback(what),
       warn: (message) => context.report.warn(message),
+      // Everything that changes an archive takes its lock first.
+      holdsLock: service === "sparsebak.Send" || service === "sparsebak.Prune",
     });
     if (open === undefined) await client[Symbol.asyncDispose]();
     return open;

@@ -6,7 +6,7 @@ import { readMasterKey } from "../keys/master-key.ts";
 import { type ArchiveRecord, readArchiveRecord } from "../state/archive-record.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
 import type { ArchivePaths } from "../state/layout.ts";
-import { takeLock } from "../state/lock.ts";
+import { takeArchiveLock } from "../state/lock.ts";
 import { DamagedStateError } from "../state/record.ts";
 import { where } from "./archive.ts";
 import type { Context } from "./context.ts";
@@ -22,7 +22,7 @@ export async function initArchive(
 ): Promise<void> {
   const paths = context.state.archive(settings.name);
   makeDirectory(paths.directory);
-  using _lock = await takeLock(paths.lock, `init of ${settings.name}`, 0);
+  using _lock = await takeArchiveLock(paths.lock, `init of ${settings.name}`);
   const record = readArchiveRecord(paths);
   if (record !== undefined && record.head.generation > 0)
     throw new AgentError("failed", `init: this dom0 has an archive «${settings.name}» already`);
@@ -41,7 +41,7 @@ export async function joinArchive(
 ): Promise<{ readonly volumes: number; readonly generation: number }> {
   const paths = context.state.archive(settings.name);
   makeDirectory(paths.directory);
-  using _lock = await takeLock(paths.lock, `init of ${settings.name}`, 0);
+  using _lock = await takeArchiveLock(paths.lock, `init of ${settings.name}`);
   const known = usableRecord(paths, context);
   if (known !== undefined && keyIsThere(paths))
     throw new AgentError("failed", `init --join: this dom0 has the archive «${settings.name}» already`);

@@ -20,7 +20,7 @@ import { readMasterKey } from "../keys/master-key.ts";
 import { checkNewPassphrase } from "../keys/passphrase.ts";
 import { type ArchiveRecord, readArchiveRecord } from "../state/archive-record.ts";
 import type { ArchivePaths } from "../state/layout.ts";
-import { takeLock } from "../state/lock.ts";
+import { takeArchiveLock } from "../state/lock.ts";
 import { type OpenArchive, verified, where } from "./archive.ts";
 import { commitStep } from "./commit-step.ts";
 import type { Context } from "./context.ts";
@@ -60,7 +60,7 @@ export async function changeSlots(
   change: SlotChange,
 ): Promise<number> {
   const paths = context.state.archive(settings.name);
-  using _lock = await takeLock(paths.lock, `key of ${settings.name}`, 0);
+  using _lock = await takeArchiveLock(paths.lock, `key of ${settings.name}`);
   const open = await openDestination(context, settings, "sparsebak.Prune", async () => false);
   if (open === undefined) throw noArchiveAt(settings, "key");
   await using client = open.client;

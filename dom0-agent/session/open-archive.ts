@@ -11,6 +11,7 @@ import { archiveSeal } from "../keys/archive-seal.ts";
 import { hasMasterKey, readMasterKey } from "../keys/master-key.ts";
 import { type ArchiveRecord, readArchiveRecord } from "../state/archive-record.ts";
 import type { ArchivePaths } from "../state/layout.ts";
+import { takeArchiveLock } from "../state/lock.ts";
 import { DamagedStateError } from "../state/record.ts";
 import {
   acceptHead,
@@ -35,6 +36,8 @@ export interface OpenChoices {
   /** A head that is older than the one dom0 remembers, or forked off before it: true to go on from it. */
   readonly acceptRollback: (what: string) => Promise<boolean>;
   readonly warn: (message: string) => void;
+  /** The caller has the archive's lock; without it nothing may be changed that another command may be at. */
+  readonly holdsLock: boolean;
 }
 
 /**
@@ -48,7 +51,7 @@ export async function openArchive(
   choices: OpenChoices,
 ): Promise<OpenArchive | undefined> {
   const { hello } = client;
-  const record = await knownRecord(client, settings, paths, choices.warn);
+  const record = await knownRecord(client, settings, paths, choices);
   if (record === undefined || record.head.generation === 0) {
     if (hello.generation === 0) {
       const wanted = await choices.create();
@@ -94,7 +97,7 @@ async function knownRecord(
   client: Client,
   settings: ArchiveSettings,
   paths: ArchivePaths,
-  warn: (message: string) => void,
+  { warn, holdsLock }: OpenChoices,
 ): Promise<ArchiveRecord | undefined> {
   let damage: DamagedStateError | undefined;
   try {
@@ -116,7 +119,8 @@ async function knownRecord(
   warn(
     `${why}; it is made again from the archive. Which state was the newest is not remembered any more: compare with a receipt (sparsebak check --receipt)`,
   );
-  return adoptArchive(client, settings, paths, readMasterKey(paths), undefined);
+  using _lock = holdsLock ? undefined : await takeArchiveLock(paths.lock, `archive ${settings.name}`);
+  return await adoptArchive(client, settings, paths, readMasterKey(paths), undefined);
 }
 
 function unknownArchive(settings: ArchiveSettings, generation: Generation): AgentError {

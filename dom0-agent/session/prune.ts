@@ -14,7 +14,7 @@ import {
 import { oldHeads } from "../prune/old-heads.ts";
 import { type Freed, type FreedByVolume, measureGroup, pruneGroup } from "../prune/prune-group.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
-import { takeLock } from "../state/lock.ts";
+import { takeArchiveLock } from "../state/lock.ts";
 import { noteUnfinished, unfinishedGroups } from "../state/unfinished-prune.ts";
 import { TransportError } from "../transport/transport.ts";
 import { type OpenArchive, where } from "./archive.ts";
@@ -53,7 +53,7 @@ export async function prune(
   checkRequest(request);
   const paths = context.state.archive(settings.name);
   makeDirectory(paths.directory);
-  using _lock = dryRun ? undefined : await takeLock(paths.lock, `prune ${settings.name}`, 0);
+  using _lock = dryRun ? undefined : await takeArchiveLock(paths.lock, `prune ${settings.name}`);
   await using archive = openedArchive(context, settings, dryRun ? "sparsebak.Receive" : "sparsebak.Prune");
   const open = await archive.get();
   const view = await readView(open);

@@ -6,7 +6,7 @@ import { AgentError, type ExitReason } from "../errors.ts";
 import type { Pending } from "../../protocol/wire/messages.ts";
 import type { Pool } from "../pipeline/pool.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
-import { takeLock } from "../state/lock.ts";
+import { takeArchiveLock } from "../state/lock.ts";
 import { StorageError, type VolumeState } from "../storage/storage.ts";
 import { TransportError } from "../transport/transport.ts";
 import { type OpenArchive, readIndex } from "./archive.ts";
@@ -35,7 +35,7 @@ export async function send(
 ): Promise<ExitReason> {
   const paths = context.state.archive(settings.name);
   makeDirectory(paths.directory);
-  using _lock = await takeLock(paths.lock, `send to ${settings.name}`, 0);
+  using _lock = await takeArchiveLock(paths.lock, `send to ${settings.name}`);
   const failed = new Map<string, Error>();
   const monitored = new Map<string, { readonly source: VolumeState; readonly takenAt: number }>();
   for (const result of await options.monitored()) {

@@ -23,3 +23,21 @@ export async function takeLock(path: string, what: string, seconds: number): Pro
     throw new AgentError("locked", `${what}: ${path} is locked by another run of sparsebak`);
   throw new AgentError("failed", `lock ${path}: flock: ${result.failure ?? result.stderr.trim()}`);
 }
+
+/** Seconds that a command that changes an archive waits for its lock: a reading one may be noting a head just now. */
+const archiveLockSeconds = 2;
+
+/** Takes an archive's lock, which every command that changes it holds for as long as it runs. Throws as takeLock does. */
+export async function takeArchiveLock(path: string, what: string): Promise<Lock> {
+  return takeLock(path, what, archiveLockSeconds);
+}
+
+/** The lock of `path`, or undefined when somebody else has it just now. */
+export async function tryLock(path: string): Promise<Lock | undefined> {
+  try {
+    return await takeLock(path, "", 0);
+  } catch (error) {
+    if (error instanceof AgentError && error.reason === "locked") return undefined;
+    throw error;
+  }
+}

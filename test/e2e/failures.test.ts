@@ -1,7 +1,8 @@
 // What goes wrong outside: for each, the message, the exit status, and that nothing is lost: afterwards the archive
 // holds what it held, and the next send works.
 
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import {
   existsSync,
   readdirSync,
@@ -183,7 +184,7 @@ describe("this machine", () => {
     await using site = await siteWithSession();
     const lock = join(site.archive, "lock");
     expect(existsSync(lock)).toBe(true);
-    const holder = (await import("node:child_process")).spawn("flock", [lock, "sleep", "30"]);
+    const holder = spawn("flock", [lock, "sleep", "30"]);
     await new Promise((resolve) => setTimeout(resolve, 300));
     try {
       refused(await site.sparsebak(["-u", "send"]), 6, /busy/);
@@ -192,6 +193,29 @@ describe("this machine", () => {
       holder.kill();
     }
     await goesOn(site);
+  });
+
+  test("a command that reads leaves another one alone that is just at its last step", async () => {
+    await using site = await siteWithSession({ local: true });
+    const own = join(site.state, "archives", "default");
+    // A run that has written down what it is about to commit; it is not seen that it is dead while its lock is held.
+    const counted = { from: "renameSync .*/intent", until: "^never$" };
+    const killed = await site.sparsebak(["-u", "send"], { killAt: 2, counted });
+    expect(killed.signal).toBe("SIGKILL");
+    expect(existsSync(join(own, "intent"))).toBe(true);
+    const before = readFileSync(join(own, "archive"));
+    const holder = spawn("flock", [join(own, "lock"), "sh", "-c", "echo locked; cat"]);
+    await once(holder.stdout, "data");
+    const listed = await site.sparsebak(["list"]);
+    good(listed);
+    expect(listed.stderr).toBe("");
+    expect(existsSync(join(own, "intent"))).toBe(true);
+    expect(readFileSync(join(own, "archive")).equals(before)).toBe(true);
+    const ended = once(holder, "exit");
+    holder.stdin.end();
+    await ended;
+    await goesOn(site);
+    expect(existsSync(join(own, "intent"))).toBe(false);
   });
 
   test("^C: status 130, and the next run goes on", async () => {

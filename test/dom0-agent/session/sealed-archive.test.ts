@@ -76,6 +76,7 @@ class Place implements Disposable {
         create: async () => ({ sealed: true, passphrases: [], onMade: () => undefined }),
         acceptRollback: async () => false,
         warn: (message) => void warnings.push(message),
+        holdsLock: true,
       });
       if (open === undefined) throw new Error("not made");
       return { open, warnings };
