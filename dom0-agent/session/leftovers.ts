@@ -8,7 +8,7 @@ import { toHex } from "../../protocol/bytes.ts";
 import type { Pending } from "../../protocol/wire/messages.ts";
 import type { KnownVolume } from "../state/archive-record.ts";
 import { journalIdentity } from "../state/journal.ts";
-import { journalPrefix, salvagedPrefix, type VolumePaths } from "../state/layout.ts";
+import { groupsDirectory, journalPrefix, salvagedPrefix, type VolumePaths } from "../state/layout.ts";
 import type { OpenArchive } from "./archive.ts";
 import type { Context } from "./context.ts";
 
@@ -27,6 +27,7 @@ export async function usableLeftovers(context: Context, open: OpenArchive): Prom
     const live = pending.filter((each) => each.directory === known.directory);
     dropStrays(open.paths.volume(known.id), new Set(live.map((each) => toHex(each.session))));
   }
+  dropOrphanGroups(open);
   if (pending.length === 0) return [];
   const names = open.record.volumes.map((each) => each.name);
   const here = (await context.storage.survey(names)).volumes;
@@ -90,14 +91,7 @@ export function leftoversOf(known: KnownVolume, leftovers: readonly Pending[]): 
 
 /** Files of a send that was cut short; nobody else is sending to this archive now. */
 function dropStrays(paths: VolumePaths, live: ReadonlySet<string>): void {
-  let names: string[];
-  try {
-    names = readdirSync(paths.directory);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
-    throw error;
-  }
-  for (const name of names) {
+  for (const name of namesIn(paths.directory)) {
     const of = name.startsWith(journalPrefix) ? name.slice(journalPrefix.length) : undefined;
     const isStray = of === undefined ? isWorkFile(name) : !live.has(of);
     if (isStray) rmSync(join(paths.directory, name), { force: true });
@@ -109,4 +103,21 @@ function isWorkFile(name: string): boolean {
   return (
     name === "entries" || name === "entries.fetched" || name === "fresh" || name.startsWith(salvagedPrefix)
   );
+}
+
+/** Indexes of groups that no volume is in any more. */
+function dropOrphanGroups(open: OpenArchive): void {
+  const directory = join(open.paths.directory, groupsDirectory);
+  const live = new Set(open.record.volumes.map((each) => toHex(each.group)));
+  for (const name of namesIn(directory))
+    if (!live.has(name)) rmSync(join(directory, name), { recursive: true, force: true });
+}
+
+function namesIn(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
 }

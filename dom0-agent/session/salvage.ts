@@ -69,17 +69,18 @@ export async function salvageLeftovers(
   };
   try {
     for (const each of pending) {
+      notice(`${each.name} was interrupted: looking at what it has left`);
       const one = await salvageOne(open, known, each);
       if (one !== undefined && one.usable > 0) {
         found.push(one);
-        notice(`going on with ${each.name}, which was interrupted: ${one.usable} chunks of it are there`);
+        notice(`going on with ${each.name}: ${one.usable} chunks of it are there`);
         continue;
       }
       if (one !== undefined) {
         closeSync(one.listFd);
         rmSync(one.listPath, { force: true });
       }
-      notice(`${each.name}, which was interrupted, has left nothing of use and is removed`);
+      notice(`${each.name} has left nothing of use and is removed`);
       await discardLeftover(open, each);
     }
   } catch (error) {

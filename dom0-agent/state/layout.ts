@@ -84,7 +84,7 @@ export function stateLayout(directory: string): StateLayout {
         key: join(own, "key"),
         intent: join(own, "intent"),
         volume: (id) => volumePathsIn(join(own, "volumes", toHex(id))),
-        group: (id) => groupPaths(join(own, "groups", toHex(id))),
+        group: (id) => groupPaths(join(own, groupsDirectory, toHex(id))),
         unfinished: join(own, "unfinished"),
         prune: join(own, "prune"),
       };
@@ -108,6 +108,9 @@ export function volumePathsIn(directory: string): VolumePaths {
     journal: (session) => join(directory, `${journalPrefix}${toHex(session)}`),
   };
 }
+
+/** Where an archive's chunk indexes are, a directory for each group by its id. */
+export const groupsDirectory = "groups";
 
 /** What the name of a journal begins with, before its session's uid. */
 export const journalPrefix = "journal-";

@@ -81,6 +81,25 @@ describe.each([
       expect(await site.assembled(volume, session), key).toBe(digest);
     }
     expect(leftovers(site.archive)).toEqual([]);
+
+    // The template goes; what the clone refers to stays, and is still there for the next one.
+    const deleted = await site.sparsebak(["-u", "delete", template, "--yes"]);
+    expect(deleted, deleted.stderr).toMatchObject({ code: 0 });
+    for (const [key, digest] of digests) {
+      const [volume = "", session] = key.split(" ");
+      if (volume !== template) expect(await site.assembled(volume, session), key).toBe(digest);
+    }
+    copyFileSync(site.image(clone), site.image(template));
+    expect((await send(site, ...form, template)).get(template)).toMatchObject({ kind: "full", chunks: 0 });
+    const pruned = await site.sparsebak(["-u", "prune", clone, "--keep-last", "1"]);
+    expect(pruned, pruned.stderr).toMatchObject({ code: 0 });
+    changeImage(site.image(clone), mib, 18, size);
+    copyFileSync(site.image(clone), site.image(template));
+    const last = await send(site, ...form, clone, template);
+    expect(last.get(clone)?.chunks).toBeGreaterThan(0);
+    expect(last.get(template)).toMatchObject({ chunks: 0 });
+    for (const volume of [clone, template])
+      expect(await site.assembled(volume)).toBe(sha256Of(site.image(volume)));
   });
 });
 
