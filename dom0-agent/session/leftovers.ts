@@ -8,7 +8,7 @@ import { toHex } from "../../protocol/bytes.ts";
 import type { Pending } from "../../protocol/wire/messages.ts";
 import type { KnownVolume } from "../state/archive-record.ts";
 import { journalIdentity } from "../state/journal.ts";
-import { groupsDirectory, journalPrefix, salvagedPrefix, type VolumePaths } from "../state/layout.ts";
+import { indexesDirectory, journalPrefix, salvagedPrefix, type VolumePaths } from "../state/layout.ts";
 import type { OpenArchive } from "./archive.ts";
 import type { Context } from "./context.ts";
 
@@ -107,7 +107,7 @@ function isWorkFile(name: string): boolean {
 
 /** Indexes of groups that no volume is in any more. */
 function dropOrphanGroups(open: OpenArchive): void {
-  const directory = join(open.paths.directory, groupsDirectory);
+  const directory = join(open.paths.directory, indexesDirectory);
   const live = new Set(open.record.volumes.map((each) => toHex(each.group)));
   for (const name of namesIn(directory))
     if (!live.has(name)) rmSync(join(directory, name), { recursive: true, force: true });

@@ -20,7 +20,7 @@
 //                           /fresh     chunks of the session that is being made, by id
 //                           /journal-SESSION          what was sent of a session, until it is committed
 //                           /last      its last session, for status
-//                /groups/ID/table, /stamp   the chunk index of a group of volumes
+//                /indexes/ID/table, /table-stamp   the chunk index of a group of volumes
 //
 // docs/state.md says what each holds, and what is lost with it.
 
@@ -84,7 +84,7 @@ export function stateLayout(directory: string): StateLayout {
         key: join(own, "key"),
         intent: join(own, "intent"),
         volume: (id) => volumePathsIn(join(own, "volumes", toHex(id))),
-        group: (id) => groupPaths(join(own, groupsDirectory, toHex(id))),
+        group: (id) => groupPaths(join(own, indexesDirectory, toHex(id))),
         unfinished: join(own, "unfinished"),
         prune: join(own, "prune"),
       };
@@ -110,7 +110,7 @@ export function volumePathsIn(directory: string): VolumePaths {
 }
 
 /** Where an archive's chunk indexes are, a directory for each group by its id. */
-export const groupsDirectory = "groups";
+export const indexesDirectory = "indexes";
 
 /** What the name of a journal begins with, before its session's uid. */
 export const journalPrefix = "journal-";
@@ -119,7 +119,7 @@ export const journalPrefix = "journal-";
 export const salvagedPrefix = "salvaged-";
 
 function groupPaths(directory: string): GroupPaths {
-  return { directory, table: join(directory, "table"), stamp: join(directory, "stamp") };
+  return { directory, table: join(directory, "table"), stamp: join(directory, "table-stamp") };
 }
 
 /** The 8 hexadecimal digits that mark this installation's snapshots; made at the first call. Call under the lock. */

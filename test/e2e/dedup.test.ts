@@ -46,7 +46,7 @@ async function makeClones(options: { readonly settings?: readonly string[] } = {
 }
 
 function groupDirectories(site: Site): string[] {
-  const groups = join(site.state, "archives", "default", "groups");
+  const groups = join(site.state, "archives", "default", "indexes");
   return readdirSync(groups).map((name) => join(groups, name));
 }
 
@@ -151,7 +151,7 @@ test("an index of chunks that is lost, damaged or of another state is made again
     await send(site, template);
     copyFileSync(site.image(template), site.image(clone));
     const [group = ""] = groupDirectories(site);
-    happens(join(group, "table"), join(group, "stamp"));
+    happens(join(group, "table"), join(group, "table-stamp"));
     const sent = (await send(site, clone)).get(clone);
     expect(await site.assembled(clone)).toBe(sha256Of(site.image(template)));
     return sent;
