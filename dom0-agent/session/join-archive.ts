@@ -102,7 +102,9 @@ export async function adoptArchive(
       throw integrity(`${what}: it is not the one that the head names`);
     const expected = { archive: header.uuid, volume, generation: indexGeneration };
     const index = verified(what, () => decodeIndex(raw, expected, opener));
-    volumes.push({ name: index.name, id: volume, group: index.group, directory });
+    // A deleted volume of which chunks are still needed has no sessions.
+    if (index.sessions.length > 0)
+      volumes.push({ name: index.name, id: volume, group: index.group, directory });
   }
   const whole = { ...record, volumes };
   writeMasterKey(paths, master);

@@ -46,7 +46,9 @@ async function learnVolumes(open: OpenArchive): Promise<void> {
   for (const { volume, directory } of open.head.volumes) {
     if (open.record.volumes.some((each) => equalBytes(each.id, volume))) continue;
     const index = await readIndex(open, volume);
-    if (index !== undefined) found.push({ name: index.name, id: volume, group: index.group, directory });
+    // A deleted volume of which chunks are still needed has no sessions.
+    if (index !== undefined && index.sessions.length > 0)
+      found.push({ name: index.name, id: volume, group: index.group, directory });
   }
   if (found.length === 0) return;
   open.record = { ...open.record, volumes: [...open.record.volumes, ...found] };
