@@ -2,7 +2,7 @@
 // refuses to hand out (docs/security.md, S4 and S15; docs/keys.md, K10 to K12).
 
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
@@ -16,7 +16,9 @@ import { AgentError } from "../../../dom0-agent/errors.ts";
 import { readMasterKey, writeMasterKey } from "../../../dom0-agent/keys/master-key.ts";
 import { metaOf, noArchive, type OpenArchive } from "../../../dom0-agent/session/archive.ts";
 import { type Client, connect } from "../../../dom0-agent/session/client.ts";
+import type { Context } from "../../../dom0-agent/session/context.ts";
 import { adoptArchive, masterFrom, untrustedArchive } from "../../../dom0-agent/session/join-archive.ts";
+import { changeSlots, listSlots } from "../../../dom0-agent/session/key.ts";
 import { openArchive } from "../../../dom0-agent/session/open-archive.ts";
 import { readArchiveRecord } from "../../../dom0-agent/state/archive-record.ts";
 import { type ArchivePaths, stateLayout } from "../../../dom0-agent/state/layout.ts";
@@ -61,6 +63,19 @@ class Place implements Disposable {
       stallSeconds: 30,
       signal: new AbortController().signal,
     });
+  }
+
+  /** What a command gets, for the state of that name. */
+  context(name: string): Context {
+    const settings = { startVm: false, stallSeconds: 30, receiverSettings: this.#ini };
+    return {
+      settings: settings as unknown as Context["settings"],
+      state: stateLayout(join(this.#directory.path, name)),
+      report: { notice: () => {}, warn: () => {}, volume: () => {}, progress: () => {} },
+      signal: new AbortController().signal,
+      unattended: true,
+      acceptRollback: async () => false,
+    } as unknown as Context;
   }
 
   /** Opens it, or makes a sealed one; gives what was warned of too. */
@@ -176,4 +191,56 @@ test("a record that is lost is made again where the key is there, and a damaged 
   writeMasterKey(paths, key);
   const { open } = await place.open(paths, "sparsebak.Receive");
   await open.client[Symbol.asyncDispose]();
+});
+
+test("slots are changed by a step of their own, and the old header goes", async () => {
+  using place = new Place();
+  const paths = place.state("first");
+  {
+    const { open } = await place.open(paths, "sparsebak.Send");
+    await open.client.close();
+    await open.client[Symbol.asyncDispose]();
+  }
+  const context = place.context("first");
+  const quick = { logN: 12 };
+  const given = (text: string) => async () => text;
+  const headers = (): readonly string[] =>
+    readdirSync(join(place.mountpoint, "backups"))
+      .filter((name) => name.startsWith("archive"))
+      .toSorted();
+  expect(headers()).toEqual(["archive"]);
+  await expect(
+    changeSlots(context, place.settings, { kind: "add", passphrase: given("short") }, quick),
+  ).rejects.toMatchObject({ reason: "usage" });
+  expect(
+    await changeSlots(context, place.settings, { kind: "add", passphrase: given("the first one") }, quick),
+  ).toBe(1);
+  expect(
+    await changeSlots(
+      context,
+      place.settings,
+      {
+        kind: "change",
+        slot: undefined,
+        passphrase: given("the second one"),
+      },
+      quick,
+    ),
+  ).toBe(1);
+  // The slot that the first passphrase opened is gone from the destination, as far as that is honest.
+  expect(headers()).toEqual(["archive.3"]);
+  {
+    await using client = await place.connect("sparsebak.Receive");
+    const { untrustedHeader } = await untrustedArchive(client);
+    expect(() => masterFrom(untrustedHeader, "the first one")).toThrow(/not with this passphrase/);
+    expect(masterFrom(untrustedHeader, "the second one")).toEqual(readMasterKey(paths));
+  }
+  await expect(changeSlots(context, place.settings, { kind: "remove", slot: 1 })).rejects.toMatchObject({
+    reason: "failed",
+    message: expect.stringContaining("only passphrase"),
+  });
+  expect(await listSlots(context, place.settings)).toEqual([{ slot: 1, memory: 4 * 1024 * 1024 }]);
+  const { open } = await place.open(paths, "sparsebak.Send");
+  await using _client = open.client;
+  expect(open.head.generation).toBe(3);
 });
