@@ -15,7 +15,7 @@ import type { Output } from "./output.ts";
 
 /** Reads the settings and opens state and storage. */
 export async function openContext(
-  options: Pick<GlobalOptions, "config" | "unattended" | "accept-rollback">,
+  options: Pick<GlobalOptions, "config" | "unattended" | "accept-rollback" | "json">,
   output: Output,
   signal: AbortSignal,
 ): Promise<Context> {
@@ -33,6 +33,10 @@ export async function openContext(
   if (existsSync(`${settings.stateDirectory}/owner`)) owner = ownerOf(settings.stateDirectory);
   else {
     using _lock = await takeLock(state.lock, "first run", 10);
+    if (existsSync(`${settings.stateDirectory}/archives`))
+      output.warn(
+        `${settings.stateDirectory}/owner: it is lost: snapshots that were made before are not known as ours any more. Volumes are compared whole at the next send; the snapshots have the LVM tag sparsebak, to be removed by hand`,
+      );
     owner = ownerOf(settings.stateDirectory);
   }
   const { maxDataPercent, maxMetadataPercent } = settings;
@@ -61,7 +65,10 @@ export async function openContext(
       what === "new"
         ? askNewSecret("passphrase", signal)
         : askSecret("Passphrase, or recovery form of the key", signal),
-    showSecret: (lines) => void process.stdout.write(`${lines.join("\n")}\n`),
+    showSecret: (lines) => {
+      const text = lines.join("\n");
+      process.stdout.write(`${options.json ? JSON.stringify({ type: "secret", text }) : text}\n`);
+    },
   };
 }
 
