@@ -45,7 +45,7 @@ export async function runProgram(
   });
   for await (const line of running.iterable({ from: "stdout" })) onLine(line);
   const { exitCode, stderr, shortMessage } = await running;
-  return { exitCode, problem: (exitCode === undefined ? shortMessage : (stderr ?? "")).trim() };
+  return { exitCode, problem: ((exitCode === undefined ? shortMessage : stderr) ?? "").trim() };
 }
 
 /** A descriptor of ours as execa hands it on: as it is. */
