@@ -1,11 +1,11 @@
-// The last lines of a test run: every skipped test by name and reason, then one line that counts. They go to
-// test/.cache/summary, and `./run test` prints them after all else, because other steps have their say too.
+// The last lines of a test run: every skipped test by name and reason, then one line that counts. They go to a file, and
+// `./run test` prints them after all else, because other steps have their say too.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Reporter, TestCase, TestModule, Vitest } from "vitest/node";
 
 /** Where the summary is written, relative to the project's root. */
-export const summaryPath = "test/.cache/summary";
+const summaryPath = process.env["SPARSEBAK_SUMMARY"] ?? "test/.cache/summary";
 
 function skippedLine(project: string, file: string, test: TestCase): string {
   const result = test.result();
