@@ -65,7 +65,7 @@ async function atTerminal(
   return new Promise((resolve) => child.on("close", (code) => resolve({ code, output })));
 }
 
-test("a sealed archive shows nothing, and opens to its keys only", { timeout: 120_000 }, async () => {
+test("a sealed archive shows nothing, and opens to its keys only", async () => {
   await using site = await made();
   const log = join(site.directory, "receiver-log");
   site.logReceiverTo(log);
@@ -119,7 +119,7 @@ test("a sealed archive shows nothing, and opens to its keys only", { timeout: 12
   expect(await site.spbkAssemble([site.archive, "--key", wrong])).toMatchObject({ code: 1 });
 });
 
-test("a lost dom0: join with the passphrase, then with the recovery form", { timeout: 120_000 }, async () => {
+test("a lost dom0: join with the passphrase, then with the recovery form", async () => {
   await using site = await made();
   must(await site.sparsebak(["-u", "send"]));
   const recovery = must(await site.sparsebak(["key", "--show-recovery"])).stdout;
@@ -154,7 +154,7 @@ test("a lost dom0: join with the passphrase, then with the recovery form", { tim
   expect(await site.sparsebak(["-u", "list"])).toMatchObject({ code: 5 });
 });
 
-test("what nobody decides is not decided silently", { timeout: 120_000 }, async () => {
+test("what nobody decides is not decided silently", async () => {
   await using site = await made({ sealed: "later" });
   // Sealed by default, and nobody there to give a passphrase.
   expect(await site.sparsebak(["-u", "send"])).toMatchObject({

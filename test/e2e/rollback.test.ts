@@ -130,7 +130,7 @@ test(
   },
 );
 
-test("a known archive that turns up empty or as another one", { timeout: 120_000 }, async () => {
+test("a known archive that turns up empty or as another one", async () => {
   await using site = await newSite();
   const aside = join(site.directory, "aside");
   copy(site.archive, aside);

@@ -11,7 +11,7 @@ import { makeSite, sha256Of } from "../support/site.ts";
 
 const mib = 1024 * 1024;
 
-test("every command on a sealed archive", { timeout: 240_000 }, async () => {
+test("every command on a sealed archive", async () => {
   const [first, second, renamed] = ["secret-one.img", "secret-two.img", "secret-three.img"];
   await using site = await makeSite({
     volumes: [first, second],

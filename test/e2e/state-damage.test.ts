@@ -10,7 +10,7 @@ import { makeSite, sha256Of } from "../support/site.ts";
 const mib = 1024 * 1024;
 const volume = "a.img";
 
-test("each file of the state", { timeout: 240_000 }, async () => {
+test("each file of the state", async () => {
   await using site = await makeSite({
     volumes: [volume],
     driveBytes: 128 * mib,
