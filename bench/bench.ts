@@ -222,7 +222,7 @@ try {
   if (options.rivals) {
     for (const name of ["borg", "restic"] as const) {
       try {
-        execFileSync(name, ["--version"], { stdio: "ignore" });
+        execFileSync(name, [name === "restic" ? "version" : "--version"], { stdio: "ignore" });
       } catch {
         process.stdout.write(`\n${name}: not installed, left out\n`);
         continue;

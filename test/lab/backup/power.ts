@@ -58,7 +58,7 @@ function send(site: GuestSite): void {
 
 let site: GuestSite;
 if (boot.number === 0) {
-  site = makeGuestSite({ volumes: [volume] });
+  site = makeGuestSite({ volumes: [volume], poolSize: "600M" });
   must("lvcreate", "-V", "32M", "-T", "qubes_dom0/vm-pool", "-n", volume);
   write(volume, 0, 2 * mib);
 } else {
