@@ -58,7 +58,7 @@ async function asking<Name extends "commit" | "discard" | "salvage" | "beginSess
 /** `refused` or `aborted` with its code, or what else was answered. */
 async function answerOf(client: AgentClient): Promise<string> {
   const { type, body } = await client.next();
-  return type === "refused" || type === "aborted" ? (body as Messages["refused"]).code : type;
+  return type === "refused" || type === "aborted" ? body.code : type;
 }
 
 type Attempt = (client: AgentClient, site: Committed) => Promise<string>;
