@@ -57,11 +57,12 @@ export async function scrubContainer(options: ScrubOptions): Promise<void> {
   const report = (file: DamagedFile, what: DamageKind, address = 0): void =>
     onDamage({ file, what, address: address as ChunkAddress });
   if (container.form === "tar" && !(await checkTar(options, report))) return;
-  const { headerDigest, manifestGeneration, listGeneration } = container;
-  const hasHeader = headerDigest.some((byte) => byte !== 0);
-  if (hasHeader) await checkFile(options, { kind: "header" }, report);
-  if (manifestGeneration !== 0)
-    await checkFile(options, { kind: "manifest", generation: manifestGeneration }, report);
+  const { manifestGeneration, listGeneration } = container;
+  // Of a session that was pruned nobody needs the header any more.
+  if (manifestGeneration !== 0) {
+    using _header = await checkFile(options, { kind: "header" }, report);
+    using _manifest = await checkFile(options, { kind: "manifest", generation: manifestGeneration }, report);
+  }
   using list = await checkFile(options, { kind: "list", generation: listGeneration }, report);
   if (list === undefined) return;
   const count = Math.floor((list.length - listHeadBytes - listTailBytes) / listRecordBytes);
