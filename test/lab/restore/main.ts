@@ -213,6 +213,8 @@ async function diffBesideMonitor(): Promise<void> {
   child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
   const ended = new Promise<number | null>((resolve) => child.once("close", resolve));
   let beside = 0;
+  // One that is still stopped would keep us waiting for ever.
+  using _child = { [Symbol.dispose]: () => void child.kill("SIGKILL") };
   while (child.exitCode === null) {
     const looked = beside === 0 && restoreNames().some((name) => name.includes(".look-"));
     // Stopped, it can't end before the monitor has. Not while it holds the state's lock, which it does for moments.
@@ -242,7 +244,7 @@ async function diffBesideMonitor(): Promise<void> {
 async function killsInTheSwap(): Promise<void> {
   const steps = site.counted("receive", work);
   confirm();
-  for (let n = steps - 14; n <= steps; n += 2) {
+  for (let n = steps - 14; n <= steps; n += 3) {
     write(work, 12 * mib, 4096);
     const old = sha256(device(work));
     const killed = site.killed(n, "receive", work);
