@@ -1,6 +1,8 @@
 // prune: sessions go by name, by date or by retention; what nobody refers to any more comes free (design section 7).
 // One group of volumes after the other: what is wrong with one doesn't stop the others.
 
+import { existsSync, readdirSync, rmSync } from "node:fs";
+import { basename, join } from "node:path";
 import { toHex } from "../../protocol/bytes.ts";
 import { capabilities, type Service } from "../../protocol/wire/messages.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
@@ -15,6 +17,7 @@ import { oldHeads } from "../prune/old-heads.ts";
 import { type Freed, type FreedByVolume, measureGroup, pruneGroup } from "../prune/prune-group.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
 import { takeArchiveLock } from "../state/lock.ts";
+import type { ArchivePaths } from "../state/layout.ts";
 import { noteUnfinished, unfinishedGroups } from "../state/unfinished-prune.ts";
 import { TransportError } from "../transport/transport.ts";
 import { type OpenArchive, where } from "./archive.ts";
@@ -54,6 +57,7 @@ export async function prune(
   const paths = context.state.archive(settings.name);
   makeDirectory(paths.directory);
   using _lock = dryRun ? undefined : await takeArchiveLock(paths.lock, `prune ${settings.name}`);
+  if (!dryRun) dropSpools(paths);
   await using archive = openedArchive(context, settings, dryRun ? "sparsebak.Receive" : "sparsebak.Prune");
   const open = await archive.get();
   const view = await readView(open);
@@ -71,7 +75,7 @@ export async function prune(
         open: await archive.get(),
         volumes,
         removed: removedUids(volumes, plans),
-        scratch: dryRun ? `${paths.prune}-dry-run-${process.pid}` : paths.prune,
+        scratch: dryRun ? `${paths.prune}-${process.pid}` : paths.prune,
         signal: context.signal,
       };
       const note = { what: "prune" } as const;
@@ -91,6 +95,16 @@ export async function prune(
   const punchesHoles = (client.hello.capabilities & capabilities.punchHoles) !== 0;
   await client.close();
   return { volumes: results(view, plans, freed, failed), sweptBytes, punchesHoles };
+}
+
+/** Removes what prunes that were killed have left: those of the lock's holders, and dry runs by their process. */
+function dropSpools(paths: ArchivePaths): void {
+  const own = basename(paths.prune);
+  for (const name of readdirSync(paths.directory)) {
+    const [base, pid] = name.split("-");
+    if (base !== own || (pid !== undefined && existsSync(`/proc/${pid}`))) continue;
+    rmSync(join(paths.directory, name), { recursive: true, force: true });
+  }
 }
 
 type Plans = ReadonlyMap<ViewedVolume, readonly ChosenSession[]>;

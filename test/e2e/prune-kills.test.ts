@@ -9,7 +9,7 @@ import { makeSite, type Site } from "../support/site.ts";
 import { type Digests, expectSessions, listed, run, send } from "../support/site-sessions.ts";
 
 /** Every so many-th step, from a random one on; 1 takes them all, which is many minutes. */
-const stride = Number(process.env["SPARSEBAK_KILL_STRIDE"] ?? 15);
+const stride = Number(process.env["SPARSEBAK_KILL_STRIDE"] ?? 40);
 const from = 1 + Math.floor(Math.random() * stride);
 const mib = 1024 * 1024;
 const volume = "work.img";
