@@ -37,98 +37,95 @@ async function newSite(): Promise<Site> {
   return site;
 }
 
-test(
-  "an older state is refused, in whole and in part, and accepted on request",
-  { timeout: 120_000 },
-  async () => {
-    await using site = await newSite();
-    const [older, newer] = [join(site.directory, "older"), join(site.directory, "newer")];
-    copy(site.archive, older);
-    await changeAndSend(site);
-    await changeAndSend(site);
-    copy(site.archive, newer);
-    const receipt = must(await site.sparsebak(["status", "--receipt"])).stdout.trim();
-    expect(receipt).toMatch(/^([0-9A-HJKMNP-TV-Z]{4}-){3}[0-9A-HJKMNP-TV-Z]{4}$/);
-    expect(must(await site.sparsebak(["check", "--receipt", receipt.toLowerCase()])).stdout).toContain(
-      "newest",
+test("an older state is refused, in whole and in part, and accepted on request", async () => {
+  await using site = await newSite();
+  const [older, newer] = [join(site.directory, "older"), join(site.directory, "newer")];
+  copy(site.archive, older);
+  await changeAndSend(site);
+  await changeAndSend(site);
+  copy(site.archive, newer);
+  const receipt = must(await site.sparsebak(["status", "--receipt"])).stdout.trim();
+  expect(receipt).toMatch(/^([0-9A-HJKMNP-TV-Z]{4}-){3}[0-9A-HJKMNP-TV-Z]{4}$/);
+  expect(must(await site.sparsebak(["check", "--receipt", receipt.toLowerCase()])).stdout).toContain(
+    "newest",
+  );
+  const record = readFileSync(join(site.state, "archives", "default", "archive"), "utf8");
+
+  const refused = async (what: RegExp): Promise<void> => {
+    const before = filesOf(site.archive);
+    for (const args of [["-u", "send"], ["list"]]) {
+      const ended = await site.sparsebak(args);
+      expect(ended.stderr).toMatch(what);
+      expect(ended.code).toBe(5);
+    }
+    // Nothing local has changed, and nothing was written there.
+    expect(readFileSync(join(site.state, "archives", "default", "archive"), "utf8")).toBe(record);
+    const after = filesOf(site.archive);
+    expect(after.filter((each) => !before.includes(each))).toEqual([]);
+    // (An index that no head names any more is what a killed send leaves too: the receiver removes it.)
+    expect(after.filter((each) => each.includes("/S_"))).toEqual(
+      before.filter((each) => each.includes("/S_")),
     );
-    const record = readFileSync(join(site.state, "archives", "default", "archive"), "utf8");
+  };
 
-    const refused = async (what: RegExp): Promise<void> => {
-      const before = filesOf(site.archive);
-      for (const args of [["-u", "send"], ["list"]]) {
-        const ended = await site.sparsebak(args);
-        expect(ended.stderr).toMatch(what);
-        expect(ended.code).toBe(5);
-      }
-      // Nothing local has changed, and nothing was written there.
-      expect(readFileSync(join(site.state, "archives", "default", "archive"), "utf8")).toBe(record);
-      expect(filesOf(site.archive)).toEqual(before);
-    };
+  // One volume's directory of then.
+  copy(join(older, "a.img"), join(site.archive, "a.img"));
+  await refused(/index/);
+  // One head less, and the newest head of then under the newest name.
+  copy(newer, site.archive);
+  const heads = readdirSync(join(newer, "heads"))
+    .map(Number)
+    .sort((a, b) => b - a);
+  rmSync(join(site.archive, "heads", String(heads[0])));
+  await refused(/older state/);
+  copy(join(older, "heads", String(heads[0]! - 2)), join(site.archive, "heads", String(heads[0])));
+  await refused(/corrupt|damaged|generation/);
+  // All of it.
+  copy(older, site.archive);
+  await refused(/older state/);
+  expect(await site.sparsebak(["check", "--receipt", receipt])).toMatchObject({ code: 5 });
 
-    // One volume's directory of then.
-    copy(join(older, "a.img"), join(site.archive, "a.img"));
-    await refused(/index/);
-    // One head less, and the newest head of then under the newest name.
-    copy(newer, site.archive);
-    const heads = readdirSync(join(newer, "heads"))
-      .map(Number)
-      .sort((a, b) => b - a);
-    rmSync(join(site.archive, "heads", String(heads[0])));
-    await refused(/older state/);
-    copy(join(older, "heads", String(heads[0]! - 2)), join(site.archive, "heads", String(heads[0])));
-    await refused(/corrupt|damaged|generation/);
-    // All of it.
-    copy(older, site.archive);
-    await refused(/older state/);
-    expect(await site.sparsebak(["check", "--receipt", receipt])).toMatchObject({ code: 5 });
+  // Somebody meant it.
+  changeImage(site.image("a.img"), mib / 4, ++seed, 3 * mib);
+  const accepted = must(await site.sparsebak(["-u", "--accept-rollback", "send"]));
+  expect(accepted.stderr).toContain("ACCEPTED");
+  expect(await site.assembled("a.img")).toBe(sha256Of(site.image("a.img")));
+  expect(await site.assembled("b.img")).toBe(sha256Of(site.image("b.img")));
+  must(await site.sparsebak(["-u", "send"]));
+  // The paper remembers what dom0 has agreed to forget.
+  const known = await site.sparsebak(["check", "--receipt", receipt]);
+  expect(known, known.stderr).toMatchObject({ code: 5 });
+  const typo = receipt.replace(/.$/, (last) => (last === "0" ? "1" : "0"));
+  expect(await site.sparsebak(["check", "--receipt", typo])).toMatchObject({ code: 2 });
+});
 
-    // Somebody meant it.
-    changeImage(site.image("a.img"), mib / 4, ++seed, 3 * mib);
-    const accepted = must(await site.sparsebak(["-u", "--accept-rollback", "send"]));
-    expect(accepted.stderr).toContain("ACCEPTED");
-    expect(await site.assembled("a.img")).toBe(sha256Of(site.image("a.img")));
-    expect(await site.assembled("b.img")).toBe(sha256Of(site.image("b.img")));
-    must(await site.sparsebak(["-u", "send"]));
-    // The paper remembers what dom0 has agreed to forget.
-    const known = await site.sparsebak(["check", "--receipt", receipt]);
-    expect(known, known.stderr).toMatchObject({ code: 5 });
-    const typo = receipt.replace(/.$/, (last) => (last === "0" ? "1" : "0"));
-    expect(await site.sparsebak(["check", "--receipt", typo])).toMatchObject({ code: 2 });
-  },
-);
+test("a second agent with the same key: what follows is accepted, a fork is not", async () => {
+  await using site = await newSite();
+  const other = join(site.directory, "dom0-other");
+  mkdirSync(other);
+  copy(site.state, other);
+  const ini = join(other, "sparsebak.ini");
+  writeFileSync(ini, readFileSync(site.ini, "utf8"));
+  const fork = join(site.directory, "fork");
 
-test(
-  "a second agent with the same key: what follows is accepted, a fork is not",
-  { timeout: 120_000 },
-  async () => {
-    await using site = await newSite();
-    const other = join(site.directory, "dom0-other");
-    mkdirSync(other);
-    copy(site.state, other);
-    const ini = join(other, "sparsebak.ini");
-    writeFileSync(ini, readFileSync(site.ini, "utf8"));
-    const fork = join(site.directory, "fork");
+  // The other one sends; this one goes on from there.
+  changeImage(site.image("a.img"), mib / 4, ++seed, 3 * mib);
+  must(await site.sparsebak(["-u", "send"], { ini }));
+  await changeAndSend(site);
+  expect(await site.assembled("a.img")).toBe(sha256Of(site.image("a.img")));
 
-    // The other one sends; this one goes on from there.
-    changeImage(site.image("a.img"), mib / 4, ++seed, 3 * mib);
-    must(await site.sparsebak(["-u", "send"], { ini }));
-    await changeAndSend(site);
-    expect(await site.assembled("a.img")).toBe(sha256Of(site.image("a.img")));
-
-    // Each sends to its own copy of the drive.
-    copy(site.archive, fork);
-    await changeAndSend(site);
-    copy(fork, site.archive);
-    changeImage(site.image("a.img"), mib / 4, ++seed, 3 * mib);
-    must(await site.sparsebak(["-u", "send"], { ini }));
-    const forked = await site.sparsebak(["-u", "send"]);
-    expect(forked.stderr).toContain("a state that does not follow");
-    expect(forked.code).toBe(5);
-    must(await site.sparsebak(["-u", "--accept-rollback", "send"]));
-    expect(await site.assembled("a.img")).toBe(sha256Of(site.image("a.img")));
-  },
-);
+  // Each sends to its own copy of the drive.
+  copy(site.archive, fork);
+  await changeAndSend(site);
+  copy(fork, site.archive);
+  changeImage(site.image("a.img"), mib / 4, ++seed, 3 * mib);
+  must(await site.sparsebak(["-u", "send"], { ini }));
+  const forked = await site.sparsebak(["-u", "send"]);
+  expect(forked.stderr).toContain("a state that does not follow");
+  expect(forked.code).toBe(5);
+  must(await site.sparsebak(["-u", "--accept-rollback", "send"]));
+  expect(await site.assembled("a.img")).toBe(sha256Of(site.image("a.img")));
+});
 
 test("a known archive that turns up empty or as another one", async () => {
   await using site = await newSite();
