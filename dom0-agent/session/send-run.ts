@@ -58,7 +58,9 @@ function combined(outcomes: readonly ExitReason[]): ExitReason {
 
 /** The error with the name of the destination that it is about in front. */
 function named(error: unknown, { name }: ArchiveSettings): AgentError {
-  const message = error instanceof Error ? error.message : String(error);
+  const text = error instanceof Error ? error.message : String(error);
+  const prefix = `archive ${name}: `;
+  const message = text.startsWith(prefix) ? text : prefix + text;
   const hint = (error as { readonly hint?: string }).hint;
-  return new AgentError(reasonOf(error), `archive ${name}: ${message}`, hint, { cause: error });
+  return new AgentError(reasonOf(error), message, hint, { cause: error });
 }

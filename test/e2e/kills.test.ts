@@ -8,7 +8,7 @@ import { changeImage, makeImage } from "../../bench/image.ts";
 import { leftovers, makeSite, sha256Of, type Site } from "../support/site.ts";
 
 /** Every so many-th step, from a random one on; 1 takes them all, which is many minutes. */
-const stride = Number(process.env["SPARSEBAK_KILL_STRIDE"] ?? 5);
+const stride = Number(process.env["SPARSEBAK_KILL_STRIDE"] ?? 8);
 const from = 1 + Math.floor(Math.random() * stride);
 const mib = 1024 * 1024;
 const volume = "work.img";

@@ -73,6 +73,8 @@ must("mv", `${site.drive}/usb`, `${site.drive}/away`);
 const partly = site.sparsebak("-u", "--json", "--dest", "all", "send");
 check(partly.code === 5, `send --dest all without one: ${partly.code}\n${partly.stdout}\n${partly.stderr}`);
 check(/"archive":"usb"/.test(partly.stdout), partly.stdout);
+// The receiver has made an empty directory to look into.
+must("rm", "-rf", `${site.drive}/usb`);
 must("mv", `${site.drive}/away`, `${site.drive}/usb`);
 send("all", {
   [`default ${work}`]: ["unchanged", 0],
