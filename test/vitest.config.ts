@@ -1,4 +1,5 @@
 // Three projects, by what they need: `unit` nothing, `e2e` the built programs in dist/, `lab` QEMU guests.
+import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { defineConfig, type ViteUserConfig } from "vitest/config";
 
@@ -35,14 +36,14 @@ const config: ViteUserConfig = defineConfig({
         },
       },
       {
-        // One guest at a time: a second one would take the first one's processor and memory.
+        // A guest has one processor and 2 GiB of memory: one for each of two of the machine's own, and no more.
         extends: true,
         test: {
           name: "lab",
           include: ["test/lab/**/*.test.ts"],
           testTimeout: labMinutes * minute,
           hookTimeout: labMinutes * minute,
-          fileParallelism: false,
+          maxWorkers: Math.min(2, availableParallelism()),
           sequence: { groupOrder: 2 },
         },
       },

@@ -14,7 +14,8 @@ import {
 } from "./guest-site.ts";
 
 const command = process.argv[2] === "monitor" ? "monitor" : "send";
-const stride = Number(process.argv[3]);
+/** How many times; 0: at everything that it does. */
+const kills = Number(process.argv[3]);
 const offset = Number(process.argv[4]);
 const volume = "vm-work-private";
 const site = makeGuestSite({ volumes: [volume], archives: ["second"] });
@@ -37,6 +38,7 @@ run("send", "--dest", "second");
 change();
 const steps = site.counted("-u", command);
 say(`${command}: ${steps} steps`);
+const stride = kills === 0 ? 1 : Math.max(1, Math.floor(steps / kills));
 for (let n = 1 + (offset % stride); n <= steps; n += stride) {
   change();
   const killed = site.killed(n, "-u", command);
