@@ -127,6 +127,15 @@ describe("the destination", () => {
     await goesOn(site);
   });
 
+  test("the policy refuses: status 4", async () => {
+    await using site = await siteWithSession();
+    // What qrexec ends with, and says, where a policy says no.
+    site.lab.service("backup", "sparsebak.Send", "#!/bin/sh\necho Request refused >&2\nexit 126\n");
+    refused(await site.sparsebak(["-u", "send"]), 4, /refused|policy/i);
+    site.killReceiverAt(undefined);
+    await goesOn(site);
+  });
+
   test("a receiver of another version: a clear word, and nothing done", async () => {
     await using site = await siteWithSession();
     const preamble = String.raw`printf '\000\377SPARSEBAK\n\000\143\000\000'`;
