@@ -447,6 +447,14 @@ export async function connect(options: ConnectOptions): Promise<Client> {
         if (start && client.sealedOnly) checkSealed(metaName, part);
         start = false;
         for (let at = 0; at < part.length; at += maxPartBytes) {
+          // Answered before it has all come: refused, then, or a lie.
+          if (waiting === undefined) {
+            await frame;
+            throw new AgentError(
+              "failed",
+              `${name}: broke the protocol: put ${metaName.kind}: done too early`,
+            );
+          }
           await say("part", id, { bytes: part.subarray(at, at + maxPartBytes) });
         }
       }

@@ -145,6 +145,8 @@ const cases: Readonly<Record<string, Case>> = {
   "committed in the middle of a session": sending(1, orderly("committed")),
   "a session given up with escape sequences": sending(4, /no-space: \\x1b\[31m/),
   "a put that took another count": sending(1, broken(/put manifest: 1 bytes in its answer, wanted/)),
+  "a put refused before it has come": sending(1, orderly("refused")),
+  "a put done before it has come": sending(1, /broke the protocol: |malformed: part/),
   "a chunk that is lost on its way": sending(1, /malformed/),
   "a chunk that is altered on its way": sending(1, /malformed/),
   "a session's end that never comes": sending(4, stalled),

@@ -6,11 +6,14 @@ import { bytesOf, escapes, type Lie, say } from "./stage.ts";
 import { answering } from "./telling.ts";
 
 /** A request that never reaches the real receiver, with what is answered to it. */
-function swallowed(request: MessageName, answer?: (id: number, body: never) => Uint8Array): Lie {
+function swallowed<Name extends MessageName>(
+  request: Name,
+  answer?: (id: number, body: Messages[Name]) => Uint8Array,
+): Lie {
   return {
     request: (frame, stage) => {
       if (frame.type !== request) return undefined;
-      if (answer !== undefined) stage.say(answer(frame.id, frame.body as never));
+      if (answer !== undefined) stage.say(answer(frame.id, frame.body as Messages[Name]));
       return [];
     },
   };
@@ -61,6 +64,12 @@ export const sendingLies: Readonly<Record<string, Lie>> = {
     say("aborted", id, { code: "no-space", reason: escapes }),
   ),
   "a put that took another count": answerOf("put", "done", () => ({ bytes: 1 })),
+  "a put refused before it has come": swallowed("put", (id) =>
+    say("refused", id, { code: "no-space", reason: escapes }),
+  ),
+  "a put done before it has come": swallowed("put", (id, { length }: Messages["put"]) =>
+    say("done", id, { bytes: length }),
+  ),
   "a chunk that is lost on its way": {
     request: (frame, stage) => (frame.type === "chunk" && stage.heard.get("chunk") === 1 ? [] : undefined),
   },
