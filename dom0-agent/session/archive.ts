@@ -9,6 +9,7 @@ import {
 } from "../../protocol/archive/archive-header.ts";
 import { decodeHead, type Head, headMacInput, maxHeadBytes } from "../../protocol/archive/head.ts";
 import { decodeIndex, maxIndexBytes, type VolumeIndex } from "../../protocol/archive/index-file.ts";
+import { archiveFile } from "../../protocol/archive/names.ts";
 import { fileDigest, noVolume } from "../../protocol/archive/prefix.ts";
 import type { ArchiveUuid, Digest, Generation, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
@@ -96,10 +97,21 @@ export async function readHeader(
   head: Head,
 ): Promise<{ readonly bytes: Uint8Array; readonly untrusted: ArchiveHeader }> {
   const bytes = await client.readWhole(metaOf("archive", head.archiveGeneration), maxArchiveHeaderBytes);
-  if (bytes === undefined) throw integrity("archive header: the receiver does not have it");
-  const untrusted = verified("archive header", () => decodeArchiveHeader(bytes));
+  const wrong = (why: string): AgentError =>
+    new AgentError(
+      "integrity",
+      `archive header: ${why}`,
+      `every volume's directory holds a copy of ${archiveFile(head.archiveGeneration)}: put one in its place`,
+    );
+  if (bytes === undefined) throw wrong("the receiver does not have it");
+  let untrusted: ArchiveHeader;
+  try {
+    untrusted = decodeArchiveHeader(bytes);
+  } catch (error) {
+    throw error instanceof FormatError ? wrong(error.message) : error;
+  }
   if (!equalBytes(untrusted.uuid, head.archive) || !equalBytes(fileDigest(bytes), head.archiveDigest))
-    throw integrity("archive header: it is not the one that the head names");
+    throw wrong("it is not the one that the head names");
   return { bytes, untrusted };
 }
 
