@@ -21,7 +21,6 @@ import { type Archive, openArchive } from "../store/archive.ts";
 import { writeReadme } from "../store/readme.ts";
 import { canPunch } from "../store/tar/punch.ts";
 import { recordTrashDays } from "../store/trash-time.ts";
-import { dropUncommittedFiles } from "./uncommitted.ts";
 import { sweepTemporaries, temporaries } from "../store/temporaries.ts";
 
 export interface Destination extends Disposable {
@@ -88,10 +87,7 @@ export async function openDestination(hello: AgentHello, settings: ReceiverSetti
         "the archive header is missing: copy one back from a volume's directory",
       );
     }
-    if (locks) {
-      await sweepTemporaries(root);
-      dropUncommittedFiles(archive);
-    }
+    if (locks) await sweepTemporaries(root);
     // A full file system must not keep anybody from removing what fills it.
     const can = locks ? ((await probe(root, punches)) ?? 0) : 0;
     if (locks && archive.current !== undefined) {

@@ -38,6 +38,7 @@ import { type ChunkSource, openChunks } from "./read-chunks.ts";
 import { openMeta } from "./read-meta.ts";
 import { salvage } from "./salvage.ts";
 import { scrub, type ScrubWatch } from "./scrub.ts";
+import { dropUncommittedFiles } from "./uncommitted.ts";
 import { beginSession, type ReceivedSession } from "./receive-session.ts";
 
 export interface Requests extends Disposable {
@@ -68,6 +69,7 @@ const unknownSession = new Uint8Array(16) as SessionUid;
 export function requests(service: Service, settings: ReceiverSettings): Requests {
   let destination: Destination | undefined;
   let revealed: Uint8Array | undefined;
+  let begun = false;
   const memory: WriterMemory = { begun: new Map(), headPut: undefined };
 
   const there = (): Destination => {
@@ -80,6 +82,14 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
     if (archive?.current === undefined && power === "prune")
       throw new RefusalError("missing", "there is no archive");
     if (archive === undefined) throw new InternalError("sparsebak.Send without a directory");
+    return archive;
+  };
+
+  /** The archive, without what an earlier attempt has put for a head that never came. */
+  const fresh = (): Archive => {
+    const archive = writable();
+    if (!begun) dropUncommittedFiles(archive);
+    begun = true;
     return archive;
   };
 
@@ -114,9 +124,9 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
       revealed = key.slice();
     },
     salvage: async (asked, onBytes) => salvage(writable(), asked, onBytes),
-    put: (announced) => putFile(writable(), memory, announced, power),
+    put: (announced) => putFile(fresh(), memory, announced, power),
     begin: async (asked) => {
-      const session = await beginSession(writable(), asked);
+      const session = await beginSession(fresh(), asked);
       memory.begun.set(toHex(asked.volume), asked.directory);
       return session;
     },

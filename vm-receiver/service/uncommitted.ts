@@ -17,7 +17,8 @@ import { removeFile, statOf } from "../files.ts";
 import type { Archive } from "../store/archive.ts";
 import { deadGenerations } from "../store/dead-lists.ts";
 
-/** Removes it. Only under the archive's lock, before anything is put. */
+/** Removes it. Only under the archive's lock, and right before a new attempt puts or begins anything: to an agent that
+ *  only looks, and refuses a state that has lost its newest head, these files may be the last trace of that head. */
 export function dropUncommittedFiles(archive: Archive): void {
   const { root, generation } = archive;
   if (generation === 0) return;
