@@ -91,7 +91,8 @@ export async function openDestination(hello: AgentHello, settings: ReceiverSetti
     // A full file system must not keep anybody from removing what fills it.
     const can = locks ? ((await probe(root, punches)) ?? 0) : 0;
     if (locks && archive.current !== undefined) {
-      unless(full, () => recordTrashDays(root, settings.trashDays ?? 0));
+      const { trashDays } = settings;
+      if (trashDays !== undefined) unless(full, () => recordTrashDays(root, trashDays));
       if (makes) unless(full, () => writeReadme(root));
     }
     return { mountpoint, archive, hello: helloOf(mountpoint, archive, can), [Symbol.dispose]: close };

@@ -10,9 +10,11 @@ import {
   listFile,
   manifestFile,
 } from "../../protocol/archive/names.ts";
+import type { HeadVolume } from "../../protocol/archive/head.ts";
+import type { Container } from "../../protocol/archive/index-file.ts";
 import type { Generation } from "../../protocol/archive/types.ts";
 import { type Directory, namesIn, openDirectory, openIfThere, syncDirectory } from "../directory.ts";
-import { unless } from "../errors.ts";
+import { RefusalError, unless } from "../errors.ts";
 import { removeFile, statOf } from "../files.ts";
 import type { Archive } from "../store/archive.ts";
 import { deadGenerations } from "../store/dead-lists.ts";
@@ -43,7 +45,7 @@ function dropOfContainers(archive: Archive, generation: Generation): void {
   for (const volume of archive.current?.head.volumes ?? []) {
     using directory = openIfThere(archive.root, volume.directory);
     if (directory === undefined) continue;
-    for (const { name, form } of archive.containers(volume)) {
+    for (const { name, form } of containersIn(archive, volume)) {
       if (form === "tar") {
         for (const file of files) removeFile(directory, besideTar(name, file));
       } else {
@@ -51,6 +53,16 @@ function dropOfContainers(archive: Archive, generation: Generation): void {
         for (const file of session === undefined ? [] : files) removeFile(session ?? directory, file);
       }
     }
+  }
+}
+
+/** Containers of a volume; none where its index is damaged, which is no reason to refuse every other volume. */
+function containersIn(archive: Archive, volume: HeadVolume): readonly Container[] {
+  try {
+    return archive.containers(volume);
+  } catch (error) {
+    if (error instanceof RefusalError) return [];
+    throw error;
   }
 }
 

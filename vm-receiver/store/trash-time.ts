@@ -30,9 +30,19 @@ export function recordedTrashDays(root: Directory): number {
   throw new RefusalError("corrupt", "the archive's file trash can't be read: it must say days = N");
 }
 
-/** Puts the setting on record where it is more than that. Only under the archive's lock. */
+function knownTrashDays(root: Directory): number {
+  try {
+    return recordedTrashDays(root);
+  } catch (error) {
+    if (error instanceof RefusalError) return -1;
+    throw error;
+  }
+}
+
+/** Puts the setting on record where it is more than that, or where the record says nothing. Only under the archive's
+ *  lock. */
 export function recordTrashDays(root: Directory, days: number): void {
-  if (days <= recordedTrashDays(root)) return;
+  if (days <= knownTrashDays(root)) return;
   removeFile(root, temporaries.trash);
   const fd = createFile(root, temporaries.trash);
   try {

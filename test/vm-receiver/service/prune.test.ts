@@ -1,8 +1,8 @@
 // Retention as the receiver sees it: heads that name less, later manifests and lists of what stays, and a sweep that
 // removes what is dead and due and nothing else, whenever it is killed (archive-format.md, F33 to F35; protocol.md, P25).
 
-import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { encodeArchiveHeader, decodeArchiveHeader } from "../../../protocol/archive/archive-header.ts";
@@ -15,6 +15,7 @@ import type { AgentClient } from "../../support/agent-client.ts";
 import { createTestArchive, type TestArchive } from "../../support/archive-writer.ts";
 import { listOf, makePrune, type Prune } from "../../support/prune-writer.ts";
 import { countedChanges, startMortal } from "../mortal.ts";
+import { loopMount, noLoopMounts } from "../loop-mount.ts";
 import { bytesOf, sourceState } from "../replay.ts";
 import { archiveDirectory, randomImage, receiverSite, type ReceiverSite } from "../site.ts";
 
@@ -248,17 +249,9 @@ describe("kept for its time", () => {
     }
     writeFileSync(join(site.archive, "trash"), "days = soon\n");
     {
-      await using client = site.start("sparsebak.Prune");
-      await client.send("agentHello", {
-        service: "sparsebak.Prune",
-        mountpoint: site.mountpoint,
-        directory: archiveDirectory,
-        archive: later.head.archive,
-      });
-      const answer = await client.next();
-      if (answer.type === "receiverHello")
-        expect(await client.ask("sweep", {}, "refused")).toMatchObject({ body: { code: "corrupt" } });
-      else expect(answer).toMatchObject({ type: "refused", body: { code: "corrupt" } });
+      await using client = await pruner(site);
+      expect(await client.ask("sweep", {}, "refused")).toMatchObject({ body: { code: "corrupt" } });
+      await client.goodbye();
     }
     writeFileSync(join(site.archive, "trash"), "days = 30\n");
     settings(site, 0);
@@ -500,6 +493,45 @@ test("key slots are changed: archive.N with its copies, by which a volume's dire
   await sender.ask("beginSession", { ...begin, generation: 5 as Generation }, "done");
   expect(bytesOf(join(site.archive, "mail", "archive.4"))).toEqual(now);
 });
+
+test.skipIf(noLoopMounts !== undefined)(
+  `on a full drive nothing is lost, and what is due still goes${noLoopMounts ? `: skipped, ${noLoopMounts}` : ""}`,
+  async () => {
+    using mount = loopMount("ext4", 32 * 2 ** 20, ["-q", "-m", "0"]);
+    using made = prepared();
+    execFileSync("cp", ["-r", made.archive, join(mount.path, archiveDirectory)]);
+    using target = receiverSite(mount.path);
+    const site: Prepared = { ...made, ...target };
+    const prune = dropFirst(site);
+    const fill = (): void => {
+      spawnSync("dd", ["if=/dev/zero", `of=${join(mount.path, "filler")}`, "bs=4k"], { stdio: "ignore" });
+    };
+    fill();
+    {
+      await using client = await pruner(site);
+      const answers: string[] = [];
+      for (const { name, bytes } of prune.puts) {
+        await client.upload(name, bytes);
+        const answer = await client.next();
+        answers.push(answer.type === "refused" ? answer.body.code : answer.type);
+      }
+      expect(answers).toContain("no-space");
+      await client.goodbye();
+    }
+    await expectImages(site, [0, 1, 2]);
+    rmSync(join(mount.path, "filler"));
+    {
+      await using client = await pruner(site);
+      expect(await carry(client, prune)).toBe("committed");
+      await client.goodbye();
+    }
+    fill();
+    await using client = await pruner(site);
+    expect(await sweep(client)).toBeGreaterThan(100_000);
+    await client.goodbye();
+    await expectImages(site, [1, 2]);
+  },
+);
 
 test("a qube that prunes hears whether room in tars can be given back", async () => {
   using site = prepared();
