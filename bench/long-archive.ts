@@ -28,7 +28,7 @@ import { buildHead } from "../dom0-agent/session/build-head.ts";
 import { markOf } from "../dom0-agent/session/archive.ts";
 import { newMasterKey } from "../dom0-agent/keys/master-key.ts";
 import { writeArchiveRecord } from "../dom0-agent/state/archive-record.ts";
-import { stateLayout } from "../dom0-agent/state/layout.ts";
+import { ownerOf, stateLayout } from "../dom0-agent/state/layout.ts";
 
 export interface LongArchive {
   readonly sessions: number;
@@ -52,6 +52,7 @@ export function makeLongArchive(path: string, state: string, volumeName: string,
   const volume = named<VolumeId>("volume", 16);
   const group = volume as Uint8Array as GroupId;
   const paths = stateLayout(state).archive("default");
+  ownerOf(state);
   const keys = archiveKeys(newMasterKey(paths), uuid);
   const fields = {
     uuid,

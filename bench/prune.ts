@@ -31,6 +31,16 @@ function peakOf(pid: number): number {
   }
 }
 
+/** Processor seconds of a process so far; 0 where it is gone. */
+function cpuOf(pid: number): number {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+    return (Number(fields[11]) + Number(fields[12])) / 100;
+  } catch {
+    return 0;
+  }
+}
+
 function childrenOf(pid: number): readonly number[] {
   try {
     const text = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
@@ -45,9 +55,12 @@ async function measured(what: string, args: readonly string[]): Promise<readonly
   const child = spawn(program, ["-c", site.ini, "-u", ...args], { stdio: ["ignore", "pipe", "inherit"] });
   const pid = child.pid ?? 0;
   const peaks = new Map<number, number>();
+  const cpu = new Map<number, number>();
   const sampling = setInterval(() => {
-    for (const each of [pid, ...childrenOf(pid)])
+    for (const each of [pid, ...childrenOf(pid)]) {
       peaks.set(each, Math.max(peaks.get(each) ?? 0, peakOf(each)));
+      cpu.set(each, Math.max(cpu.get(each) ?? 0, cpuOf(each)));
+    }
   }, 20);
   let stdout = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
@@ -60,7 +73,9 @@ async function measured(what: string, args: readonly string[]): Promise<readonly
   const mebibytes = (bytes: number): string => `${Math.round(bytes / 1024 ** 2)} MiB`;
   const agent = peaks.get(pid) ?? 0;
   const receiver = Math.max(0, ...[...peaks].filter(([each]) => each !== pid).map(([, bytes]) => bytes));
-  return [what, ((performance.now() - start) / 1000).toFixed(1), mebibytes(agent), mebibytes(receiver)];
+  const seconds = ((performance.now() - start) / 1000).toFixed(1);
+  const cpuSeconds = [...cpu.values()].reduce((sum, each) => sum + each, 0).toFixed(1);
+  return [what, seconds, cpuSeconds, mebibytes(agent), mebibytes(receiver)];
 }
 
 const site = makeSite(directory, [volume]);
@@ -73,7 +88,7 @@ try {
     await measured("one session", ["prune", "--session", "S_20260102-000000"]),
     await measured("all but 30", ["prune", "--keep-last", "30"]),
   ];
-  console.log(table([["prune", "seconds", "agent", "receiver"], ...rows]));
+  console.log(table([["prune", "seconds", "CPU", "agent", "receiver"], ...rows]));
 } finally {
   rmSync(directory, { recursive: true, force: true });
 }

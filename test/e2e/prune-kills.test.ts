@@ -55,7 +55,7 @@ async function afterKill({ site, digests, kept }: Prepared, at: string): Promise
   await expectSessions(site, digests, kept);
   const stray = readdirSync(join(site.state, "archives", "default"), { recursive: true }).map(String);
   expect(
-    stray.filter((name) => /intent|unfinished|prune|\.new$/.test(name)),
+    stray.filter((name) => /intent|unfinished|prune/.test(name)),
     at,
   ).toEqual([]);
 }
