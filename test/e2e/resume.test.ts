@@ -154,6 +154,17 @@ describe("killed again and again, the next send sends the rest", () => {
   });
 });
 
+test("a sealed archive goes on as well", async () => {
+  const settings = ["chunk-size = 64K"];
+  await using site = await makeSite({ volumes: [volume], driveBytes: 128 * mib, settings, sealed: true });
+  makeImage(site.image(volume), { size, dataBytes: 6 * mib, seed: 26 });
+  const killed = await site.sparsebak(["-u", "send", volume], { killAt: 12, counted: counted.agent });
+  expect(killed.signal, killed.stderr).toBe("SIGKILL");
+  const first = await send(site, []);
+  expect(first.reused).toBeGreaterThan(0);
+  await allRight(site, new Map([[first.session, sha256Of(site.image(volume))]]));
+});
+
 test("the volume has shrunk, is as it was, or is gone: what is of no use is removed", async () => {
   const { site, steps } = await makeResumable([]);
   await using _site = site;
