@@ -28,8 +28,9 @@ const passed: Readonly<Record<Launcher["kind"], readonly string[]>> = {
   service: ["HOME", "QREXEC_REMOTE_DOMAIN", "QREXEC_SERVICE_FULL_NAME", "QREXEC_SERVICE_ARGUMENT"],
 };
 
-/** Flags that every Node gets. zstd is still called experimental in Node 22. */
-const nodeFlags = "--disable-sigusr1 --disable-warning=ExperimentalWarning";
+/** Flags that every Node gets. zstd is still called experimental in Node 22. A young generation of 1 MiB instead of 16
+ *  costs no measurable time here and 30 MB less memory: what is large lies outside of the heap. */
+const nodeFlags = "--disable-sigusr1 --disable-warning=ExperimentalWarning --max-semi-space-size=1";
 
 /** The script's text. It finds lib/ beside its own real directory, through symlinks. */
 export function launcher({ name, bundle, kind }: Launcher): string {

@@ -22,6 +22,7 @@ export function localTransport({ receiver, settings }: LocalOptions): Transport 
           command: process.execPath as `/${string}`,
           args: [
             "--disable-sigusr1",
+            "--max-semi-space-size=1",
             "--disable-warning=ExperimentalWarning",
             receiver,
             service,
