@@ -87,7 +87,7 @@ export const greetingLies: Readonly<Record<string, Lie>> = {
     say("receiverHello", 2, frame.body as never),
   ]),
   "hello with a huge length": helloBytes((view) => view.setUint32(8, 0xffff_ffff)),
-  "hello with a byte too few": helloBytes((view) => view.setUint32(8, 95)),
+  "hello with a byte too few": helloBytes((view) => view.setUint32(8, 91)),
   "hello of a type that is the agent's": helloBytes((view) => view.setUint16(0, 10)),
   "hello of an unknown type": helloBytes((view) => view.setUint16(0, 777)),
   "hello with flags": helloBytes((view) => view.setUint16(2, 1)),
