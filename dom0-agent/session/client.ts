@@ -223,6 +223,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
   };
 
   const pump = async (): Promise<void> => {
+    let ended = false;
     try {
       for await (const bytes of connection.incoming) {
         for (const frame of decoder.push(bytes)) {
@@ -230,10 +231,11 @@ export async function connect(options: ConnectOptions): Promise<Client> {
           if (taken !== undefined) await taken;
         }
       }
+      ended = true;
       decoder.end();
       if (order.state !== "closed") throw new FormatError("truncated", "it ended without an answer");
     } catch (error) {
-      fail(await explain(error, connection, name));
+      fail(await explain(error, ended, connection, name));
     }
   };
 
@@ -497,9 +499,10 @@ function copied(frame: Frame): Frame {
   return structuredClone(frame);
 }
 
-async function explain(error: unknown, connection: Connection, name: string): Promise<Error> {
+/** `ended`: its stream is over, so that what is wrong is that nothing more comes. */
+async function explain(error: unknown, ended: boolean, connection: Connection, name: string): Promise<Error> {
   if (!(error instanceof FormatError)) return error instanceof Error ? error : new Error(String(error));
-  if (error.code !== "truncated" && error.code !== "bad-magic") {
+  if (!ended && error.code !== "bad-magic") {
     return new AgentError("failed", `${name}: broke the protocol: ${error.message}`, undefined, {
       cause: error,
     });
