@@ -7,8 +7,7 @@ import type { Container } from "../../protocol/archive/index-file.ts";
 import { listBuilder, type ListEntry } from "../../protocol/archive/list-file.ts";
 import type { ContainerRef } from "../../protocol/archive/manifest.ts";
 import type { ChunkAddress, Generation } from "../../protocol/archive/types.ts";
-import { concatBytes, toHex } from "../../protocol/bytes.ts";
-import { AgentError } from "../errors.ts";
+import { concatBytes, equalBytes, toHex } from "../../protocol/bytes.ts";
 import type { OpenArchive } from "../session/archive.ts";
 import { commitStep, nextGeneration, type StepFile } from "../session/commit-step.ts";
 import { fetchManifest } from "../session/fetch-manifest.ts";
@@ -27,10 +26,12 @@ export function needsList({ list, unlisted }: ContainerHealth): boolean {
   return list === undefined || unlisted.size > 0;
 }
 
-/** Commits new lists for the containers of a group that need them. Gives the volumes as they are then. */
+/** Commits new lists for the containers of a group that need them, and that stay when the sessions `removed` go, by
+ *  hexadecimal uid. Gives the volumes as they are then. */
 export async function rebuildLists(
   open: OpenArchive,
   group: readonly CheckedVolume[],
+  removed: ReadonlySet<string>,
 ): Promise<readonly ArchivedVolume[]> {
   const volumes = group.map((each) => each.volume);
   const broken = new Map<string, Rebuilt>();
@@ -41,7 +42,15 @@ export async function rebuildLists(
     }
   }
   if (broken.size === 0) return volumes;
-  for (const volume of volumes) await gather(open, volume, broken);
+  for (const volume of volumes) await gather(open, volume, broken, removed);
+  for (const [key, { health, chunks }] of broken) {
+    const { index } = health.volume;
+    const stays = index.sessions.some(
+      ({ uid }) => equalBytes(uid, health.container.uid) && !removed.has(toHex(uid)),
+    );
+    if (!stays && chunks.size === 0) broken.delete(key);
+  }
+  if (broken.size === 0) return volumes;
   const generation = nextGeneration(open);
   const files: StepFile[] = [];
   const dead: DeadVolume[] = [];
@@ -76,26 +85,25 @@ export async function rebuildLists(
   return after;
 }
 
-/** Reads what the volume's manifests say of the broken containers. One that can't be read belongs to a session that goes
- *  with all behind it. */
+/** Reads what the volume's manifests say of the broken containers, up to that of the last session that stays: all of
+ *  these can be read, for a lost manifest costs every session behind it. */
 async function gather(
   open: OpenArchive,
   { index }: ArchivedVolume,
   broken: ReadonlyMap<string, Rebuilt>,
+  removed: ReadonlySet<string>,
 ): Promise<void> {
-  for (const { container } of allSessions(index)) {
-    try {
-      using manifest = await fetchManifest(open, index, container, `${open.paths.directory}/.repair`);
-      const own = { volume: index.volume, session: container.uid };
-      const found = [own, ...manifest.containers].map((ref) => broken.get(keyOf(ref)));
-      for (const entry of manifest.entries()) {
-        const of = entry.kind === "chunk" ? found[entry.container] : undefined;
-        if (entry.kind !== "chunk" || of === undefined || of.health.lost.has(entry.storedAddress)) continue;
-        const { storedAddress: address, storedLength, checksum } = entry;
-        of.chunks.set(address, { address, storedLength, checksum: checksum.slice() as typeof checksum });
-      }
-    } catch (error) {
-      if (!(error instanceof AgentError) || error.reason !== "integrity") throw error;
+  const sessions = allSessions(index);
+  const last = sessions.findLastIndex(({ record }) => !removed.has(toHex(record.uid)));
+  for (const { container } of sessions.slice(0, last + 1)) {
+    using manifest = await fetchManifest(open, index, container, `${open.paths.directory}/.repair`);
+    const own = { volume: index.volume, session: container.uid };
+    const found = [own, ...manifest.containers].map((ref) => broken.get(keyOf(ref)));
+    for (const entry of manifest.entries()) {
+      const of = entry.kind === "chunk" ? found[entry.container] : undefined;
+      if (entry.kind !== "chunk" || of === undefined || of.health.lost.has(entry.storedAddress)) continue;
+      const { storedAddress: address, storedLength, checksum } = entry;
+      of.chunks.set(address, { address, storedLength, checksum: checksum.slice() as typeof checksum });
     }
   }
 }

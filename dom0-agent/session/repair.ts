@@ -94,11 +94,11 @@ async function repairGroup(
     containers.some((each) => needsList(each) || each.lost.size > 0 || each.claimed().length > 0),
   );
   if (!isBroken && going.every((each) => each.length === 0)) return;
-  const current = await rebuildLists(open, volumes);
+  const removed = new Set(going.flat().map((each) => each.uid));
   await pruneGroup({
     open,
-    volumes: current,
-    removed: new Set(going.flat().map((each) => each.uid)),
+    volumes: await rebuildLists(open, volumes, removed),
+    removed,
     scratch: open.paths.prune,
     signal: context.signal,
     note: { what: "prune" },

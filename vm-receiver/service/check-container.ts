@@ -9,23 +9,17 @@ import { RefusalError } from "../errors.ts";
 import { corruptUnless } from "../store/archive.ts";
 import { stores } from "../store/stores.ts";
 import { stateOfFile } from "../store/whole-file.ts";
+import type { NewFiles } from "./check-kept.ts";
 
-/** Checks these files of a container. RefusalError `missing` or `corrupt` where one is not there, or not whole. */
+/** Checks the new files of a container. RefusalError `missing` or `corrupt` where one is not there, or not whole. */
 export async function checkContainer(
   volume: Directory,
-  container: Container,
-  files: readonly ("header" | "manifest" | "list")[],
+  { container, files, isNew }: NewFiles,
   of: { readonly archive: ArchiveUuid; readonly volume: VolumeId },
 ): Promise<void> {
   const store = stores[container.form];
-  const identity = store.identityOf(volume, container.name);
-  if (identity === undefined)
-    throw new RefusalError("missing", "a session that the index names is not there, or not finished");
-  const ours =
-    equalBytes(identity.session, container.uid) &&
-    equalBytes(identity.volume, of.volume) &&
-    equalBytes(identity.archive, of.archive);
-  if (!ours) throw new RefusalError("malformed", "the index names a session by another one's name");
+  // One that the head names already may have lost the file that says whose it is: a new list is what repairs that.
+  if (isNew) checkIdentity(volume, container, of);
   for (const file of files) {
     const wanted = container[`${file}Digest`];
     using stored = corruptUnless(`the ${file} of a new session`, () => {
@@ -40,4 +34,19 @@ export async function checkContainer(
       throw new RefusalError("malformed", `the ${file} of a new session is not the one that the index names`);
     }
   }
+}
+
+function checkIdentity(
+  volume: Directory,
+  container: Container,
+  of: { readonly archive: ArchiveUuid; readonly volume: VolumeId },
+): void {
+  const identity = stores[container.form].identityOf(volume, container.name);
+  if (identity === undefined)
+    throw new RefusalError("missing", "a session that the index names is not there, or not finished");
+  const ours =
+    equalBytes(identity.session, container.uid) &&
+    equalBytes(identity.volume, of.volume) &&
+    equalBytes(identity.archive, of.archive);
+  if (!ours) throw new RefusalError("malformed", "the index names a session by another one's name");
 }

@@ -11,6 +11,8 @@ import type { Power } from "./writing.ts";
 export interface NewFiles {
   readonly container: Container;
   readonly files: readonly ("header" | "manifest" | "list")[];
+  /** The index before did not name it. */
+  readonly isNew: boolean;
 }
 
 /** Compares the containers of an index for head `generation` with those before. Gives what has to be there now and was not
@@ -34,11 +36,15 @@ export function checkKept(
     if (known === undefined) {
       if (power === "prune")
         throw new RefusalError("malformed", "a session has come to an index, and sparsebak.Prune adds none");
-      return { container, files: isWithoutSession(container) ? ["list"] : ["header", "manifest", "list"] };
+      const files = isWithoutSession(container)
+        ? (["list"] as const)
+        : (["header", "manifest", "list"] as const);
+      return { container, files, isNew: true };
     }
     return {
       container,
       files: power === "add" ? unchanged(known, container) : pruned(known, container, generation),
+      isNew: false,
     };
   });
 }

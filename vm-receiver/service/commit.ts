@@ -126,8 +126,8 @@ async function checkVolume(archive: Archive, now: HeadVolume, head: Head, power:
   const containers = readNewIndex(directory, now, head);
   const old = before === undefined ? [] : archive.containers(before);
   const of = { archive: head.archive, volume: now.volume };
-  for (const { container, files } of checkKept(power, old, containers, head.generation)) {
-    if (files.length > 0) await checkContainer(directory, container, files, of);
+  for (const each of checkKept(power, old, containers, head.generation)) {
+    if (each.files.length > 0) await checkContainer(directory, each, of);
   }
 }
 
