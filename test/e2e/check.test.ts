@@ -259,3 +259,38 @@ test.each([
     expect(await site.sparsebak(["check"])).toMatchObject({ code: 0 });
   }
 });
+
+test("a sealed archive: damage is named and repaired", async () => {
+  await using site = await makeSite({
+    volumes: [work],
+    local: true,
+    sealed: true,
+    driveBytes: 256 * 1024 ** 2,
+    settings: ["chunk-size = 64K"],
+  });
+  const run = async (code: number, ...args: string[]): Promise<Ended> => {
+    const ended = await site.sparsebak(args);
+    expect(ended, `${args.join(" ")}: ${ended.stdout}${ended.stderr}`).toMatchObject({ code });
+    return ended;
+  };
+  makeImage(site.image(work), { size, dataBytes: 1024 * 1024, seed: 40 });
+  await run(0, "-u", "send");
+  // The first chunk that has data goes in the second session, so that only the first needs what was there.
+  const [, firstName = ""] = /(S_\d{8}-\d{6})/.exec((await run(0, "list", work)).stdout) ?? [];
+  const [lost = ""] = chunksOf(join(site.volumeDirectory(work), firstName));
+  const image = readFileSync(site.image(work));
+  writeFileSync(
+    site.image(work),
+    image.fill(7, Number(`0x${lost.slice(-16)}`), Number(`0x${lost.slice(-16)}`) + 65_536),
+  );
+  await run(0, "-u", "send");
+  await run(0, "check", "--read-data");
+  remove(lost);
+  const ended = await run(5, "--json", "check");
+  expect(linesOf(ended)).toContainEqual(expect.objectContaining({ command: "check", damaged: [firstName] }));
+  await run(5, "verify", work, "--session", firstName);
+  await run(0, "verify", work);
+  await run(0, "check", "--repair", "--yes");
+  await run(0, "check", "--read-data");
+  await run(0, "verify", work);
+});
