@@ -125,16 +125,19 @@ test("every file can be read again, older states included; what is not there is 
 
 test("a file of several parts is read whole", async () => {
   using site = receiverSite();
-  // 30 000 chunks, every other one a hole, make a manifest of nearly 3 MB.
-  const size = 30_000 * 65_536;
+  // 24 000 chunks make a manifest of 2.2 MB.
+  const size = 24_000 * 65_536;
   const read = (address: number): Uint8Array => {
     const piece = new Uint8Array(65_536);
-    if ((address / 65_536) % 2 === 0) new DataView(piece.buffer).setFloat64(0, address + 1);
+    new DataView(piece.buffer).setFloat64(0, address + 1);
     return piece;
   };
-  const source = sourceArchive(site, [
-    { size, read: (address, length) => read(address).subarray(0, length) },
-  ]);
+  // In a tar: 24 000 files cost more time than all the rest.
+  const image = {
+    size,
+    read: (address: number, length: number): Uint8Array => read(address).subarray(0, length),
+  };
+  const source = sourceArchive(site, [image], "tar");
   const [session] = sourceState(source.path, 1).sessions;
   expect(session!.manifestBytes.length).toBeGreaterThan(2 * maxPartBytes);
   renameSync(source.path, site.archive);
@@ -142,7 +145,7 @@ test("a file of several parts is read whole", async () => {
   await client.hello(site.mountpoint, archiveDirectory);
   const name = { volume: session!.of.volume, session: session!.container.uid, generation: 1 as never };
   expect(await client.read({ kind: "manifest", ...name })).toEqual(session!.manifestBytes);
-});
+}, 120_000);
 
 test("a reader makes nothing, and says that there is no archive", async () => {
   using site = receiverSite();
