@@ -98,7 +98,8 @@ function stored(id: number, address: number, ...bytes: readonly number[]): Uint8
   return encodeFrame("stored", id, { address: address as ChunkAddress, bytes: Uint8Array.from(bytes) });
 }
 
-const done = (id: number): Uint8Array => encodeFrame("done", id, { bytes: 0 });
+/** `bytes` of stored form have been sent. */
+const done = (id: number, bytes = 0): Uint8Array => encodeFrame("done", id, { bytes });
 
 async function read(transport: Transport): Promise<readonly string[]> {
   await using open = await client(transport);
@@ -116,7 +117,7 @@ describe("readChunks", () => {
       stored(id, 0, 1, 2),
       stored(id, 65_536),
       stored(id, 262_144, 3),
-      done(id),
+      done(id, 3),
     ]);
     expect(await read(honest)).toEqual(["0: 1 2", "65536: missing", "262144: 3"]);
   });
@@ -125,7 +126,7 @@ describe("readChunks", () => {
     ["another chunk", (id) => [stored(id, 131_072, 1)], /broke the protocol.*wanted 0/],
     ["another order", (id) => [stored(id, 65_536, 1), stored(id, 0, 1)], /broke the protocol/],
     ["one twice", (id) => [stored(id, 0, 1), stored(id, 0, 1)], /wanted 65536/],
-    ["fewer", (id) => [stored(id, 0, 1), done(id)], /1 chunks came, 3 were asked for/],
+    ["fewer", (id) => [stored(id, 0, 1), done(id, 1)], /1 chunks came, 3 were asked for/],
     [
       "more",
       (id) => [...addresses.map((each) => stored(id, each, 1)), stored(id, 327_680, 1)],
@@ -138,7 +139,10 @@ describe("readChunks", () => {
   });
 
   test("while a chunk is being dealt with, nothing more is read", async () => {
-    const eager = receiver(({ id }) => [...addresses.map((each) => stored(id, each, 1)), done(id)]);
+    const eager = receiver(({ id }) => [
+      ...addresses.map((each) => stored(id, each, 1)),
+      done(id, addresses.length),
+    ]);
     await using open = await client(eager);
     let release: () => void = () => undefined;
     let first = true;
@@ -156,7 +160,7 @@ describe("readChunks", () => {
   });
 
   test("what the caller can't deal with ends the connection, with the caller's words", async () => {
-    const honest = receiver(({ id }) => [stored(id, 0, 1), stored(id, 65_536, 1), done(id)]);
+    const honest = receiver(({ id }) => [stored(id, 0, 1), stored(id, 65_536, 1), done(id, 2)]);
     await using open = await client(honest);
     const reading = open.readChunks(uid as VolumeId, uid as SessionUid, addresses, async () => {
       throw new Error("no room");
