@@ -189,8 +189,9 @@ function indexOf(paths: GroupPaths, opened: ChunkTable, found: Stamp): ChunkInde
       });
     },
     reserve: (entries) => {
-      if (pagesFor(table.entries + entries) > table.file.pages)
-        table = grown(paths, table, table.entries + entries);
+      // Half as much again at least: a table that is copied for each session costs more than the sessions.
+      const enough = Math.max(table.entries + entries, Math.ceil(table.entries * 1.5));
+      if (pagesFor(table.entries + entries) > table.file.pages) table = grown(paths, table, enough);
     },
   };
 
