@@ -1,7 +1,7 @@
 // The map of a volume while one walks its sessions from the first on: for each chunk what its record says, in a file
 // of fixed width, and two bitmaps: which chunks are no holes, and which have changed since the last session that stays.
 // The changed ones are what the next one's merged manifest names. A manifest is read once, whatever is pruned, and
-// memory is two bits a chunk (docs/decisions/0005-prune.md says why manifests are not merged side by side).
+// memory is two bits a chunk (docs/decisions/0007-prune.md says why manifests are not merged side by side).
 
 import { closeSync, constants, openSync, readSync, rmSync } from "node:fs";
 import {
