@@ -119,6 +119,16 @@ test("a sealed archive shows nothing, and opens to its keys only", async () => {
   expect(await site.spbkAssemble([site.archive, "--key", wrong])).toMatchObject({ code: 1 });
 });
 
+test("without a passphrase: the key file and the recovery form open it, unattended", async () => {
+  await using site = await made({ sealed: "later" });
+  const both = ["-u", "init", "--no-passphrase", "--passphrase-file", site.passphraseFile];
+  expect(await site.sparsebak(both)).toMatchObject({ code: 2 });
+  must(await site.sparsebak(["-u", "init", "--no-passphrase"]));
+  must(await site.sparsebak(["-u", "send"]));
+  expect(must(await site.sparsebak(["key", "--list"])).stdout).toContain("no passphrase");
+  expect(must(await site.sparsebak(["verify", volume])).stdout).toContain("every chunk is right");
+});
+
 test("a lost dom0: join with the passphrase, then with the recovery form", async () => {
   await using site = await made();
   must(await site.sparsebak(["-u", "send"]));

@@ -14,10 +14,11 @@ export function addInit({ parser, perform }: CommandLine): void {
     (command) =>
       command
         .option("passphrase-file", passphraseFileOption)
-        .option("no-passphrase", {
+        .option("passphrase", {
           type: "boolean",
-          default: false,
-          describe: "no passphrase: the key file in dom0 and the recovery form are all that opens it",
+          default: true,
+          describe:
+            "ask for one; with --no-passphrase the key file and the recovery form are all that opens it",
         })
         .option("join", {
           type: "boolean",
@@ -26,11 +27,7 @@ export function addInit({ parser, perform }: CommandLine): void {
         }),
     async (options) =>
       perform(options, async (context, output) =>
-        runInit(context, output, {
-          ...options,
-          // yargs reads --no-NAME as NAME being false.
-          noPassphrase: options.noPassphrase || options["passphrase"] === false,
-        }),
+        runInit(context, output, { ...options, noPassphrase: !options.passphrase }),
       ),
   );
 }
