@@ -7,13 +7,14 @@ import {
   existsSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   renameSync,
   rmSync,
   statSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
 import { type Ended, leftovers, makeSite, sha256Of, type Site, type SiteOptions } from "../support/site.ts";
@@ -34,6 +35,18 @@ async function siteWithSession(
 
 function good(ended: Ended): void {
   expect(ended, ended.stderr).toMatchObject({ code: 0, signal: null });
+}
+
+function must(command: string, args: readonly string[]): string {
+  const { status, stdout, stderr } = spawnSync(command, args, { encoding: "utf8" });
+  expect(status, `${command}: ${stderr}`).toBe(0);
+  return stdout;
+}
+
+/** Waits, for a while, for something that another process does. */
+async function until(isSo: () => boolean): Promise<void> {
+  for (let i = 0; i < 1000 && !isSo(); i++) await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(isSo()).toBe(true);
 }
 
 /** The archive has its first session, and goes on. */
@@ -71,14 +84,9 @@ describe("the destination", () => {
   test("unmounted in mid-send: status 4, not called committed", async () => {
     await using site = await siteWithSession();
     makeImage(site.image(volume), { size: 400 * mib, dataBytes: 120 * mib, seed: 5 });
-    let lazily = false;
     const sending = site.sparsebak(["-u", "send"]);
-    for (let i = 0; i < 400 && !lazily; i++) {
-      await new Promise((resolve) => setTimeout(resolve, 25));
-      if (leftovers(site.archive).length === 0) continue;
-      lazily = spawnSync("umount", ["-l", site.drive]).status === 0;
-    }
-    expect(lazily).toBe(true);
+    await until(() => leftovers(site.archive).length > 0);
+    must("umount", ["-l", site.drive]);
     refused(await sending, 4, /not-mounted/);
     expect(readdirSync(site.drive)).toEqual([]);
     site.mount();
@@ -90,6 +98,25 @@ describe("the destination", () => {
     spawnSync("mount", ["-o", "remount,ro", site.drive]);
     refused(await site.sparsebak(["-u", "send"]), 4, /read-only/);
     spawnSync("mount", ["-o", "remount,rw", site.drive]);
+    await goesOn(site);
+  });
+
+  test("read-only in mid-send, because the file system found itself damaged: status 4", async () => {
+    await using site = await siteWithSession();
+    makeImage(site.image(volume), { size: 400 * mib, dataBytes: 120 * mib, seed: 5 });
+    must("mount", ["-o", "remount,errors=remount-ro", site.drive]);
+    const source = must("findmnt", ["-no", "MAJ:MIN", site.drive]).trim();
+    const device = basename(realpathSync(`/sys/dev/block/${source}`));
+    const sending = site.sparsebak(["-u", "send"]);
+    await until(() => leftovers(site.archive).length > 0);
+    // The kernel's own way to have ext4 see an error.
+    writeFileSync(`/sys/fs/ext4/${device}/trigger_fs_error`, "1");
+    refused(await sending, 4, /read-only/);
+    const disk = must("losetup", ["-n", "-O", "BACK-FILE", `/dev/${device}`]).trim();
+    site.unmount();
+    // 1: errors were corrected.
+    expect(spawnSync("e2fsck", ["-fy", disk]).status).toBeLessThanOrEqual(1);
+    site.mount();
     await goesOn(site);
   });
 
