@@ -83,6 +83,9 @@ async function interrupt(site: Site, form: Form, who: Who, steps: Steps, share: 
   const ended = await site.sparsebak(["-u", "send", ...form, volume], killAt);
   expect(ended.code, ended.stderr).not.toBe(0);
   site.killReceiverAt(undefined);
+  // A receiver whose agent is gone still stores what is in the pipe, and holds the archive until then.
+  const lock = join(site.archive, "lock");
+  expect(spawnSync("flock", ["--wait", "60", lock, "true"]).status, "the archive stays locked").toBe(0);
 }
 
 /** Chunks that lie in all sessions, finished or not, as anybody can count them. */
