@@ -19,12 +19,14 @@ interface Line {
   readonly reason?: string;
 }
 
+/** What was done and what failed, without what is said besides. */
 function linesOf(ended: Ended): Line[] {
   return ended.stdout
     .trim()
     .split("\n")
     .filter(Boolean)
-    .map((line) => JSON.parse(line) as Line);
+    .map((line) => JSON.parse(line) as Line)
+    .filter(({ type }) => type !== "notice" && type !== "warning");
 }
 
 async function sendTo(site: Site, dest: string, code = 0): Promise<Line[]> {
