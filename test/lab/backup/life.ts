@@ -75,6 +75,7 @@ run("delete", mail, "--yes");
 check(ours().join() === `${office}.tick`, `snapshots: ${ours().join()}`);
 run("delete", office, "--local");
 check(ours().length === 0, `snapshots: ${ours().join()}`);
+write(office, 28 * mib, 64 * 1024);
 send(office, "compared");
 check(
   site.assembled(work) === sha256(device(office)),
