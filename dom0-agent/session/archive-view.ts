@@ -22,6 +22,18 @@ export async function readView(open: OpenArchive): Promise<readonly ViewedVolume
   return view.sort((a, b) => (a.index.name < b.index.name ? -1 : 1));
 }
 
+/** A volume's index by its name: where dom0 knows it, else wherever the archive has it, since another host may have
+ *  renamed it, or deleted it and sent it anew. Throws AgentError `failed` for a name that the archive does not have. */
+export async function indexOf(open: OpenArchive, name: string): Promise<VolumeIndex> {
+  const known = open.record.volumes.find((each) => each.name === name);
+  const index = known && (await readIndex(open, known.id));
+  if (index?.name === name && index.sessions.length > 0) return index;
+  const named = (await readView(open)).filter((each) => each.index.name === name);
+  const found = named.find((each) => each.index.sessions.length > 0) ?? named[0];
+  if (found !== undefined) return found.index;
+  throw new AgentError("failed", `${name}: the archive has no such volume`, "see sparsebak list");
+}
+
 /** Which volumes of an archive a command works on. */
 export type Selection =
   | { readonly kind: "all" }

@@ -6,7 +6,8 @@ import { encodeReadKey, readKeyOf } from "../../protocol/seal/read-key.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import { readMasterKey } from "../keys/master-key.ts";
-import { type OpenArchive, readIndex, where } from "./archive.ts";
+import { type OpenArchive, where } from "./archive.ts";
+import { indexOf } from "./archive-view.ts";
 import type { Context } from "./context.ts";
 import { openDestination } from "./destination.ts";
 
@@ -52,10 +53,7 @@ export async function assemble(
   if (open === undefined)
     throw new AgentError("failed", `assemble: there is no archive at ${where(settings)}`);
   await using client = open.client;
-  const known = open.record.volumes.find((each) => each.name === request.volume);
-  const index = known && (await readIndex(open, known.id));
-  if (index === undefined)
-    throw new AgentError("failed", `assemble: the archive has no volume ${request.volume}`);
+  const index = await indexOf(open, request.volume);
   const wanted = request.session;
   const session = index.sessions.findLast(
     (each) =>

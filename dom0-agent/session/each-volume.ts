@@ -6,8 +6,8 @@ import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
 import { StorageError } from "../storage/storage.ts";
 import { TransportError } from "../transport/transport.ts";
-import { type OpenArchive, readIndex, where } from "./archive.ts";
-import { chooseInArchive, readView } from "./archive-view.ts";
+import { type OpenArchive, where } from "./archive.ts";
+import { chooseInArchive, indexOf, readView } from "./archive-view.ts";
 import type { Context } from "./context.ts";
 import { openDestination } from "./destination.ts";
 import { isPattern } from "./match-names.ts";
@@ -80,18 +80,6 @@ async function namesOf(
   const selection =
     volumes === "all" ? ({ kind: "all" } as const) : ({ kind: "named", patterns: volumes } as const);
   return chooseInArchive(view, selection, command).map((each) => each.index.name);
-}
-
-/** A volume's index by its name: where dom0 knows it, else wherever the archive has it. */
-async function indexOf(open: OpenArchive, name: string): Promise<VolumeIndex> {
-  const known = open.record.volumes.find((each) => each.name === name);
-  const index = known && (await readIndex(open, known.id));
-  if (index?.name === name) return index;
-  for (const { volume } of open.head.volumes) {
-    const found = await readIndex(open, volume);
-    if (found?.name === name) return found;
-  }
-  throw new AgentError("failed", `${name}: the archive has no such volume`, "see sparsebak list");
 }
 
 /** What no other volume of the run can get past: a destination that is not there, a signal. */

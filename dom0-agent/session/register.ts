@@ -7,6 +7,7 @@ import type { GroupId, VolumeId } from "../../protocol/archive/types.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { type GroupSettings, groupFor } from "../config/groups.ts";
 import { type KnownVolume, writeArchiveRecord } from "../state/archive-record.ts";
+import { removeVolumeState } from "../state/after-step.ts";
 import { type OpenArchive, readIndex } from "./archive.ts";
 
 /** The volume of that name, a new one for a new name. Its group is that of its first session, for good: until then it
@@ -17,7 +18,7 @@ export async function register(
   groups: readonly GroupSettings[],
 ): Promise<KnownVolume> {
   const find = (): KnownVolume | undefined => open.record.volumes.find((each) => each.name === name);
-  if (find() === undefined) await learnVolumes(open);
+  if (!(await isStill(open, find()))) await learnVolumes(open);
   const known = find();
   const isInArchive = open.head.volumes.some((each) => known && equalBytes(each.volume, known.id));
   if (known !== undefined && isInArchive) return known;
@@ -32,6 +33,12 @@ export async function register(
   return added;
 }
 
+/** Whether the archive has the volume under the name that dom0 knows: another host may have renamed or deleted it. */
+async function isStill(open: OpenArchive, known: KnownVolume | undefined): Promise<boolean> {
+  const index = known && (await readIndex(open, known.id));
+  return index !== undefined && index.name === known?.name && index.sessions.length > 0;
+}
+
 function directoryOf(open: OpenArchive, name: string, id: VolumeId): string {
   if (open.record.sealed) return toHex(id);
   return directoryFor(
@@ -40,19 +47,25 @@ function directoryOf(open: OpenArchive, name: string, id: VolumeId): string {
   );
 }
 
-/** Puts the archive's volumes that dom0's record does not have into it, by their verified indexes. */
+/** Puts the archive's volumes into dom0's record, by their verified indexes. What dom0 has under the name or the directory
+ *  of one of them is another host's by now, and dom0's state of it is removed. */
 async function learnVolumes(open: OpenArchive): Promise<void> {
   const found: KnownVolume[] = [];
   for (const { volume, directory } of open.head.volumes) {
-    if (open.record.volumes.some((each) => equalBytes(each.id, volume))) continue;
     const index = await readIndex(open, volume);
     // A deleted volume of which chunks are still needed has no sessions.
     if (index !== undefined && index.sessions.length > 0)
       found.push({ name: index.name, id: volume, group: index.group, directory });
   }
-  if (found.length === 0) return;
-  open.record = { ...open.record, volumes: [...open.record.volumes, ...found] };
+  const others = open.record.volumes.filter((each) => !found.some(({ id }) => equalBytes(id, each.id)));
+  const isTaken = (own: KnownVolume): boolean =>
+    found.some(({ name }) => name === own.name) ||
+    open.head.volumes.some(
+      ({ volume, directory }) => directory === own.directory && !equalBytes(volume, own.id),
+    );
+  open.record = { ...open.record, volumes: [...others.filter((each) => !isTaken(each)), ...found] };
   writeArchiveRecord(open.paths, open.record);
+  for (const { id } of others.filter(isTaken)) removeVolumeState(open.paths, id);
 }
 
 /** What a group of the settings is in this archive: what it was called by first, or what a volume is in that fits it,

@@ -122,6 +122,30 @@ test("a second agent with the same key: what follows is accepted, a fork is not"
   expect(await site.assembled("a.img")).toBe(sha256Of(site.image("a.img")));
 });
 
+test("a second agent goes by what the first has renamed, deleted and sent anew, not by what it knew", async () => {
+  await using site = await newSite();
+  const other = join(site.directory, "dom0-other");
+  copy(site.state, other);
+  const ini = join(other, "sparsebak.ini");
+  const sessions = async (volume: string): Promise<number> =>
+    must(await site.sparsebak(["--json", "list", volume])).stdout.split('"type":"session"').length - 1;
+  must(await site.sparsebak(["-u", "delete", "--yes", "a.img"]));
+  must(await site.sparsebak(["-u", "send", "a.img"]));
+  must(await site.sparsebak(["-u", "rename", "b.img", "c.img"]));
+
+  // Its a.img is the new one, which has that directory now; its b.img is none that the archive has.
+  for (const name of ["a.img", "b.img"]) changeImage(site.image(name), mib / 4, ++seed, 3 * mib);
+  must(await site.sparsebak(["-u", "send"], { ini }));
+  expect(await sessions("a.img")).toBe(2);
+  expect(await sessions("b.img")).toBe(1);
+  expect(await sessions("c.img")).toBe(1);
+  expect(await site.assembled("a.img")).toBe(sha256Of(site.image("a.img")));
+  must(await site.sparsebak(["-u", "assemble", "b.img", "--save-to", "b"]));
+  expect(sha256Of(join(site.drive, "b"))).toBe(sha256Of(site.image("b.img")));
+  must(await site.sparsebak(["-u", "send"]));
+  expect(await sessions("b.img")).toBe(1);
+});
+
 test("a known archive that turns up empty or as another one", async () => {
   await using site = await newSite();
   const aside = join(site.directory, "aside");
