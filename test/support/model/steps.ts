@@ -64,7 +64,7 @@ export const steps = {
       args.push(some.name, "--session", name);
       going.push(one);
     } else {
-      const keep = random.below(3);
+      const keep = 1 + random.below(2);
       const tag = random.once(2) ? "t1" : undefined;
       args.push("--all", "--keep-last", String(keep), ...(tag === undefined ? [] : ["--keep-tag", tag]));
       for (const { uid } of volumes) {
