@@ -8,8 +8,9 @@ import { runModel } from "../support/model/run.ts";
 
 const given = process.env["SPARSEBAK_SEED"];
 const fresh = Math.floor(Math.random() * 2 ** 31);
-// An odd seed is of a sealed archive: of the two there is one of each.
-const seeds = given === undefined ? [20_261_123 + ((fresh + 1) % 2) - 1, fresh] : [Number(given)];
+// An odd seed is of a sealed archive: of the two there is one of each. The fixed ones have a rollback, a rename and a
+// delete within eight steps.
+const seeds = given === undefined ? [20_261_232 + ((fresh + 1) % 2), fresh] : [Number(given)];
 const steps = Number(process.env["SPARSEBAK_MODEL_STEPS"] ?? 8);
 
 test.each(seeds)("random steps, seed %i", { timeout: 60_000 * (5 + steps) }, async (seed) => {
