@@ -1,7 +1,7 @@
 // dom0's own state, one file at a time, lost or damaged: said, made again from the archive, and never a wrong increment
 // (docs/security.md, S9). The key alone can't be made again from there: the recovery form brings it back.
 
-import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
@@ -35,6 +35,8 @@ test("each file of the state", async () => {
   for (const path of files) {
     for (const damage of ["removed", "flipped"]) {
       const file = join(site.state, path);
+      // An index of chunks whose damage a send came upon was given up; the next one makes it again.
+      if (!existsSync(file)) expect(await send(), `before ${path}`).toMatchObject({ code: 0 });
       const bytes = readFileSync(file);
       if (damage === "removed" || bytes.length === 0) rmSync(file);
       else {
