@@ -209,9 +209,14 @@ describe("this machine", () => {
   test("two runs at once: the second has status 6", async () => {
     await using site = await siteWithSession();
     makeImage(site.image(volume), { size: 400 * mib, dataBytes: 150 * mib, seed: 5 });
-    const first = site.sparsebak(["-u", "send"]);
+    let pid = 0;
+    const first = site.sparsebak(["-u", "send"], { onStart: (id) => (pid = id) });
     await until(() => leftovers(site.archive).length > 0);
-    refused(await site.sparsebak(["-u", "send"]), 6, /locked by another run/);
+    // It stands still until the other one has come and gone.
+    process.kill(pid, "SIGSTOP");
+    const second = await site.sparsebak(["-u", "send"]);
+    process.kill(pid, "SIGCONT");
+    refused(second, 6, /locked by another run/);
     good(await first);
     expect(await site.assembled(volume)).toBe(sha256Of(site.image(volume)));
   });

@@ -37,6 +37,8 @@ export interface RunOptions {
   readonly counted?: Counted;
   readonly signal?: AbortSignal;
   readonly onStderr?: (text: string) => void;
+  /** Hears of the process's id. */
+  readonly onStart?: (pid: number) => void;
   /** Settings of another agent than the site's own. */
   readonly ini?: string;
 }
@@ -164,6 +166,7 @@ export async function makeSite(options: SiteOptions): Promise<Site> {
       env,
       cwd: directory,
     });
+    if (child.pid !== undefined) given.onStart?.(child.pid);
     given.signal?.addEventListener("abort", () => child.kill("SIGINT"), { once: true });
     let stdout = "";
     let stderr = "";
