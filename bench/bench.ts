@@ -177,7 +177,7 @@ async function rival(name: "borg" | "restic"): Promise<Row[]> {
   const restore =
     name === "borg"
       ? ["-c", `cd ${target} && borg extract --sparse ${repository}::two`]
-      : ["-c", `restic -r ${repository} restore latest --sparse --target ${target}`];
+      : ["-c", `restic -r ${repository} restore latest --target ${target}`];
   rows.push({ what: "assemble", ...(await measure("sh", restore, env)), bytes: diskUse(target) });
   rmSync(target, { recursive: true });
   return rows;
