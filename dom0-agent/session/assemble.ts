@@ -6,10 +6,12 @@ import { encodeReadKey, readKeyOf } from "../../protocol/seal/read-key.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import { readMasterKey } from "../keys/master-key.ts";
+import { lockForReading } from "../state/lock.ts";
 import { type OpenArchive, where } from "./archive.ts";
 import { indexOf } from "./archive-view.ts";
 import type { Context } from "./context.ts";
 import { openDestination } from "./destination.ts";
+import { ifMovedOn } from "./moved-on.ts";
 
 export interface AssembleRequest {
   readonly volume: string;
@@ -49,6 +51,7 @@ export async function assemble(
   settings: ArchiveSettings,
   request: AssembleRequest,
 ): Promise<{ readonly session: string; readonly size: number; readonly imageDigest: string }> {
+  using _readers = await lockForReading(context.state.archive(settings.name), "assemble");
   const open = await openDestination(context, settings, "sparsebak.Assemble", async () => false);
   if (open === undefined)
     throw new AgentError("failed", `assemble: there is no archive at ${where(settings)}`);
@@ -71,7 +74,9 @@ export async function assemble(
   client.onProgress = (bytes) => context.report.progress(request.volume, bytes, session.size);
   const { saveTo, replace } = request;
   const asked = { volume: index.volume, session: session.uid, saveTo, replace };
-  const done = await client.ask("assemble", asked, session.size);
+  const done = await client.ask("assemble", asked, session.size).catch(async (error: unknown) => {
+    throw await ifMovedOn(context, open, "assemble", error);
+  });
   if (done.size !== session.size) {
     throw new AgentError("integrity", `assemble: the VM says ${done.size} bytes, wanted ${session.size}`);
   }

@@ -22,6 +22,7 @@ import { type ArchiveRecord, readArchiveRecord } from "../state/archive-record.t
 import type { ArchivePaths } from "../state/layout.ts";
 import { takeArchiveLock } from "../state/lock.ts";
 import { type OpenArchive, verified, where } from "./archive.ts";
+import { indexOf } from "./archive-view.ts";
 import { commitStep } from "./commit-step.ts";
 import type { Context } from "./context.ts";
 import { openDestination } from "./destination.ts";
@@ -132,20 +133,25 @@ export function showRecovery(context: Context, settings: ArchiveSettings): strin
   return recoveryForm(readMasterKey(paths));
 }
 
-/** The read key of a volume, as text, from dom0's own state: the VM is not asked. */
-export function exportReadKey(context: Context, settings: ArchiveSettings, volume: string): string {
+/** The read key of a volume, as text. By the name that the archive has it under: another host may have given the name that
+ *  dom0 remembers to another volume, and a key can't be taken back. Throws AgentError. */
+export async function exportReadKey(
+  context: Context,
+  settings: ArchiveSettings,
+  name: string,
+): Promise<string> {
   const { paths, record } = knownArchive(context, settings);
-  const known = record.volumes.find((each) => each.name === volume);
-  if (known === undefined)
-    throw new AgentError("failed", `key --export: the archive has no volume ${volume}`, "see sparsebak list");
   if (!record.sealed)
     throw new AgentError(
       "failed",
       "key --export: the archive is not sealed: anybody can read it without a key",
     );
-  return readKeyText(
-    readKeyOf(readMasterKey(paths), { archive: record.uuid, volume: known.id, group: known.group }),
-  );
+  const open = await openDestination(context, settings, "sparsebak.Receive", async () => false);
+  if (open === undefined) throw noArchiveAt(settings, "key");
+  await using client = open.client;
+  const { archive, volume, group } = await indexOf(open, name);
+  await client.close();
+  return readKeyText(readKeyOf(readMasterKey(paths), { archive, volume, group }));
 }
 
 function knownArchive(

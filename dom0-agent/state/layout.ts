@@ -7,6 +7,7 @@
 //   kept                        what restores have put aside
 //   reservation                 written while a metadata snapshot is held (storage/)
 //   archives/NAME/lock          held for the whole of a send
+//                /readers       held together by what reads chunks, alone by what removes any
 //                /archive       what dom0 knows of the archive, and the head it accepts
 //                /key           the master key, 0600
 //                /intent        the head that is about to be made
@@ -55,6 +56,7 @@ export interface GroupPaths {
 export interface ArchivePaths {
   readonly directory: string;
   readonly lock: string;
+  readonly readers: string;
   readonly archive: string;
   readonly key: string;
   readonly intent: string;
@@ -80,6 +82,7 @@ export function stateLayout(directory: string): StateLayout {
       return {
         directory: own,
         lock: join(own, "lock"),
+        readers: join(own, "readers"),
         archive: join(own, "archive"),
         key: join(own, "key"),
         intent: join(own, "intent"),

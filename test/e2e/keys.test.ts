@@ -2,7 +2,7 @@
 // that are changed, exported and lost (docs/security.md, S1 to S5; docs/keys.md).
 
 import { spawn, spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
@@ -162,6 +162,34 @@ test("a lost dom0: join with the passphrase, then with the recovery form", async
     code: 1,
   });
   expect(await site.sparsebak(["-u", "list"])).toMatchObject({ code: 5 });
+});
+
+test("a read key goes by the name that the archive has now, not by what dom0 remembers", async () => {
+  const other = "b.img";
+  await using site = await made({ volumes: [volume, other] });
+  makeImage(site.image(other), { size: 3 * mib, dataBytes: mib, seed: 12 });
+  must(await site.sparsebak(["-u", "send"]));
+  const keyOf = async (name: string): Promise<string> =>
+    must(await site.sparsebak(["key", "--export", name])).stdout;
+  const [before, others] = [await keyOf(volume), await keyOf(other)];
+  expect(before).not.toBe(others);
+  const host = join(site.directory, "dom0-other");
+  cpSync(site.state, host, { recursive: true });
+  const rename = async (from: string, to: string): Promise<void> => {
+    must(await site.sparsebak(["-u", "rename", from, to], { ini: join(host, "sparsebak.ini") }));
+  };
+  await rename(volume, "old.img");
+  for (const args of [
+    ["key", "--export", volume],
+    ["-u", "assemble", "--reveal", volume],
+  ]) {
+    const refused = await site.sparsebak(args);
+    expect(refused.stderr).toMatch(/the archive has no such volume/);
+    expect(refused).toMatchObject({ code: 1, stdout: "" });
+  }
+  expect(await keyOf("old.img")).toBe(before);
+  await rename(other, volume);
+  expect(await keyOf(volume)).toBe(others);
 });
 
 test("what nobody decides is not decided silently", async () => {

@@ -31,6 +31,8 @@ export interface Ended {
 export interface RunOptions {
   /** Kill it right before the n-th thing that it does (kill-at.mjs). */
   readonly killAt?: number;
+  /** Don't kill it there but stop it, until it gets a SIGCONT. */
+  readonly stop?: boolean;
   /** Have it count those things into this file. */
   readonly countInto?: string;
   /** Regular expressions: the first of those things that counts, and the first that does not any more. */
@@ -158,6 +160,7 @@ export async function makeSite(options: SiteOptions): Promise<Site> {
       SPARSEBAK_TOOL_PATH: lab.dom0Path,
     };
     if (given.killAt !== undefined) env["KILL_AT"] = String(given.killAt);
+    if (given.stop === true) env["KILL_SIGNAL"] = "SIGSTOP";
     if (given.countInto !== undefined) env["KILL_COUNT"] = given.countInto;
     if (given.counted !== undefined)
       Object.assign(env, { KILL_FROM: given.counted.from, KILL_UNTIL: given.counted.until });

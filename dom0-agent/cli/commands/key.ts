@@ -89,7 +89,7 @@ async function runKey(context: Context, output: Output, options: KeyOptions): Pr
   if (options.export !== undefined) {
     if (!isVolumeName(options.export))
       throw new AgentError("usage", `key --export: «${options.export}» can't be the name of a volume`);
-    const text = key.exportReadKey(context, archive, options.export);
+    const text = await key.exportReadKey(context, archive, options.export);
     context.report.notice(
       "whoever has this key can read every session of the volume, those to come too, for good; it can't be taken back",
     );

@@ -80,5 +80,12 @@ async function pruneAfterSend(
   const { prune } = await import("../../session/prune.ts");
   const request = { sessions: [], before: undefined, retention: archive.retention ?? noRetention };
   const selection = { kind: "enabled", names: volumes } as const;
-  return printPruned(output, await prune(context, archive, selection, request, false), false);
+  try {
+    return printPruned(output, await prune(context, archive, selection, request, false), false);
+  } catch (error) {
+    // The sessions are sent, and a restore may take hours: what the settings don't keep stays until the next send.
+    if (!(error instanceof AgentError) || error.reason !== "locked") throw error;
+    context.report.warn(`${error.message}; the next send prunes`);
+    return "done";
+  }
 }
