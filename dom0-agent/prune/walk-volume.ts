@@ -99,12 +99,15 @@ function mergedManifest(
   const path = `${on.scratch}/${Buffer.from(index.volume).toString("hex")}-${number}`;
   using spool = manifestSpool(`${path}.records`, { size: session.size, chunkSize });
   const own = on.containers.numberOf({ volume: index.volume, session: session.uid }, "merged manifest");
+  /** By number in the group: number in the manifest. */
+  const numbers = new Map([[own, 0]]);
   for (const entry of changes) {
     if (entry.kind === "hole") {
       if (!first) spool.addHole(entry);
       continue;
     }
-    const container = entry.container === own ? 0 : spool.numberOf(on.containers.refOf(entry.container));
+    const container = numbers.get(entry.container) ?? spool.numberOf(on.containers.refOf(entry.container));
+    numbers.set(entry.container, container);
     spool.add([{ ...entry, container }]);
     on.refs.add(entry.container, entry.storedAddress / chunkSize);
   }

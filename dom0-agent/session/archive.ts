@@ -7,7 +7,13 @@ import {
   archiveHeaderMacInput,
   decodeArchiveHeader,
 } from "../../protocol/archive/archive-header.ts";
-import { decodeHead, type Head, headMacInput, maxHeadBytes } from "../../protocol/archive/head.ts";
+import {
+  decodeHead,
+  type Head,
+  headMacInput,
+  logEntryOf,
+  maxHeadBytes,
+} from "../../protocol/archive/head.ts";
 import { decodeIndex, maxIndexBytes, type VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { archiveFile } from "../../protocol/archive/names.ts";
 import { fileDigest, noVolume } from "../../protocol/archive/prefix.ts";
@@ -151,7 +157,7 @@ export async function acceptHead(
   const isAt = (mark: HeadMark): boolean =>
     head.generation === mark.generation && equalBytes(head.chain, mark.chain);
   const descendsFrom = (mark: HeadMark): boolean => {
-    const entry = head.log[mark.generation - 1];
+    const entry = logEntryOf(head, mark.generation);
     return (
       head.generation > mark.generation &&
       entry !== undefined &&

@@ -22,7 +22,13 @@ import {
 } from "../../protocol/wire/messages.ts";
 import { dialogue } from "../../protocol/wire/states.ts";
 import { decodePrefix } from "../../protocol/archive/prefix.ts";
-import type { ChunkAddress, Digest, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
+import {
+  type ChunkAddress,
+  type Digest,
+  maxVolumeSize,
+  type SessionUid,
+  type VolumeId,
+} from "../../protocol/archive/types.ts";
 import { FormatError, InternalError } from "../../protocol/errors.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
 import { utf8 } from "../../protocol/wire/writer.ts";
@@ -147,6 +153,12 @@ export interface ConnectOptions {
 const maxPending = 4096;
 /** Bytes, of what a request is about, that a receiver must get on for it to count as progress. */
 const progressBytes = 64 * 1024;
+/** Bytes that a receiver can have to deal with where nobody here knows how many it has: all that can be dead, and all
+ *  that one session can have left, each name of it looked at and each file removed. */
+const workOf: Partial<Record<Opener, number>> = {
+  sweep: Number.MAX_SAFE_INTEGER,
+  discard: 2 * maxVolumeSize,
+};
 /** Milliseconds in which a receiver that has answered everything may leave by itself. */
 const leaveMs = 5000;
 /** Most things that it may find wrong with one container. */
@@ -430,8 +442,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       checkDone("listPending", done, 0);
       return found;
     },
-    // How much a sweep has to do nobody here knows.
-    ask: async (type, body, about = type === "sweep" ? Number.MAX_SAFE_INTEGER : 0) => {
+    ask: async (type, body, about = workOf[type] ?? 0) => {
       const answer = type === "commit" ? "committed" : type === "assemble" ? "assembled" : "done";
       const frame = await request(type, body, answer, undefined, about);
       // A sweep says how many bytes came free.

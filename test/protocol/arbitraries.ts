@@ -5,7 +5,14 @@ import * as fc from "fast-check";
 import type { Arbitrary } from "fast-check";
 import { type ArchiveHeader, type KeySlot, maxKeySlots } from "../../protocol/archive/archive-header.ts";
 import type { ChunkRun, DeadContainer, DeadFile, DeadVolume } from "../../protocol/archive/dead-file.ts";
-import { chainOf, type Head, type HeadBody, type HeadVolume, noChain } from "../../protocol/archive/head.ts";
+import {
+  chainOf,
+  type Head,
+  type HeadBody,
+  type HeadVolume,
+  logEntryBytes,
+  noChain,
+} from "../../protocol/archive/head.ts";
 import {
   consistencies,
   type Container,
@@ -241,7 +248,7 @@ const head: Arbitrary<Head> = fc.integer({ min: 1, max: 40 }).chain((generation)
         { selector: (each) => each.directory.toLowerCase(), maxLength: 5 },
       ),
       previousChain: generation === 1 ? fc.constant(noChain) : bytes<Head["chain"]>(32),
-      log: fc.array(bytes(8), { minLength: generation, maxLength: generation }),
+      log: bytes(generation * logEntryBytes),
       mac: bytes<Head["mac"]>(32),
     })
     .map((fields): Head => {

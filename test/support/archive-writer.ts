@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { constants, zstdCompressSync } from "node:zlib";
-import { equalBytes, toHex } from "../../protocol/bytes.ts";
+import { concatBytes, equalBytes, toHex } from "../../protocol/bytes.ts";
 import { type ArchiveHeader, encodeArchiveHeader } from "../../protocol/archive/archive-header.ts";
 import { chunkIdOf, publicIdKey } from "../../protocol/archive/chunk-id.ts";
 import { chainOf, encodeHead, type HeadVolume, noChain } from "../../protocol/archive/head.ts";
@@ -221,7 +221,7 @@ export function createTestArchive(path: string, options: TestArchiveOptions = {}
       generation,
       previousChain,
       chain,
-      log,
+      log: concatBytes(log),
       mac: random<Mac>(32),
     };
     writeFileSync(join(path, "heads", String(generation)), encodeHead(head));

@@ -88,7 +88,7 @@ function checkFollows(archive: Archive, head: Head, power: Power): void {
   if (head.generation !== archive.generation + 1) wrong(`wanted head ${archive.generation + 1}`);
   if (!equalBytes(head.previousChain, before?.chain ?? noChain))
     wrong("its chain does not follow the current head's");
-  if (before?.log.some((entry, i) => !equalBytes(entry, head.log[i] ?? new Uint8Array(0))) === true) {
+  if (before !== undefined && !equalBytes(before.log, head.log.subarray(0, before.log.length))) {
     wrong("its log does not carry on the current head's");
   }
   const named = new Map(head.volumes.map((each) => [toHex(each.volume), each]));

@@ -13,6 +13,7 @@ import { incomingFiles } from "./incoming.ts";
 import { streamChunks } from "./read-chunks.ts";
 import { streamFile } from "./read-meta.ts";
 import type { ReceivedSession } from "./receive-session.ts";
+import type { OnRemoved } from "../store/store.ts";
 import { type Requests, requests } from "./requests.ts";
 import type { Output } from "./streams.ts";
 
@@ -147,6 +148,11 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
     },
   });
 
+  /** Of a discard or a sweep: each name that it has looked at counts, and each file with its bytes as well. */
+  const onRemoved: OnRemoved = (bytes) => {
+    progress = { bytes: progress.bytes + bytes, chunks: progress.chunks + 1 };
+  };
+
   const handle = (frame: Frame): void => {
     order.step(frame.type, frame.id);
     const at = work;
@@ -207,15 +213,13 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
         });
       case "discard":
         return run(async () => {
-          await at.discard(frame.body);
+          await at.discard(frame.body, onRemoved);
+          at.checkMount();
           done();
         });
       case "sweep":
         return run(async () => {
-          const onFreed = (bytes: number): void => {
-            progress = { bytes: progress.bytes + bytes, chunks: progress.chunks + 1 };
-          };
-          const freed = await at.sweep(onFreed);
+          const freed = await at.sweep(onRemoved);
           at.checkMount();
           done(freed);
         });

@@ -28,6 +28,7 @@ import { RefusalError } from "../errors.ts";
 import type { StoredFile } from "../files.ts";
 import type { Archive } from "../store/archive.ts";
 import { allLeftovers, discardSession } from "../store/leftovers.ts";
+import type { OnRemoved } from "../store/store.ts";
 import { assemble, type AssembleWatch } from "./assemble.ts";
 import { sweep } from "./sweep.ts";
 import { commit } from "./commit.ts";
@@ -50,7 +51,7 @@ export interface Requests extends Disposable {
   open(name: MetaName): StoredFile;
   chunks(asked: ReadChunks): ChunkSource;
   pending(): Generator<Pending, void, void>;
-  discard(asked: Discard): Promise<void>;
+  discard(asked: Discard, onRemoved: OnRemoved): Promise<void>;
   put(announced: Put): FileUpload;
   scrub(asked: Scrub, watch: ScrubWatch): Promise<void>;
   /** Keeps a key for the next `assemble`. */
@@ -58,7 +59,7 @@ export interface Requests extends Disposable {
   salvage(asked: Salvage, onBytes: (bytes: number) => void): Promise<StoredFile>;
   begin(asked: BeginSession): Promise<ReceivedSession>;
   commit(asked: Commit): Promise<Committed>;
-  sweep(onFreed: (bytes: number) => void): Promise<number>;
+  sweep(onRemoved: OnRemoved): Promise<number>;
   assemble(asked: Assemble, watch: AssembleWatch): Promise<Assembled>;
 }
 
@@ -113,9 +114,9 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
         yield { directory, name, form, finished, session: identity?.session ?? unknownSession };
       }
     },
-    discard: async ({ directory, session }) => {
+    discard: async ({ directory, session }, onRemoved) => {
       const uid = session.some((byte) => byte !== 0) ? session : undefined;
-      const found = await discardSession(writable(), directory, uid);
+      const found = await discardSession(writable(), directory, uid, onRemoved);
       if (found === 0) throw new RefusalError("missing", "there is no uncommitted session of that uid");
     },
     scrub: async (asked, watch) => scrub(there().archive, asked, watch),
@@ -135,11 +136,11 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
       const { head, digest } = await commit(archive, memory, asked, power, () => there().mountpoint.check());
       return { generation: head.generation, headDigest: digest };
     },
-    sweep: async (onFreed) => {
+    sweep: async (onRemoved) => {
       const archive = writable();
       const { trashDays } = settings;
       const punch = (there().hello.capabilities & capabilities.punchHoles) !== 0;
-      return await sweep(archive, { trashDays, punch, now: Date.now(), onFreed });
+      return await sweep(archive, { trashDays, punch, now: Date.now(), onRemoved });
     },
     assemble: async (asked, watch) => {
       const key = revealed;

@@ -7,10 +7,12 @@ import {
   decodeHead,
   encodeHead,
   type Head,
+  logEntryBytes,
   maxGenerations,
 } from "../../../protocol/archive/head.ts";
 import { prefixBytes } from "../../../protocol/archive/prefix.ts";
 import type { Digest, Generation, SessionName, SessionUid } from "../../../protocol/archive/types.ts";
+import { concatBytes } from "../../../protocol/bytes.ts";
 import type { MessageName, Messages } from "../../../protocol/wire/messages.ts";
 import {
   broken,
@@ -95,7 +97,7 @@ export const readingLies: Readonly<Record<string, Lie>> = {
   "head forged, and announced so": headOf((head) => ({ createdAt: head.createdAt + 1 })),
   "head of a million generations": headOf((head) => ({
     generation: maxGenerations as Generation,
-    log: Array.from({ length: maxGenerations }, (_, i) => head.log[i] ?? new Uint8Array(8)),
+    log: concatBytes([head.log, new Uint8Array(maxGenerations * logEntryBytes - head.log.length)]),
   })),
   "head cut short": data("head", (bytes, id) => [say("data", id, { bytes: bytes.subarray(0, 100) })]),
   "head cut short, and counted so": insteadOf("head", (id, stage) =>

@@ -10,6 +10,8 @@ import type { Directory } from "../../directory.ts";
 import { RefusalError } from "../../errors.ts";
 import { readStretch } from "../../files.ts";
 import { runOn } from "../../tools.ts";
+import { pace } from "../pace.ts";
+import type { OnRemoved } from "../store.ts";
 import { chunkOfMember } from "./member-chunk.ts";
 import { memberSize } from "./member-size.ts";
 import { offsetFinder } from "./offset-finder.ts";
@@ -24,16 +26,18 @@ const script = `while [ $# -gt 0 ]; do
   shift 2
 done`;
 
-/** Punches out the data of these chunks; one that the tar does not have, or not where it says, is left. Gives the bytes
- *  that came free. RefusalError `io`. */
+/** Punches out the data of these chunks; one that the tar does not have, or not where it says, is left. RefusalError
+ *  `io`. */
 export async function punchChunks(
   volume: Directory,
   name: SessionName,
   addresses: Iterable<ChunkAddress>,
-): Promise<number> {
+  onRemoved: OnRemoved,
+): Promise<void> {
+  const turn = pace();
   const file = name + fileNames.tarSuffix;
   const tar = readTarFooter(volume, file);
-  if (tar === undefined) return 0;
+  if (tar === undefined) return;
   using opened = tar.file;
   const offsetOf = offsetFinder(tar.footer, (into, offset) =>
     into.set(readStretch(opened, offset, into.length)),
@@ -44,9 +48,13 @@ export async function punchChunks(
     let ranges: number[] = [];
     const flush = async (): Promise<void> => {
       if (ranges.length > 0) await punchRanges(fd, ranges);
+      onRemoved(freed);
       ranges = [];
+      freed = 0;
     };
     for (const address of addresses) {
+      await turn();
+      onRemoved(0);
       const offset = offsetOf(address);
       if (offset === undefined || offset < tarBlockBytes) continue;
       const header = readStretch(opened, offset - tarBlockBytes, tarBlockBytes);
@@ -60,7 +68,6 @@ export async function punchChunks(
     }
     await flush();
     await syncData(fd);
-    return freed;
   } finally {
     closeSync(fd);
   }

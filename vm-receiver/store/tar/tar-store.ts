@@ -63,14 +63,16 @@ export const tarStore: Store = {
     return salvageTar(volume, names, leftover, { time: timeOf(name) });
   },
   identityOf: (volume, name) => tarIdentity(volume, finishedName(name)),
-  removeChunks: async (volume, name, addresses, { punch }) =>
+  removeChunks: async (volume, name, addresses, { punch, onRemoved }) => {
     // Elsewhere they stay until all of the tar is dead.
-    punch ? await punchChunks(volume, name, addresses) : 0,
-  remove: async (volume, name, onFile) => {
+    if (punch) await punchChunks(volume, name, addresses, onRemoved);
+  },
+  remove: async (volume, name, onRemoved) => {
     const beside = Array.from(namesIn(volume)).filter((each) => isBesideTar(name, each));
     for (const each of [...beside, finishedName(name)]) {
-      onFile?.(storageOf(statOf(volume, each)));
+      const bytes = storageOf(statOf(volume, each));
       removeFile(volume, each);
+      onRemoved?.(bytes);
     }
   },
 };
