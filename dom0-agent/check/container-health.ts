@@ -5,7 +5,7 @@ import type { Container } from "../../protocol/archive/index-file.ts";
 import type { ChunkEntry } from "../../protocol/archive/manifest.ts";
 import type { ChunkAddress } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
-import type { DamagedFile, DamageKind } from "../../protocol/wire/messages.ts";
+import type { Damage, DamagedFile, DamageKind } from "../../protocol/wire/messages.ts";
 import { AgentError } from "../errors.ts";
 import type { Verdict } from "../restore/verify-all.ts";
 import type { OpenArchive } from "../session/archive.ts";
@@ -21,8 +21,10 @@ export interface ContainerHealth {
   readonly list: ChunkList | undefined;
   /** Files that are missing or wrong, but for its chunks and its manifest. */
   readonly files: readonly FileDamage[];
-  /** What is there and shouldn't be. */
-  readonly extras: number;
+  /** Damage that costs no session: headers and padding of a tar, what is dead or superseded and waits to be removed. */
+  readonly spares: readonly Damage[];
+  /** What is there and shouldn't be, or is left over. */
+  readonly extras: readonly Damage[];
   /** Chunks that dom0 has read, or tried to, and that are not right. */
   readonly lost: ReadonlySet<ChunkAddress>;
   /** Chunks that the receiver calls missing or corrupt, and that dom0 has not found to be right. */
@@ -70,6 +72,7 @@ export async function examine(
     container,
     list,
     files,
+    spares: said.spares,
     extras: said.extras,
     lost,
     unlisted,
@@ -93,26 +96,30 @@ export async function examine(
 interface Said {
   readonly chunks: ReadonlySet<ChunkAddress>;
   readonly files: readonly FileDamage[];
-  readonly extras: number;
+  readonly spares: readonly Damage[];
+  readonly extras: readonly Damage[];
 }
 
 /** What the receiver says. Of header, manifest and list dom0 has a view of its own. */
 async function scrubbed(open: OpenArchive, { index }: ArchivedVolume, container: Container): Promise<Said> {
   const chunks = new Set<ChunkAddress>();
   const files: FileDamage[] = [];
-  let extras = 0;
+  const spares: Damage[] = [];
+  const extras: Damage[] = [];
   try {
     const holds = { chunks: container.chunks, bytes: container.storedBytes };
-    for (const { file, what, address } of await open.client.scrub(index.volume, container.uid, holds)) {
-      if (what === "extra") extras++;
-      else if (file === "chunk") chunks.add(address);
+    for (const each of await open.client.scrub(index.volume, container.uid, holds)) {
+      const { file, what } = each;
+      if (what === "extra" || what === "leftover") extras.push(each);
+      else if (what === "stale" || file === "member") spares.push(each);
+      else if (file === "chunk") chunks.add(each.number as ChunkAddress);
       else if (file === "offsets" || file === "other") files.push({ file, what });
     }
   } catch (error) {
     if (!(error instanceof RefusedError) || !["missing", "corrupt", "io"].includes(error.code)) throw error;
     files.push({ file: "other", what: error.code === "missing" ? "missing" : "corrupt", why: error.message });
   }
-  return { chunks, files, extras };
+  return { chunks, files, spares, extras };
 }
 
 /** What a promise gives; where it fails because of damage, that. */

@@ -20,17 +20,24 @@ const keptHeads = 3;
 /** Bytes of heads that are read for one prune: what is left goes with the next. */
 const maxReadBytes = 64 * 1024 * 1024;
 
-/** What the step to the next head no longer needs of older heads. */
-export async function oldHeads(open: OpenArchive): Promise<OldHeads> {
+/** What the step to the next head no longer needs of older heads. `kept` heads stay, 2 at least: the current one and the
+ *  one that is being made. */
+export async function oldHeads(
+  open: OpenArchive,
+  { kept, mostBytes }: { readonly kept: number; readonly mostBytes: number } = {
+    kept: keptHeads,
+    mostBytes: maxReadBytes,
+  },
+): Promise<OldHeads> {
   const current = open.head.generation;
-  const end = current + 2 - keptHeads;
+  const end = current + 2 - kept;
   const oldest = await oldestHead(open, end);
   const wanted = new Set<string>();
   const found = new Map<string, { readonly volume: string; readonly generation: Generation }>();
   const keyOf = (volume: string, generation: Generation): string => `${volume} ${generation}`;
   let read = 0;
   let at = oldest;
-  for (; at < end && read < maxReadBytes; at++) {
+  for (; at < end && read < mostBytes; at++) {
     const head = await readOldHead(open, at);
     read += head?.bytes ?? 0;
     for (const each of head?.head.volumes ?? []) {

@@ -1,13 +1,14 @@
 // check: the whole archive against its own lists, and what each damage costs.
 
 import type { Digest } from "../../protocol/archive/types.ts";
-import { equalBytes } from "../../protocol/bytes.ts";
+import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { type LostVolume, readVolumes } from "../check/archived-volume.ts";
 import { type CheckedVolume, checkGroup } from "../check/check-group.ts";
+import { checkRest, type Rest } from "../check/rest.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
 import { type OpenArchive, where } from "./archive.ts";
-import { reportLost, reportVolume } from "./check-report.ts";
+import { reportLost, reportRest, reportVolume } from "./check-report.ts";
 import type { Context } from "./context.ts";
 import { openDestination } from "./destination.ts";
 
@@ -23,6 +24,8 @@ export interface Checked {
   readonly groups: readonly CheckedGroup[];
   /** Volumes whose index can't be read. */
   readonly lost: readonly LostVolume[];
+  /** Everything that is in no container. */
+  readonly rest: Rest;
 }
 
 export interface CheckedGroup {
@@ -61,6 +64,9 @@ export async function checkArchive(
     checked.push({ group: group.group, volumes });
     for (const each of volumes) damaged = reportVolume(context, each, open.record.chunkSize) || damaged;
   }
+  const rest = await checkRest(open);
+  const names = new Map(open.record.volumes.map(({ id, name }) => [toHex(id), name]));
+  damaged = reportRest(context, rest, names) || damaged;
   await client.close();
   if (!readData)
     report.notice(
@@ -69,7 +75,7 @@ export async function checkArchive(
   if (damaged) await checkUnmoved(context, settings, open);
   return {
     reason: damaged ? "integrity" : "done",
-    checked: { headDigest: open.headDigest, groups: checked, lost },
+    checked: { headDigest: open.headDigest, groups: checked, lost, rest },
   };
 }
 

@@ -21,7 +21,7 @@ import {
   type Service,
 } from "../../protocol/wire/messages.ts";
 import { dialogue } from "../../protocol/wire/states.ts";
-import { decodePrefix } from "../../protocol/archive/prefix.ts";
+import { decodePrefix, noVolume } from "../../protocol/archive/prefix.ts";
 import {
   type ChunkAddress,
   type Digest,
@@ -116,6 +116,8 @@ export interface Client extends AsyncDisposable {
     session: SessionUid,
     holds: { readonly chunks: number; readonly bytes: number },
   ): Promise<readonly Damage[]>;
+  /** The same for all of the archive that is in no container of its newest head. */
+  scrubRest(): Promise<readonly Damage[]>;
   listPending(): Promise<readonly Pending[]>;
   /** Has a container made of an uncommitted session; its list goes into `sink`, at most `max` bytes. Gives its length,
    *  undefined where nothing of the session is usable. `about`: bytes that it can have stored, at most. */
@@ -163,6 +165,9 @@ const workOf: Partial<Record<Opener, number>> = {
 const leaveMs = 5000;
 /** Most things that it may find wrong with one container. */
 const maxDamages = 65_536;
+/** Bytes of all that an archive may hold besides what its newest head needs: older states and what was pruned, of which
+ *  dom0 does not know how much there is. */
+const mostOfRest = 2 ** 50;
 /** Bytes that scrubbing reads for each chunk besides the chunk itself: its record in the list, its header in a tar. */
 const scrubOverhead = 2048;
 
@@ -362,6 +367,18 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     }
   };
 
+  const scrub = async (of: Messages["scrub"], about: number): Promise<readonly Damage[]> => {
+    const found: Damage[] = [];
+    const onDamage = (frame: Frame): void => {
+      if (frame.type !== "damage") throw new FormatError("bad-order", `${frame.type} in an answer to scrub`);
+      if (found.length === maxDamages)
+        throw new FormatError("too-long", `more than ${maxDamages} damages of one scrub`);
+      found.push(frame.body);
+    };
+    await request("scrub", of, "done", onDamage, about);
+    return found;
+  };
+
   const client: Client = {
     sealedOnly: false,
     hello,
@@ -417,19 +434,9 @@ export async function connect(options: ConnectOptions): Promise<Client> {
         );
       }
     },
-    scrub: async (volume, session, { chunks, bytes }) => {
-      const found: Damage[] = [];
-      const onDamage = (frame: Frame): void => {
-        if (frame.type !== "damage")
-          throw new FormatError("bad-order", `${frame.type} in an answer to scrub`);
-        if (found.length === maxDamages)
-          throw new FormatError("too-long", `more than ${maxDamages} damages of a session`);
-        found.push(frame.body);
-      };
-      const about = bytes + (chunks + maxDamages) * scrubOverhead;
-      await request("scrub", { volume, session }, "done", onDamage, about);
-      return found;
-    },
+    scrub: async (volume, session, { chunks, bytes }) =>
+      scrub({ volume, session }, bytes + (chunks + maxDamages) * scrubOverhead),
+    scrubRest: async () => scrub({ volume: noVolume, session: new Uint8Array(16) as SessionUid }, mostOfRest),
     listPending: async () => {
       const found: Pending[] = [];
       const done = await request("listPending", {}, "done", (frame) => {

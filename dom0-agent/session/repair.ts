@@ -3,13 +3,15 @@
 // that nothing in the archive or in dom0's records names a lost chunk, so the next send stores it again where the volume
 // still holds it. Nothing is taken away on the receiver's word: dom0 has read, or tried to read, what it calls lost.
 
+import type { Generation } from "../../protocol/archive/types.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import type { LostVolume } from "../check/archived-volume.ts";
 import type { CheckedVolume } from "../check/check-group.ts";
+import { deadOf, isNothing, type Spoil, spoilOf, staysDamaged } from "../check/rest.ts";
 import { needsList, rebuildLists } from "../check/rebuild-lists.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
-import { oldHeads } from "../prune/old-heads.ts";
+import { type OldHeads, oldHeads } from "../prune/old-heads.ts";
 import { pruneGroup } from "../prune/prune-group.ts";
 import { allSessions } from "../restore/find-session.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
@@ -17,7 +19,7 @@ import { takeLock } from "../state/lock.ts";
 import { noteUnfinished } from "../state/unfinished-prune.ts";
 import { type OpenArchive, where } from "./archive.ts";
 import { type Checked, type CheckedGroup, checkArchive } from "./check.ts";
-import { commitStep } from "./commit-step.ts";
+import { commitStep, nextGeneration } from "./commit-step.ts";
 import type { Context } from "./context.ts";
 import { isDamaged } from "./damage-report.ts";
 import { openDestination } from "./destination.ts";
@@ -39,8 +41,10 @@ export async function repair(
   makeDirectory(paths.directory);
   using _lock = await takeLock(paths.lock, `check --repair of ${settings.name}`, 0);
   const { reason, checked } = await checkArchive(context, settings, options);
-  if (reason === "done") return "done";
-  if (!(await options.agrees(questionOf(checked)))) return reason;
+  const volumes = checked.groups.flatMap((each) => each.volumes);
+  const spoil = spoilOf(checked.rest, volumes);
+  if (reason === "done" && isNothing(spoil)) return "done";
+  if (!(await options.agrees(questionOf(checked, spoil)))) return reason;
   const open = await openDestination(context, settings, "sparsebak.Prune", async () => false);
   if (open === undefined) throw new AgentError("failed", `check: there is no archive at ${where(settings)}`);
   await using client = open.client;
@@ -50,11 +54,26 @@ export async function repair(
       "check: the archive has been changed since it was checked; nothing was repaired",
       "run check again",
     );
+  if (!isNothing(spoil)) await takeAway(open, spoil);
   for (const group of checked.groups) await repairGroup(context, open, group);
   for (const each of checked.lost) await removeVolume(context, open, each);
   await client.ask("sweep", {});
   await client.close();
-  return "done";
+  if (!staysDamaged(checked.rest, volumes)) return "done";
+  context.report.warn(
+    "some of what is damaged, and no session needs, stays: see above, or until it is pruned",
+  );
+  return "integrity";
+}
+
+/** Takes away what nothing names, and the older states where anything of them is damaged. Changes no index, so what was
+ *  checked is still so. */
+async function takeAway(open: OpenArchive, spoil: Spoil): Promise<void> {
+  const none: OldHeads = { headsBelow: 0 as Generation, indexes: new Map() };
+  const older = spoil.heads ? await oldHeads(open, { kept: 2, mostBytes: Infinity }) : none;
+  const dead = deadOf(open, spoil, older, nextGeneration(open));
+  if (dead.volumes.length + dead.headsBelow + dead.archives.length === 0) return;
+  await commitStep(open, { note: { what: "prune" }, indexes: [], dead });
 }
 
 /** The sessions of a volume that can't be saved. */
@@ -70,7 +89,7 @@ function goingOf({
   });
 }
 
-function questionOf({ groups, lost }: Checked): string {
+function questionOf({ groups, lost }: Checked, { heads, files }: Spoil): string {
   const volumes = groups.flatMap((each) => each.volumes);
   const lines = volumes.flatMap((each) => {
     const going = goingOf(each);
@@ -80,7 +99,15 @@ function questionOf({ groups, lost }: Checked): string {
   });
   const whole = lost.map(({ name }) => `  ${name}: goes whole, its index can't be read`);
   const what = [...lines, ...whole];
-  if (what.length === 0) return "no session goes. Write the lists anew?";
+  const also = [
+    ...(heads ? ["older states of the archive, which can't be gone back to then"] : []),
+    ...(files.length > 0 ? [`files and chunks that no session needs: ${files.length}`] : []),
+  ];
+  if (what.length === 0)
+    return also.length === 0
+      ? "no session goes. Write anew what is damaged?"
+      : `no session goes. What goes: ${also.join("; ")}. Go on?`;
+  what.push(...also.map((each) => `  ${each}`));
   return `what can't be saved goes for good:\n${what.join("\n")}\nGo on?`;
 }
 

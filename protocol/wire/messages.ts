@@ -63,6 +63,7 @@ import {
   isChunkSize,
   maxChunkSize,
   maxStoredLength,
+  minChunkSize,
   type SessionName,
   type SessionUid,
   sessionUid,
@@ -277,23 +278,51 @@ export interface Stored {
   readonly bytes: Uint8Array;
 }
 
-/** A container by what it is. */
+/** A container by what it is; zeros in both for all of the archive that is in no container of the newest head. */
 export interface Scrub {
   readonly volume: VolumeId;
   readonly session: SessionUid;
 }
 
-/** What of a container can be damaged, and how. */
-export const damagedFiles = { header: 1, manifest: 2, list: 3, chunk: 4, offsets: 5, other: 6 } as const;
+/** What can be wrong. Of a container: its files, chunks, the offsets of a tar, and `member`: headers, padding and the end
+ *  of a tar. Of the archive: `session` is all of one. */
+export const damagedFiles = {
+  header: 1,
+  manifest: 2,
+  list: 3,
+  chunk: 4,
+  offsets: 5,
+  other: 6,
+  member: 7,
+  head: 8,
+  index: 9,
+  archive: 10,
+  dead: 11,
+  readme: 12,
+  lock: 13,
+  trash: 14,
+  session: 15,
+} as const;
 export type DamagedFile = keyof typeof damagedFiles;
-export const damages = { missing: 1, corrupt: 2, extra: 3 } as const;
+/** `stale`: corrupt, and no session of the newest head needs it. `extra`: nothing names it. `leftover`: of a command that
+ *  was cut short, or what waits to be removed; no damage. */
+export const damages = { missing: 1, corrupt: 2, extra: 3, leftover: 4, stale: 5 } as const;
 export type DamageKind = keyof typeof damages;
 
 export interface Damage {
   readonly file: DamagedFile;
   readonly what: DamageKind;
-  /** Of the chunk; 0 for every other file. */
-  readonly address: ChunkAddress;
+  /** Whose it is; zeros for what is the archive's. */
+  readonly volume: VolumeId;
+  readonly session: SessionUid;
+  /** Address of a chunk, N of a numbered file; 0 for every other. */
+  readonly number: number;
+}
+
+/** False for what is only said: what nothing names, what is left over, and README.txt where it is not there, which the
+ *  next send writes. */
+export function isDamage({ file, what }: Pick<Damage, "file" | "what">): boolean {
+  return what !== "extra" && what !== "leftover" && !(file === "readme" && what === "missing");
 }
 
 /** The uncommitted session of which a container without a session is to be made. */
@@ -637,9 +666,19 @@ export const messages: { readonly [Name in MessageName]: MessageRow<Name> } = {
   damage: {
     code: 139,
     from: "receiver",
-    max: 10,
+    max: 42,
     services: "all",
-    codec: struct<Damage>({ file: oneOf(damagedFiles), what: oneOf(damages), address: chunkAddress }),
+    codec: only(
+      struct<Damage>({
+        file: oneOf(damagedFiles),
+        what: oneOf(damages),
+        volume: volumeId,
+        session: sessionUid,
+        number: u64,
+      }),
+      ({ file, number }) => file !== "chunk" || number % minChunkSize === 0,
+      "a chunk's address, a multiple of 64 KiB",
+    ),
   },
 };
 

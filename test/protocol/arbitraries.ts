@@ -177,7 +177,19 @@ export const messageBodies: { readonly [Name in MessageName]: Arbitrary<Messages
   sweep: fc.constant({}),
   reveal: fc.record({ key: fc.uint8Array({ maxLength: 300 }) }),
   stored: fc.record({ address: address(), bytes: fc.uint8Array({ maxLength: 5000 }) }),
-  damage: fc.record({ file: names(damagedFiles), what: names(damages), address: address() }),
+  damage: fc
+    .record({
+      file: names(damagedFiles),
+      what: names(damages),
+      volume: bytes(16),
+      session: bytes(16),
+      address: address(),
+      generation: u64(),
+    })
+    .map(({ address: at, generation, ...of }) => ({
+      ...of,
+      number: of.file === "chunk" ? at : generation,
+    })) as never,
 };
 
 const identity: Arbitrary<ListIdentity> = fc.record({

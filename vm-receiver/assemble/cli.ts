@@ -161,7 +161,7 @@ function warn(message: string): void {
 
 /** Checks the whole archive; gives the exit status. */
 async function scrub(found: Arguments, signal: AbortSignal): Promise<number> {
-  const { scrubArchive, foundLine } = await import("./scrub-archive.ts");
+  const { scrubArchive, foundLine, foundObject } = await import("./scrub-archive.ts");
   const bar = await startBar(found, "scrub");
   const started = performance.now();
   try {
@@ -170,7 +170,7 @@ async function scrub(found: Arguments, signal: AbortSignal): Promise<number> {
       head: found.head as Generation | undefined,
       onFound: (each) => {
         bar?.clear();
-        const line = found.json ? JSON.stringify({ type: "damage", ...each }) : printable(foundLine(each));
+        const line = found.json ? JSON.stringify(foundObject(each)) : printable(foundLine(each));
         print(process.stdout, [line]);
       },
       onProgress: (progress) => bar?.update(progress),

@@ -99,9 +99,10 @@ export function outcomeObject({ assembled, volume, path, seconds }: Outcome): ob
 
 /** How a scrub ended. */
 export function scrubLines(summary: ScrubSummary, seconds: number): readonly string[] {
-  const { generation, volumes, containers, bytes, damages, hit } = summary;
+  const { generation, volumes, containers, bytes, damages, remarks, hit } = summary;
   const checked = `head ${generation}: ${volumes} volumes, ${containers} containers, ${formatBytes(bytes)} in ${formatDuration(seconds)}`;
-  if (damages === 0) return [`${checked}: everything is in order`];
+  const said = remarks === 0 ? "" : `; ${remarks} ${remarks === 1 ? "remark" : "remarks"} above`;
+  if (damages === 0) return [`${checked}: everything is in order${said}`];
   const where =
     hit.length === 0
       ? []
@@ -109,7 +110,7 @@ export function scrubLines(summary: ScrubSummary, seconds: number): readonly str
           `hit: ${hit.map(printable).join(", ")}`,
           "`sparsebak check` in dom0 says which sessions that costs; a session may need chunks of older ones",
         ];
-  return [`${checked}: ${damages} ${damages === 1 ? "thing is" : "things are"} damaged`, ...where];
+  return [`${checked}: ${damages} ${damages === 1 ? "thing is" : "things are"} damaged${said}`, ...where];
 }
 
 /** What older states would bring back, and how to get it. */

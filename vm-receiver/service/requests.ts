@@ -37,6 +37,7 @@ import { type FileUpload, putFile } from "./put-file.ts";
 import type { Power, WriterMemory } from "./writing.ts";
 import { type ChunkSource, openChunks } from "./read-chunks.ts";
 import { openMeta } from "./read-meta.ts";
+import { renewSpares } from "./renew-spares.ts";
 import { salvage } from "./salvage.ts";
 import { scrub, type ScrubWatch } from "./scrub.ts";
 import { dropUncommittedFiles } from "./uncommitted.ts";
@@ -140,6 +141,7 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
       const archive = writable();
       const { trashDays } = settings;
       const punch = (there().hello.capabilities & capabilities.punchHoles) !== 0;
+      renewSpares(archive);
       return await sweep(archive, { trashDays, punch, now: Date.now(), onRemoved });
     },
     assemble: async (asked, watch) => {

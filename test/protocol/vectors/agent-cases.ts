@@ -409,6 +409,15 @@ export const agentCases: readonly Case[] = [
     volume: ids.volume,
     session: ids.session,
   }),
+  okMessage(
+    "scrub",
+    14,
+    3,
+    "All that is in no container.",
+    [raw("volume", ids.none), raw("session", ids.none)],
+    { volume: ids.none, session: ids.none },
+    "of-the-archive",
+  ),
   badMessage("scrub", 14, "truncated", "truncated", "No session.", [raw("volume", ids.volume)]),
 
   okMessage(

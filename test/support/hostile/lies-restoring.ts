@@ -14,6 +14,7 @@ import type {
   Generation,
   SessionName,
   SessionUid,
+  VolumeId,
 } from "../../../protocol/archive/types.ts";
 import type { Messages } from "../../../protocol/wire/messages.ts";
 import { bytesOf, type Lie, say, type Stage, volumeFiles } from "./stage.ts";
@@ -156,7 +157,7 @@ export const restoringLies: Readonly<Record<string, Lie>> = {
   "damages without end": {
     request: (frame, stage) => {
       if (frame.type !== "scrub") return undefined;
-      const damage = { file: "chunk", what: "missing", address: 0 as ChunkAddress } as const;
+      const damage = { ...frame.body, file: "chunk", what: "missing", number: 0 } as const;
       stage.flood(frames(say("damage", frame.id, damage)));
       return [];
     },
@@ -164,8 +165,9 @@ export const restoringLies: Readonly<Record<string, Lie>> = {
   "damages of what was never there": {
     answer: (frame, stage) => {
       if (frame.type !== "done" || stage.newest !== "scrub") return undefined;
-      const address = (2 ** 49) as ChunkAddress;
-      return [say("damage", frame.id, { file: "chunk", what: "corrupt", address }), bytesOf(frame)];
+      const of = { volume: new Uint8Array(16) as VolumeId, session: new Uint8Array(16) as SessionUid };
+      const damage = { file: "chunk", what: "corrupt", ...of, number: 2 ** 49 } as const;
+      return [say("damage", frame.id, damage), bytesOf(frame)];
     },
   },
   "a scrub that never ends": {

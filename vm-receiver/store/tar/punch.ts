@@ -1,5 +1,5 @@
-// Giving the room of dead chunks in a tar back to the file system: their data becomes a hole, headers stay, so the tar
-// stays one. Node has no fallocate(2), so fallocate(1) does it, many ranges a shell, which costs about a millisecond each.
+// Giving the room of dead chunks in a tar back to the file system: all of their data becomes zeros, whole blocks of it a
+// hole, headers stay, so the tar stays one. Node has no fallocate(2), so fallocate(1) does it, many ranges a shell, which costs about a millisecond each.
 
 import { closeSync, constants, fdatasync, openSync } from "node:fs";
 import { promisify } from "node:util";
@@ -18,7 +18,7 @@ import { offsetFinder } from "./offset-finder.ts";
 import { readTarFooter } from "./tar-reader.ts";
 
 const syncData = promisify(fdatasync);
-/** File systems give room back in blocks of this size, mostly; what is left at the ends of a range is not worth a write. */
+/** File systems give room back in blocks of this size, mostly; a chunk that fills none of them is left as it is. */
 const blockBytes = 4096;
 const batch = 400;
 const script = `while [ $# -gt 0 ]; do
@@ -59,10 +59,12 @@ export async function punchChunks(
       if (offset === undefined || offset < tarBlockBytes) continue;
       const header = readStretch(opened, offset - tarBlockBytes, tarBlockBytes);
       if (chunkOfMember(header, name) !== address) continue;
+      const size = memberSize(header);
       const from = Math.ceil(offset / blockBytes) * blockBytes;
-      const to = Math.floor((offset + memberSize(header)) / blockBytes) * blockBytes;
+      const to = Math.floor((offset + size) / blockBytes) * blockBytes;
       if (!(to > from)) continue;
-      ranges.push(from, to - from);
+      // Its ends too, so that every byte that is left in the tar can be checked (tar/layout.ts).
+      ranges.push(offset, size);
       freed += to - from;
       if (ranges.length >= 2 * batch) await flush();
     }

@@ -15,7 +15,7 @@ import { openFile, removeFile, statOf } from "../../files.ts";
 import { storageOf } from "../remove.ts";
 import { createPart } from "../part.ts";
 import type { Store } from "../store.ts";
-import { headerTemplate, memberHeader } from "./member-header.ts";
+import { headerTemplate, memberHeader, timeOf } from "./member-header.ts";
 import { punchChunks } from "./punch.ts";
 import { salvageTar } from "./salvage-tar.ts";
 import { tarChunks } from "./tar-chunks.ts";
@@ -76,10 +76,3 @@ export const tarStore: Store = {
     }
   },
 };
-
-/** The time that a session's name spells, in UTC; 0 for one that is no time. */
-function timeOf(name: SessionName): number {
-  const [, y, mo, d, h, mi, s] = /^S_(\d{4})(\d{2})(\d{2})-(\d{2})(\d{2})(\d{2})$/.exec(name) ?? [];
-  const time = Date.parse(`${y}-${mo}-${d}T${h}:${mi}:${s}Z`);
-  return Number.isNaN(time) || time < 0 ? 0 : time;
-}
