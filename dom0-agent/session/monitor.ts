@@ -150,8 +150,10 @@ async function fold(
       for (const { map, bits } of folding) setExtent(bits, extent, map.chunkSize);
     }
     changedBytes = Math.max(changedBytes ?? 0, bytes);
-    // Where nothing changed, nothing rotates: the map stays with its snapshot.
-    if (bytes === 0 && from.size === tock.size && from.label === "tick") continue;
+    // Where nothing changed, nothing rotates: the map stays with its snapshot, unless that has the name of a volume which
+    // is called otherwise by now.
+    const isTick = from.volume === tock.volume && from.label === "tick";
+    if (bytes === 0 && from.size === tock.size && isTick) continue;
     for (const { tracked, map, bits } of folding) {
       const moved = { size: tock.size, snapshotUuid: tock.uuid, thinId: tock.thinId };
       writeDeltaMap(tracked.paths.delta, { ...map, ...moved, bits });
