@@ -150,7 +150,7 @@ async function* olderHeads(
 
 /** Where the head between is gone, the log has to do. */
 function isLogOf(older: Head, newest: Head): boolean {
-  return older.log.every((entry, i) => equalBytes(entry, newest.log[i] ?? new Uint8Array(0)));
+  return equalBytes(older.log, newest.log.subarray(0, older.log.length));
 }
 
 function readHead(
