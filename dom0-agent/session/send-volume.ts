@@ -4,7 +4,6 @@
 import { randomBytes } from "node:crypto";
 import type { Consistency, Container, VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { listBuilder } from "../../protocol/archive/list-file.ts";
-import { sessionNameAt } from "../../protocol/archive/names.ts";
 import type { Generation, SessionName, SessionUid } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import type { Pending } from "../../protocol/wire/messages.ts";
@@ -31,6 +30,7 @@ import { manifestSpool } from "./manifest-spool.ts";
 import { stateLockSeconds } from "./state-lock.ts";
 import { reconcile, settleUnchanged } from "./reconcile.ts";
 import { salvageLeftovers } from "./salvage.ts";
+import { freeName, namesOf } from "./session-name.ts";
 import { streamChunks } from "./stream-chunks.ts";
 import { candidatesFor, chooseChunks, openSource } from "./what-to-read.ts";
 
@@ -39,7 +39,7 @@ export interface SendOptions {
   /** Take what each VM's last start left, not what it writes now. */
   readonly committed: boolean;
   readonly tags: readonly string[];
-  /** Milliseconds since 1970: the run's start, from which all its sessions get their name. */
+  /** Milliseconds since 1970, from which the run's sessions get their name: its start, or later where that is taken. */
   readonly startedAt: number;
 }
 
@@ -123,7 +123,7 @@ async function sendOnce(
   const task = taskFor(open, known, source, volume, map);
   const { candidates, sampleFailed } = candidatesFor(context, known, source, task, map);
   const choice = await chooseChunks(context, source, candidates, chunkSize);
-  const name = freeName(index, options.leftovers, options.startedAt);
+  const name = freeName(namesOf(index, options.leftovers), options.startedAt).name;
   const generation = (open.head.generation + 1) as Generation;
   using spool = manifestSpool(paths.entries, { size: source.size, chunkSize });
   const list = listBuilder({ archive: open.record.uuid, volume: known.id, generation, session: uid });
@@ -242,20 +242,6 @@ function consistencyOf(source: Source): Consistency {
   // Also where the clean volume was asked for: with revisions_to_keep=-1 the VM writes to that one.
   if (source.state.running) return "crash";
   return source.state.behind === true ? "committed" : "clean";
-}
-
-/** The run's session name, or the next second whose name the volume has not had: two in one second, or a clock that
- *  was set back (design section 7). */
-function freeName(
-  index: VolumeIndex | undefined,
-  leftovers: readonly Pending[],
-  startedAt: number,
-): SessionName {
-  const taken = new Set([...(index?.containers ?? []), ...leftovers].map((each) => each.name));
-  for (let at = startedAt; ; at += 1000) {
-    const name = sessionNameAt(at);
-    if (!taken.has(name)) return name;
-  }
 }
 
 function* mapIterable<From, To>(items: Iterable<From>, change: (item: From) => To): Generator<To> {

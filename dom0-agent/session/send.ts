@@ -18,6 +18,7 @@ import type { MonitorResult } from "./monitor.ts";
 import { newArchive } from "./new-archive.ts";
 import { register } from "./register.ts";
 import { isFull } from "./salvage.ts";
+import { freeTime } from "./session-name.ts";
 import { type SendOptions, type SentVolume, sendVolume } from "./send-volume.ts";
 
 export interface ArchiveSendOptions extends SendOptions {
@@ -43,6 +44,7 @@ export async function send(
     else failed.set(result.volume, result.error);
   }
   await using destination = openLater(context, settings);
+  let startedAt: number | undefined;
   for (const volume of volumes) {
     const failure = failed.get(volume);
     if (failure !== undefined) {
@@ -53,7 +55,8 @@ export async function send(
       const sent = await sendOrMakeRoom(context, destination, async ({ open, leftovers }) => {
         const known = await register(open, volume, context.settings.groups);
         const index = await readIndex(open, known.id);
-        const own = { ...options, leftovers: leftoversOf(known, leftovers) };
+        startedAt ??= await freeTime(open, volumes, leftovers, options.startedAt);
+        const own = { ...options, startedAt, leftovers: leftoversOf(known, leftovers) };
         return sendVolume(context, open, pool, known, index, monitored, own);
       });
       context.report.volume(reportOf(context, volume, settings, sent));
