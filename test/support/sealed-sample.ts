@@ -139,6 +139,7 @@ export async function withChanges<T>(
 
 const nothing = (): void => undefined;
 const silent: Output = {
+  trace: nothing,
   line: nothing,
   clear: nothing,
   notice: nothing,

@@ -1,5 +1,6 @@
 // sparsebak send
 
+import { checkTag } from "../../config/check-tag.ts";
 import { AgentError, type ExitReason } from "../../errors.ts";
 import type { ArchiveSettings } from "../../config/settings.ts";
 import { noRetention } from "../../prune/retention.ts";
@@ -50,11 +51,7 @@ async function runSend(
     readonly tags: readonly string[];
   },
 ): Promise<ExitReason> {
-  for (const tag of options.tags) {
-    if (!/^[A-Za-z0-9._+-]{1,64}$/.test(tag)) {
-      throw new AgentError("usage", `tag: found «${tag}», wanted 1 to 64 letters, digits and ._+-`);
-    }
-  }
+  for (const tag of options.tags) checkTag(tag);
   const archives = chooseArchives(context.settings, options.dest);
   const volumes = await chooseVolumes(context.settings, context.storage, options.volumes, options.all);
   const { sendRun } = await import("../../session/send-run.ts");
