@@ -50,6 +50,8 @@ export interface Settings {
   readonly maxMetadataPercent: number;
   /** Days for which the old volume is kept after a restore that nobody confirms. */
   readonly keepOldDays: number;
+  /** Days for which the snapshot of a volume that was removed from this machine is kept. */
+  readonly keepGoneDays: number;
   /** Start the destination VM when it is halted. */
   readonly startVm: boolean;
   /** Seconds without progress of the other side after which it is given up. */
@@ -79,6 +81,7 @@ const varKeys = [
   "max-data-percent",
   "max-metadata-percent",
   "keep-old-days",
+  "keep-gone-days",
   "start-vm",
   "stall-seconds",
   "receiver-settings",
@@ -140,6 +143,7 @@ export function parseSettings(content: string, file: string, stateDirectory: str
     maxDataPercent: percent(wanted, "max-data-percent", 95),
     maxMetadataPercent: percent(wanted, "max-metadata-percent", 90),
     keepOldDays: number(wanted, "keep-old-days", 30, 0, 36_500),
+    keepGoneDays: number(wanted, "keep-gone-days", 30, 0, 36_500),
     startVm: yesNo(wanted, "start-vm", true),
     stallSeconds: number(wanted, "stall-seconds", 300, 5, 86_400),
     receiverSettings: main.get("receiver-settings"),

@@ -15,6 +15,8 @@ import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import { archiveSeal } from "../keys/archive-seal.ts";
 import { writeMasterKey } from "../keys/master-key.ts";
+import { makeDirectory } from "../state/atomic-file.ts";
+import { noteCurrent } from "../state/last-session.ts";
 import { type ArchiveRecord, type KnownVolume, writeArchiveRecord } from "../state/archive-record.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import {
@@ -103,8 +105,11 @@ export async function adoptArchive(
     const expected = { archive: header.uuid, volume, generation: indexGeneration };
     const index = verified(what, () => decodeIndex(raw, expected, opener));
     // A deleted volume of which chunks are still needed has no sessions.
-    if (index.sessions.length > 0)
-      volumes.push({ name: index.name, id: volume, group: index.group, directory });
+    if (index.sessions.length === 0) continue;
+    volumes.push({ name: index.name, id: volume, group: index.group, directory });
+    const volumePaths = paths.volume(volume);
+    makeDirectory(volumePaths.directory);
+    noteCurrent(volumePaths, index);
   }
   const whole = { ...record, volumes };
   writeMasterKey(paths, master);

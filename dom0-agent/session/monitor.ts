@@ -23,6 +23,7 @@ import {
   type VolumeState,
 } from "../storage/storage.ts";
 import type { Context, Reporter } from "./context.ts";
+import { dropGone } from "./drop-gone.ts";
 import { livingLooks } from "./look-snapshot.ts";
 import { snapshotOf, type TrackedVolume, trackedVolumes } from "./maps.ts";
 import { stateLockSeconds } from "./state-lock.ts";
@@ -64,8 +65,10 @@ export async function monitorLocked(
 ): Promise<readonly MonitorResult[]> {
   const { storage, state, report } = context;
   await storage.recover();
-  const found = await storage.survey(options.volumes);
-  const tracked = dropUnvouched(trackedVolumes(state, report), found, report);
+  const known = trackedVolumes(state, report);
+  const found = await storage.survey([...options.volumes, ...known.map((each) => each.known.name)]);
+  const vouched = dropUnvouched(known, found, report);
+  const tracked = dropGone(state, found, vouched, context.settings.keepGoneDays, report);
   const tidied = await tidySnapshots(storage, found, tracked, await livingLooks(state, found));
   const survey = tidied ? await storage.survey(options.volumes) : found;
   const mapsOf = (volume: string): readonly VouchedMap[] => vouchedMaps(tracked, volume, survey);

@@ -111,7 +111,7 @@ async function sendOnce(
   const paths = open.paths.volume(known.id);
   if (source.unchanged && skipUnchanged) {
     for (const each of options.leftovers) await discardLeftover(open, each);
-    noteCurrent(paths, source.takenAt);
+    if (index !== undefined) noteCurrent(paths, index, source.takenAt);
     return { kind: "unchanged", ...nothing };
   }
   const { chunkSize } = open.record;
@@ -179,7 +179,7 @@ async function sendOnce(
     for (const each of options.leftovers) await discardLeftover(open, each);
     using _lock = await takeLock(context.state.lock, "send", stateLockSeconds);
     settleUnchanged(paths, last);
-    noteCurrent(paths, source.takenAt);
+    if (index !== undefined) noteCurrent(paths, index, source.takenAt);
     return { kind: "unchanged", ...nothing, readBytes, sampleFailed };
   }
   if (!begun) await begin();

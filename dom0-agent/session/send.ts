@@ -52,6 +52,7 @@ export async function send(
       continue;
     }
     try {
+      await checkPresent(context, volume, monitored);
       const sent = await sendOrMakeRoom(context, destination, async ({ open, leftovers }) => {
         const known = await register(open, volume, context.settings.groups);
         const index = await readIndex(open, known.id);
@@ -160,6 +161,20 @@ async function openForSend(context: Context, settings: ArchiveSettings): Promise
   const open = await openDestination(context, settings, "sparsebak.Send", create);
   if (open === undefined) throw new AgentError("failed", `archive ${settings.name}: not made`);
   return open;
+}
+
+/** A name that is mistyped must not become a volume of dom0's record. Throws StorageError `gone` or `unusable`. */
+async function checkPresent(
+  context: Context,
+  volume: string,
+  monitored: ReadonlyMap<string, unknown>,
+): Promise<void> {
+  if (monitored.has(volume)) return;
+  const { volumes, unusable } = await context.storage.survey([volume]);
+  if (volumes.has(volume)) return;
+  const why = unusable.get(volume);
+  if (why !== undefined) throw new StorageError("unusable", `${volume}: ${why}`);
+  throw new StorageError("gone", `${volume}: there is no such volume`);
 }
 
 /** What no other volume of the run can get past: a destination that is not there, a foreign archive, a signal. */

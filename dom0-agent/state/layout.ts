@@ -5,6 +5,7 @@
 //   restore.lock, look.lock     held for the whole of a restore, of a diff
 //   swap, restoring             written while a restored volume takes its place (storage/)
 //   kept                        what restores have put aside
+//   gone                        since when volumes are not on this machine any more
 //   reservation                 written while a metadata snapshot is held (storage/)
 //   archives/NAME/lock          held for the whole of a send
 //                /readers       held together by what reads chunks, alone by what removes any

@@ -2,7 +2,7 @@
 // doesn't, is not what a backup depends on.
 
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { makeImage } from "../../bench/image.ts";
@@ -106,4 +106,24 @@ test("--verbose tells of the programs that are run, on stderr", async () => {
   const ended = await site.sparsebak(["-v", "-u", "send"]);
   expect(ended).toMatchObject({ code: 0 });
   expect(ended.stderr).toMatch(/^sparsebak: runs \/.*sparsebak\.Send/m);
+});
+
+test("a name that is mistyped is told of, and does not stay", async () => {
+  await using site = await siteOfTwo();
+  const ended = await site.sparsebak(["-u", "send", "nope", "one"]);
+  expect(ended).toMatchObject({ code: 3 });
+  expect(ended.stderr).toMatch(/nope: there is no such volume/);
+  const status = await site.sparsebak(["status"]);
+  expect(status.stdout).toMatch(/^one \(default\): S_/m);
+  expect(status.stdout).not.toMatch(/nope/);
+});
+
+test("status knows a session that this machine has not sent, after the state was lost", async () => {
+  await using site = await siteOfTwo();
+  expect(await site.sparsebak(["-u", "send"])).toMatchObject({ code: 0 });
+  for (const each of readdirSync(join(site.state, "archives", "default", "volumes")))
+    rmSync(join(site.state, "archives", "default", "volumes", each, "last"));
+  expect((await site.sparsebak(["status"])).stdout).toMatch(/^one \(default\): never sent/m);
+  expect(await site.sparsebak(["-u", "send"])).toMatchObject({ code: 0 });
+  expect((await site.sparsebak(["status"])).stdout).toMatch(/^one \(default\): S_.*, current/m);
 });

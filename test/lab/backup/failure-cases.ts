@@ -192,6 +192,15 @@ export function failureCases(): readonly Case[] {
           new RegExp(`${other} .*gone from this machine`),
         );
         refused(site().sparsebak("monitor"), 3, new RegExp(`${other}: there is no such volume`));
+        // Its snapshot stays for the time that the settings name.
+        assert.ok(exists(`${other}.tick`));
+        writeSettings({ volumes, settings: ["keep-gone-days = 0"] });
+        assert.match(
+          site().sparsebak("monitor").stderr,
+          new RegExp(`${other}: gone from this machine for more than 0 days; its snapshot is dropped`),
+        );
+        assert.ok(!exists(`${other}.tick`));
+        writeSettings({ volumes });
         must("lvcreate", "-V", "20M", "-T", pool, "-n", other);
         write(other, 3 * mib, mib);
         goesOn();
