@@ -5,6 +5,7 @@ import { equalBytes } from "../../protocol/bytes.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { type LostVolume, readVolumes } from "../check/archived-volume.ts";
 import { type CheckedVolume, checkGroup } from "../check/check-group.ts";
+import { checkCopies, type DamagedCopy } from "../check/copies.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
 import { type OpenArchive, where } from "./archive.ts";
 import { reportLost, reportVolume } from "./check-report.ts";
@@ -23,6 +24,8 @@ export interface Checked {
   readonly groups: readonly CheckedGroup[];
   /** Volumes whose index can't be read. */
   readonly lost: readonly LostVolume[];
+  /** The head, indexes and second copies that are damaged. */
+  readonly copies: readonly DamagedCopy[];
 }
 
 export interface CheckedGroup {
@@ -61,6 +64,9 @@ export async function checkArchive(
     checked.push({ group: group.group, volumes });
     for (const each of volumes) damaged = reportVolume(context, each, open.record.chunkSize) || damaged;
   }
+  const copies = await checkCopies(open);
+  for (const { why } of copies) report.warn(`${why}; check --repair writes it anew`);
+  damaged = copies.length > 0 || damaged;
   await client.close();
   if (!readData)
     report.notice(
@@ -69,7 +75,7 @@ export async function checkArchive(
   if (damaged) await checkUnmoved(context, settings, open);
   return {
     reason: damaged ? "integrity" : "done",
-    checked: { headDigest: open.headDigest, groups: checked, lost },
+    checked: { headDigest: open.headDigest, groups: checked, lost, copies },
   };
 }
 

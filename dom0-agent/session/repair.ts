@@ -7,6 +7,7 @@ import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import type { LostVolume } from "../check/archived-volume.ts";
 import type { CheckedVolume } from "../check/check-group.ts";
+import { writeAnew } from "../check/copies.ts";
 import { needsList, rebuildLists } from "../check/rebuild-lists.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
 import { oldHeads } from "../prune/old-heads.ts";
@@ -50,8 +51,10 @@ export async function repair(
       "check: the archive has been changed since it was checked; nothing was repaired",
       "run check again",
     );
+  const { generation } = open.head;
   for (const group of checked.groups) await repairGroup(context, open, group);
   for (const each of checked.lost) await removeVolume(context, open, each);
+  await writeAnew(open, checked.copies, generation);
   await client.ask("sweep", {});
   await client.close();
   return "done";
@@ -80,7 +83,7 @@ function questionOf({ groups, lost }: Checked): string {
   });
   const whole = lost.map(({ name }) => `  ${name}: goes whole, its index can't be read`);
   const what = [...lines, ...whole];
-  if (what.length === 0) return "no session goes. Write the lists anew?";
+  if (what.length === 0) return "no session goes. Write anew what is damaged?";
   return `what can't be saved goes for good:\n${what.join("\n")}\nGo on?`;
 }
 
