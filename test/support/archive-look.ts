@@ -6,7 +6,7 @@ import { readVolumes } from "../../dom0-agent/check/archived-volume.ts";
 import { checkCopies } from "../../dom0-agent/check/copies.ts";
 import { type ContainerHealth, examine } from "../../dom0-agent/check/container-health.ts";
 import { AgentError } from "../../dom0-agent/errors.ts";
-import { openChunk } from "../../dom0-agent/pipeline/open-chunk.ts";
+import { openChunk } from "../../protocol/seal/open-chunk.ts";
 import { allSessions } from "../../dom0-agent/restore/find-session.ts";
 import { sessionMap } from "../../dom0-agent/restore/session-map.ts";
 import type { OpenArchive } from "../../dom0-agent/session/archive.ts";
