@@ -12,11 +12,13 @@ import {
   type Head,
   headMacInput,
   logEntryOf,
+  type HeadVolume,
   maxHeadBytes,
 } from "../../protocol/archive/head.ts";
 import { decodeIndex, maxIndexBytes, type VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { archiveFile } from "../../protocol/archive/names.ts";
 import { fileDigest, noVolume } from "../../protocol/archive/prefix.ts";
+import type { BodyOpener } from "../../protocol/archive/sealed-body.ts";
 import type { ArchiveUuid, Digest, Generation, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
@@ -40,6 +42,7 @@ import type { ArchivePaths } from "../state/layout.ts";
 import { tryLock } from "../state/lock.ts";
 import { DamagedStateError } from "../state/record.ts";
 import type { Client } from "./client.ts";
+import { type CopiedName, readOrCopy } from "./read-or-copy.ts";
 
 /** Everything about one archive that a command works with. */
 export interface OpenArchive {
@@ -79,14 +82,15 @@ export async function readHead(
   client: Client,
   uuid: ArchiveUuid,
 ): Promise<{ readonly head: Head; readonly digest: Digest }> {
-  const { generation, headDigest } = client.hello;
-  const raw = await client.readWhole(metaOf("head", generation), maxHeadBytes);
-  if (raw === undefined)
-    throw integrity(`head ${generation}: the receiver announced it and does not have it`);
-  const head = verified(`head ${generation}`, () => decodeHead(raw, { archive: uuid, generation }));
-  if (!equalBytes(fileDigest(raw), headDigest))
-    throw integrity(`head ${generation}: it is not the one that was announced`);
-  return { head, digest: fileDigest(raw) };
+  const { generation, headDigest: digest } = client.hello;
+  const what = `head ${generation}`;
+  const head = await readOrCopy(client, headName(generation), what, maxHeadBytes, (raw) => {
+    const untrusted = verified(what, () => decodeHead(raw, { archive: uuid, generation }));
+    if (!equalBytes(fileDigest(raw), digest))
+      throw integrity(`${what}: it is not the one that was announced`);
+    return untrusted;
+  });
+  return { head, digest };
 }
 
 /** Throws where the head was not made with the archive's key. */
@@ -216,19 +220,47 @@ export function markOf(head: Head, digest: Digest): HeadMark {
 /** A volume's index as of the current head; undefined for a volume that the archive does not have. */
 export async function readIndex(open: OpenArchive, volume: VolumeId): Promise<VolumeIndex | undefined> {
   const entry = open.head.volumes.find((each) => equalBytes(each.volume, volume));
-  if (entry === undefined) return undefined;
-  const raw = await open.client.readWhole(metaOf("index", entry.indexGeneration, volume), maxIndexBytes);
-  const what = `index.${entry.indexGeneration} of ${entry.directory}`;
-  if (raw === undefined) throw integrity(`${what}: the receiver does not have it`);
-  if (!equalBytes(fileDigest(raw), entry.indexDigest))
-    throw integrity(`${what}: it is not the one that the head names`);
-  return verified(what, () =>
-    decodeIndex(
-      raw,
-      { archive: open.record.uuid, volume, generation: entry.indexGeneration },
-      open.seal.opener,
-    ),
-  );
+  return entry && readNamedIndex(open.client, entry, open.record.uuid, open.seal.opener);
+}
+
+/** The index that a head names. Throws AgentError `integrity` where neither it nor its copy is that. */
+export async function readNamedIndex(
+  client: Client,
+  entry: HeadVolume,
+  archive: ArchiveUuid,
+  opener: BodyOpener | undefined,
+): Promise<VolumeIndex> {
+  const what = indexText(entry);
+  const decode = indexDecoder(entry, archive, opener);
+  return readOrCopy(client, indexName(entry), what, maxIndexBytes, decode);
+}
+
+/** Decodes an index, if it is the one that a head names. Throws AgentError `integrity`. */
+export function indexDecoder(
+  entry: HeadVolume,
+  archive: ArchiveUuid,
+  opener: BodyOpener | undefined,
+): (untrusted: Uint8Array) => VolumeIndex {
+  const { volume, indexGeneration: generation, indexDigest } = entry;
+  const what = indexText(entry);
+  return (raw) => {
+    if (!equalBytes(fileDigest(raw), indexDigest))
+      throw integrity(`${what}: it is not the one that the head names`);
+    return verified(what, () => decodeIndex(raw, { archive, volume, generation }, opener));
+  };
+}
+
+/** An index as messages name it. */
+export function indexText({ directory, indexGeneration }: HeadVolume): string {
+  return `index.${indexGeneration} of ${directory}`;
+}
+
+export function headName(generation: number): CopiedName {
+  return { ...metaOf("head", generation), kind: "head" };
+}
+
+export function indexName({ volume, indexGeneration }: HeadVolume): CopiedName {
+  return { ...metaOf("index", indexGeneration, volume), kind: "index" };
 }
 
 /** Asks for the commit of a head that was put, and remembers it with what `step` changes in dom0's own records. */

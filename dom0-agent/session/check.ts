@@ -6,6 +6,7 @@ import type { ArchiveSettings } from "../config/settings.ts";
 import { type LostVolume, readVolumes } from "../check/archived-volume.ts";
 import { type CheckedVolume, checkGroup } from "../check/check-group.ts";
 import { checkRest, type Rest } from "../check/rest.ts";
+import { checkCopies, type DamagedCopy } from "../check/copies.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
 import { type OpenArchive, where } from "./archive.ts";
 import { reportLost, reportRest, reportVolume } from "./check-report.ts";
@@ -26,6 +27,8 @@ export interface Checked {
   readonly lost: readonly LostVolume[];
   /** Everything that is in no container. */
   readonly rest: Rest;
+  /** The head, indexes and second copies that are damaged. */
+  readonly copies: readonly DamagedCopy[];
 }
 
 export interface CheckedGroup {
@@ -67,6 +70,9 @@ export async function checkArchive(
   const rest = await checkRest(open);
   const names = new Map(open.record.volumes.map(({ id, name }) => [toHex(id), name]));
   damaged = reportRest(context, rest, names) || damaged;
+  const copies = await checkCopies(open);
+  for (const { why } of copies) report.warn(`${why}; check --repair writes it anew`);
+  damaged = copies.length > 0 || damaged;
   await client.close();
   if (!readData)
     report.notice(
@@ -75,7 +81,7 @@ export async function checkArchive(
   if (damaged) await checkUnmoved(context, settings, open);
   return {
     reason: damaged ? "integrity" : "done",
-    checked: { headDigest: open.headDigest, groups: checked, lost, rest },
+    checked: { headDigest: open.headDigest, groups: checked, lost, rest, copies },
   };
 }
 

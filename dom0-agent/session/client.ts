@@ -94,6 +94,8 @@ export interface Client extends AsyncDisposable {
   readonly sentBytes: number;
   /** Refuse to put an index, header or manifest that is not sealed: set once a sealed archive is open. */
   sealedOnly: boolean;
+  /** Hears why a head or an index can't be used, where its second copy is used in its place. */
+  onCopyUsed: ((why: string) => void) | undefined;
   /** What the receiver says of the session that is being sent: bytes and chunks that it has dealt with. */
   onProgress: ((bytes: number, chunks: number) => void) | undefined;
   /** Reads a file of the archive into `sink`, at most `max` bytes; gives its length, undefined when it's missing. */
@@ -381,6 +383,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
 
   const client: Client = {
     sealedOnly: false,
+    onCopyUsed: undefined,
     hello,
     connection,
     get sentBytes() {

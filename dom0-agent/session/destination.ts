@@ -28,7 +28,7 @@ export async function connectTo(
     startVm: context.settings.startVm,
     local: { receiver: receiverProgram(), settings: context.settings.receiverSettings },
   });
-  return connect({
+  const client = await connect({
     transport,
     service,
     where: {
@@ -39,6 +39,15 @@ export async function connectTo(
     stallSeconds: context.settings.stallSeconds,
     signal: context.signal,
   });
+  const said = new Set<string>();
+  client.onCopyUsed = (why) => {
+    if (said.has(why)) return;
+    said.add(why);
+    context.report.warn(
+      `${why}; its second copy is used. The destination's medium may be failing: see sparsebak check`,
+    );
+  };
+  return client;
 }
 
 /** For the receiver to know what is looked for; it decides nothing, so a damaged record is no matter here. */

@@ -4,8 +4,6 @@
 
 import type { ArchiveHeader } from "../../protocol/archive/archive-header.ts";
 import type { Head } from "../../protocol/archive/head.ts";
-import { decodeIndex, maxIndexBytes } from "../../protocol/archive/index-file.ts";
-import { fileDigest } from "../../protocol/archive/prefix.ts";
 import type { Digest } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
@@ -25,10 +23,9 @@ import {
   checkHeadMac,
   integrity,
   markOf,
-  metaOf,
   readHead,
   readHeader,
-  verified,
+  readNamedIndex,
 } from "./archive.ts";
 import type { Client } from "./client.ts";
 
@@ -96,14 +93,9 @@ export async function adoptArchive(
   };
   const { opener } = archiveSeal(master, record);
   const volumes: KnownVolume[] = [];
-  for (const { volume, directory, indexGeneration, indexDigest } of head.volumes) {
-    const what = `index.${indexGeneration} of ${directory}`;
-    const raw = await client.readWhole(metaOf("index", indexGeneration, volume), maxIndexBytes);
-    if (raw === undefined) throw integrity(`${what}: the receiver does not have it`);
-    if (!equalBytes(fileDigest(raw), indexDigest))
-      throw integrity(`${what}: it is not the one that the head names`);
-    const expected = { archive: header.uuid, volume, generation: indexGeneration };
-    const index = verified(what, () => decodeIndex(raw, expected, opener));
+  for (const entry of head.volumes) {
+    const { volume, directory } = entry;
+    const index = await readNamedIndex(client, entry, header.uuid, opener);
     // A deleted volume of which chunks are still needed has no sessions.
     if (index.sessions.length === 0) continue;
     volumes.push({ name: index.name, id: volume, group: index.group, directory });

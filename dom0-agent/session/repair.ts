@@ -9,6 +9,7 @@ import type { ArchiveSettings } from "../config/settings.ts";
 import type { LostVolume } from "../check/archived-volume.ts";
 import type { CheckedVolume } from "../check/check-group.ts";
 import { deadOf, isNothing, type Spoil, spoilOf, staysDamaged } from "../check/rest.ts";
+import { writeAnew } from "../check/copies.ts";
 import { needsList, rebuildLists } from "../check/rebuild-lists.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
 import { type OldHeads, oldHeads } from "../prune/old-heads.ts";
@@ -54,9 +55,11 @@ export async function repair(
       "check: the archive has been changed since it was checked; nothing was repaired",
       "run check again",
     );
+  const { generation } = open.head;
   if (!isNothing(spoil)) await takeAway(open, spoil);
   for (const group of checked.groups) await repairGroup(context, open, group);
   for (const each of checked.lost) await removeVolume(context, open, each);
+  await writeAnew(open, checked.copies, generation);
   await client.ask("sweep", {});
   await client.close();
   if (!staysDamaged(checked.rest, volumes)) return "done";

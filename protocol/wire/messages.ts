@@ -179,6 +179,9 @@ export const metaKinds = {
   header: 5,
   manifest: 6,
   list: 7,
+  /** Second copies, which can only be read. */
+  headCopy: 8,
+  indexCopy: 9,
 } as const;
 export type MetaKind = keyof typeof metaKinds;
 
@@ -393,11 +396,12 @@ const stored: Codec<Uint8Array> = only(
   "a byte or more",
 );
 
-/** One thing has one name: `archive`, `head` and `dead` belong to no volume, and those and `index` to no session. */
+/** One thing has one name: `archive`, `head` and `dead` belong to no volume, and those and `index` to no session; nor do their copies. */
 function isCanonical({ kind, volume, session }: MetaName): boolean {
   const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0);
-  const ofArchive = kind === "archive" || kind === "head" || kind === "dead";
-  return (!ofArchive || isZero(volume)) && ((!ofArchive && kind !== "index") || isZero(session));
+  const ofArchive = kind === "archive" || kind === "head" || kind === "dead" || kind === "headCopy";
+  const ofSession = !ofArchive && kind !== "index" && kind !== "indexCopy";
+  return (!ofArchive || isZero(volume)) && (ofSession || isZero(session));
 }
 
 /** Everything that can be said, by name, with the type of what it carries. */

@@ -12,7 +12,7 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
 import { type Ended, makeSite, sha256Of, type Site } from "../support/site.ts";
@@ -161,12 +161,33 @@ const chunk = (volume: string, n: number): string => chunksOf(sessionOf(volume, 
 const list = (n: number): string => join(sessionOf(work, n), "list");
 const tar = (volume: string): string => `${sessionOf(volume, volume === work ? 1 : 0)}.tar`;
 
+/** A file of the archive and its second copy. */
+const both = (path: string): readonly string[] => [
+  path,
+  join(prepared.site.archive, "copies", relative(prepared.site.archive, path)),
+];
+const head = (): string => theOne(join(prepared.site.archive, "heads"), /^\d+$/);
+
 /** What is done to the archive, and whether the test goes on to repair it. */
 const damages: [what: string, damage: () => void, repairs?: true][] = [
+  ["an index flipped, and its copy", () => both(index(work)).forEach((each) => flip(each)), true],
+  ["an index cut, and its copy", () => both(index(work)).forEach(cut)],
+  ["an index removed that others share chunks with", () => both(index(template)).forEach(remove), true],
+  [
+    "two indexes swapped, their copies lost",
+    () => {
+      for (const each of [work, template]) remove(both(index(each))[1] ?? "");
+      swap(index(work), index(template));
+    },
+  ],
   ["an index flipped", () => flip(index(work)), true],
   ["an index cut", () => cut(index(work))],
-  ["an index removed that others share chunks with", () => remove(index(template)), true],
-  ["two indexes swapped", () => swap(index(work), index(template))],
+  ["an index removed", () => remove(index(template)), true],
+  ["two indexes swapped", () => swap(index(work), index(template)), true],
+  ["a copy of an index flipped", () => flip(both(index(work))[1] ?? ""), true],
+  ["the newest head flipped", () => flip(head()), true],
+  ["the newest head removed", () => remove(head()), true],
+  ["a copy of the newest head cut", () => cut(both(head())[1] ?? ""), true],
   ["a header flipped", () => flip(join(sessionOf(work, 0), "header")), true],
   ["a header removed", () => remove(join(sessionOf(work, 2), "header"))],
   ["the first manifest cut", () => cut(manifest(0)), true],
@@ -246,7 +267,7 @@ test("--read-data finds by itself what the destination's word would hide", async
 test.each([
   ["archive", (archive: string) => flip(join(archive, "archive"))],
   ["archive, removed", (archive: string) => remove(join(archive, "archive"))],
-  ["the newest head", (archive: string) => flip(theOne(join(archive, "heads"), /^\d+$/))],
+  ["the newest head, and its copy", () => both(head()).forEach((each) => flip(each))],
 ])("%s: all of it is lost until that is back, and nothing else is touched", async (_, damage) => {
   restoreSite(prepared);
   const { site } = prepared;

@@ -63,8 +63,9 @@ test("an older state is refused, in whole and in part, and accepted on request",
     expect(filesOf(site.archive)).toEqual(before);
   };
 
-  // One volume's directory of then.
+  // One volume's directory of then; the second copy of its index is of then as well, or is not there.
   copy(join(older, "a.img"), join(site.archive, "a.img"));
+  copy(join(older, "copies", "a.img"), join(site.archive, "copies", "a.img"));
   await refused(/index/);
   // One head less, and the newest head of then under the newest name.
   copy(newer, site.archive);
@@ -72,6 +73,7 @@ test("an older state is refused, in whole and in part, and accepted on request",
     .map(Number)
     .sort((a, b) => b - a);
   rmSync(join(site.archive, "heads", String(heads[0])));
+  rmSync(join(site.archive, "copies"), { recursive: true });
   await refused(/older state/);
   copy(join(older, "heads", String(heads[0]! - 2)), join(site.archive, "heads", String(heads[0])));
   await refused(/corrupt|damaged|generation/);

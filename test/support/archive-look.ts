@@ -3,9 +3,10 @@
 
 import { listStore } from "../../dom0-agent/check/list-store.ts";
 import { readVolumes } from "../../dom0-agent/check/archived-volume.ts";
+import { checkCopies } from "../../dom0-agent/check/copies.ts";
 import { type ContainerHealth, examine } from "../../dom0-agent/check/container-health.ts";
 import { AgentError } from "../../dom0-agent/errors.ts";
-import { openChunk } from "../../dom0-agent/pipeline/open-chunk.ts";
+import { openChunk } from "../../protocol/seal/open-chunk.ts";
 import { allSessions } from "../../dom0-agent/restore/find-session.ts";
 import { sessionMap } from "../../dom0-agent/restore/session-map.ts";
 import type { OpenArchive } from "../../dom0-agent/session/archive.ts";
@@ -60,7 +61,7 @@ export async function look(sample: SealedSample): Promise<Seen> {
 
 async function lookThrough(open: OpenArchive): Promise<Seen> {
   const { groups, lost } = await readVolumes(open);
-  const damage = lost.map(({ why }) => why);
+  const damage = [...lost, ...(await checkCopies(open))].map(({ why }) => why);
   const content: string[] = [];
   for (const { volumes } of groups) {
     using lists = listStore(open.paths.directory);

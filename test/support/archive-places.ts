@@ -3,10 +3,11 @@
 
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
+import { checkCopies } from "../../dom0-agent/check/copies.ts";
 import { listStore } from "../../dom0-agent/check/list-store.ts";
 import { allSessions } from "../../dom0-agent/restore/find-session.ts";
 import { fetchManifest } from "../../dom0-agent/session/fetch-manifest.ts";
-import { type OpenArchive, readIndex } from "../../dom0-agent/session/archive.ts";
+import type { OpenArchive } from "../../dom0-agent/session/archive.ts";
 import { checkHeader } from "../../dom0-agent/session/verify.ts";
 import { AgentError } from "../../dom0-agent/errors.ts";
 import type { Container, VolumeIndex } from "../../protocol/archive/index-file.ts";
@@ -45,14 +46,21 @@ export async function placesOf(
     using opened = await openNow(sample);
     return opened.headDigest.join();
   };
-  whole(`heads/${open.head.generation}`, "head", opening);
+  const copies = async (): Promise<unknown> => {
+    using opened = await openNow(sample);
+    const [damage] = await checkCopies(opened);
+    if (damage !== undefined) throw new AgentError("integrity", damage.why);
+    return opened.headDigest.join();
+  };
+  const twice = (file: string, what: string): void => {
+    whole(file, what, copies);
+    whole(join("copies", file), `copy of ${what}`, copies);
+  };
+  twice(`heads/${open.head.generation}`, "head");
   whole(archiveFile(open.head.archiveGeneration), "archive", opening);
   const { groups } = await readVolumes(open);
   for (const { directory, index } of groups.flatMap(({ volumes }) => volumes)) {
-    whole(join(directory, indexFile(index.generation)), "index", async () => {
-      using opened = await openNow(sample);
-      return (await readIndex(opened, index.volume))?.sessions.length;
-    });
+    twice(join(directory, indexFile(index.generation)), "index");
     for (const container of index.containers) {
       const parts = await partsOf(sample, open, index, container);
       const path = join(directory, container.name);

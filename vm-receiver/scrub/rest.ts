@@ -18,6 +18,7 @@ import { statOf } from "../files.ts";
 import type { Archive } from "../store/archive.ts";
 import { readDead } from "../store/dead-lists.ts";
 import { scrubContainer } from "./container.ts";
+import { checkCopied } from "./copied-files.ts";
 import { containerName, isTemporary, type OnFound, type Say, sayTo } from "./found.ts";
 import { checkOldHeader, stateOfHeader } from "./header-file.ts";
 import { type History, historyOf, type OldContainer } from "./history.ts";
@@ -42,6 +43,7 @@ export async function scrubRest(options: RestOptions): Promise<void> {
   const history = await historyOf(archive, onBytes);
   for (const each of history.found) onFound(each);
   checkOwnHeaders(archive, head, say);
+  if (archive.current !== undefined) checkCopied(archive.root, archive.current, say, onBytes);
   checkTop(options, history, say);
   checkNumbered(archive.root, fileNames.heads, head, say, () => "right");
   checkNumbered(archive.root, fileNames.dead, head, say, (generation) =>
@@ -87,6 +89,7 @@ function checkTop({ archive, head }: RestOptions, history: History, say: Say): v
     fileNames.readme,
     fileNames.lock,
     fileNames.trash,
+    fileNames.copies,
     fileNames.assembled,
   ]);
   for (const name of [...namesIn(root)].toSorted()) {

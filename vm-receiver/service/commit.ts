@@ -20,6 +20,7 @@ import { RefusalError, unless } from "../errors.ts";
 import { readWhole } from "../files.ts";
 import { type Archive, type CurrentHead, maxArchiveHeaderBytes } from "../store/archive.ts";
 import { containersOf } from "../store/containers.ts";
+import { keepCopies } from "../store/copies.ts";
 import { publishFile } from "../store/publish.ts";
 import { writeReadme } from "../store/readme.ts";
 import { temporaries } from "../store/temporaries.ts";
@@ -55,6 +56,7 @@ export async function commit(
   publishFile(heads, temporaries.head, heads, String(head.generation));
   check();
   const current = { head, digest: asked.headDigest };
+  keepCopies(archive.root, current, archive.current?.head);
   archive.advance(current);
   // It is committed whatever becomes of README.txt, which a later call writes if need be.
   unless(["ENOSPC", "EDQUOT"], () => writeReadme(archive.root));

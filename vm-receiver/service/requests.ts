@@ -27,6 +27,7 @@ import type { ReceiverSettings } from "../config/settings.ts";
 import { RefusalError } from "../errors.ts";
 import type { StoredFile } from "../files.ts";
 import type { Archive } from "../store/archive.ts";
+import { keepCopies } from "../store/copies.ts";
 import { allLeftovers, discardSession } from "../store/leftovers.ts";
 import type { OnRemoved } from "../store/store.ts";
 import { assemble, type AssembleWatch } from "./assemble.ts";
@@ -87,10 +88,14 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
     return archive;
   };
 
-  /** The archive, without what an earlier attempt has put for a head that never came. */
+  /** The archive, without what an earlier attempt has put for a head that never came, and with second copies of what
+   *  counts. Not before something is put: an agent may have found that it has lost its newest head. */
   const fresh = (): Archive => {
     const archive = writable();
-    if (!begun) dropUncommittedFiles(archive);
+    if (!begun) {
+      dropUncommittedFiles(archive);
+      if (archive.current !== undefined) keepCopies(archive.root, archive.current);
+    }
     begun = true;
     return archive;
   };

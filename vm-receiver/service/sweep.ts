@@ -25,6 +25,7 @@ import { type Directory, namesIn, openDirectory, openIfThere, syncDirectory } fr
 import { RefusalError, unless } from "../errors.ts";
 import { openFile, readStretch, removeFile, statOf } from "../files.ts";
 import { type Archive, corruptUnless } from "../store/archive.ts";
+import { keepCopies } from "../store/copies.ts";
 import { deadGenerations, readDead } from "../store/dead-lists.ts";
 import { syncFileSystem } from "../store/durable.ts";
 import { pace } from "../store/pace.ts";
@@ -69,6 +70,7 @@ export async function sweep(archive: Archive, options: SweepOptions): Promise<nu
     syncDirectory(lists);
     archive.forgetTrash();
   }
+  keepCopies(archive.root, current);
   return freed;
 }
 

@@ -37,6 +37,7 @@ What is here
 
     archive         format, identity and chunk size of the archive
     heads/N         the states of the archive; the highest number counts
+    copies/         second copies of the newest head and indexes
     VOLUME/         one directory for each volume
       index.N       its sessions, as of head N; the one that the head names counts
       S_DATE-TIME/  one session: the chunks that were written to the archive at that time (UTC)

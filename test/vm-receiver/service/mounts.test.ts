@@ -121,6 +121,8 @@ describe.skipIf(noLoopMounts !== undefined)(
           "-x",
           "README.txt",
           "-x",
+          "copies",
+          "-x",
           "*.tar",
           "-x",
           ".extracted",
@@ -303,7 +305,7 @@ describe.skipIf(noLoopMounts !== undefined)(
       await sendState(client, source.path, 1);
       expect((await client.goodbye()).exitCode).toBe(0);
       expect(readdirSync(site.mountpoint).sort()).toEqual(
-        ["README.txt", "archive", "heads", "lock", "lost+found", "work"].sort(),
+        ["README.txt", "archive", "copies", "heads", "lock", "lost+found", "work"].sort(),
       );
       expect(readFileSync(join(site.mountpoint, "heads", "1")).length).toBeGreaterThan(100);
     });

@@ -78,7 +78,7 @@ function files(site: ReceiverSite): string[] {
   return execFileSync("find", [".", "-type", "f"], { cwd: site.archive, encoding: "utf8" })
     .trim()
     .split("\n")
-    .filter((each) => each !== "./lock" && each !== "./README.txt")
+    .filter((each) => each !== "./lock" && each !== "./README.txt" && !each.startsWith("./copies/"))
     .sort();
 }
 
