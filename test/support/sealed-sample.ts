@@ -1,7 +1,7 @@
 // A small sealed archive of everything that an archive can hold, made by the agent's own commands and a real receiver: two
 // volumes of one group, some of their sessions tars, a change of the key slots, and a prune that leaves containers without
 // a session, dead chunks in a tar, and later lists and manifests. Then a volume that is deleted, another prune and another
-// change of slots, whose leavings wait in the trash. With what the archive was after each step.
+// change of slots, whose leavings wait in the trash, and a last session. With what the archive was after each step.
 
 import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -102,6 +102,7 @@ ${[...sampleVolumes, deletedVolume].map((each) => `${each} = enable\n`).join("")
   await step(async () => Array.fromAsync(deleteVolumes(context, settings, [deletedVolume])));
   await step(async () => pruneTo(1));
   await step(async () => changeSlots(context, settings, change, { logN: 10 }));
+  await step(async () => send("tar", { [two]: "abqt.mr" }));
   return {
     directory: directory.path,
     root,
