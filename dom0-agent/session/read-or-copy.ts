@@ -1,5 +1,5 @@
 // Heads and indexes: the few small files that everything else hangs on, of which the archive has second copies
-// (archive-format.md, F36). What a copy says is checked like the file itself.
+// (archive-format.md, F38). What a copy says is checked like the file itself.
 
 import type { MetaKind, MetaName } from "../../protocol/wire/messages.ts";
 import { AgentError } from "../errors.ts";

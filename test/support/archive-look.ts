@@ -16,6 +16,7 @@ import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { type ChunkEntry, chunkLength, type ContainerRef } from "../../protocol/archive/manifest.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
+import { type Damage, isDamage } from "../../protocol/wire/messages.ts";
 import { chunkOpener } from "../../protocol/seal/chunk-seal.ts";
 import { receiverInProcess } from "./receiver-in-process.ts";
 import type { SealedSample } from "./sealed-sample.ts";
@@ -23,6 +24,8 @@ import type { SealedSample } from "./sealed-sample.ts";
 export interface Seen {
   /** What check calls damaged. */
   readonly damage: readonly string[];
+  /** What it only says: what nothing names, what is left over, what waits in the trash. */
+  readonly said: readonly string[];
   /** What every session is: sizes, ids of chunks that were opened. */
   readonly content: string;
 }
@@ -55,13 +58,14 @@ export async function look(sample: SealedSample): Promise<Seen> {
     return await lookThrough(open);
   } catch (error) {
     if (!(error instanceof AgentError) || error.reason !== "integrity") throw error;
-    return { damage: [error.message], content: "" };
+    return { damage: [error.message], said: [], content: "" };
   }
 }
 
 async function lookThrough(open: OpenArchive): Promise<Seen> {
   const { groups, lost } = await readVolumes(open);
   const damage = [...lost, ...(await checkCopies(open))].map(({ why }) => why);
+  const said: string[] = [];
   const content: string[] = [];
   for (const { volumes } of groups) {
     using lists = listStore(open.paths.directory);
@@ -89,9 +93,16 @@ async function lookThrough(open: OpenArchive): Promise<Seen> {
       if (health.unlisted.size > 0) damage.push(`${name}: ${health.unlisted.size} chunks are not listed`);
       const bad = new Set([...health.lost, ...health.claimed()]);
       if (bad.size > 0) damage.push(`${name}: ${bad.size} chunks are lost`);
+      damage.push(...health.spares.map((each) => `${name}: ${textOf(each)}`));
+      said.push(...health.extras.map((each) => `${name}: ${textOf(each)}`));
     }
   }
-  return { damage, content: content.join(" ") };
+  for (const each of await open.client.scrubRest()) (isDamage(each) ? damage : said).push(textOf(each));
+  return { damage, said: said.sort(), content: content.join(" ") };
+}
+
+function textOf({ file, what, volume, number }: Damage): string {
+  return `${file} ${number} of ${toHex(volume)} is ${what}`;
 }
 
 async function readSession(

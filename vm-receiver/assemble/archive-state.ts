@@ -53,7 +53,7 @@ export function holdsHeads(path: string): boolean {
   return headsAt(path).length > 0;
 }
 
-/** Numbers of all heads at `path`, highest first, those of which only a copy is left as well (archive-format.md, F36). */
+/** Numbers of all heads at `path`, highest first, those of which only a copy is left as well (archive-format.md, F38). */
 function headsAt(path: string): Generation[] {
   const places = [join(path, fileNames.heads), join(path, fileNames.copies, fileNames.heads)];
   return [...new Set(places.flatMap(generations))].sort((a, b) => b - a);

@@ -161,8 +161,9 @@ function partOf(file: Found["file"], number: number): string {
     case "manifest":
       return number === 0 ? `: ${file}` : `: ${file}.${number}`;
     case "header":
+      return ": header";
     case "offsets":
-      return `: ${file}`;
+      return ": the tar's own index";
     case "member":
       return ": something in the tar between its files";
     default:

@@ -1,4 +1,4 @@
-// The newest head and the indexes that it names, and the second copy of each (archive-format.md, F36): as long as one of
+// The newest head and the indexes that it names, and the second copy of each (archive-format.md, F38): as long as one of
 // the two is right nothing is lost. Copies of older states, and those of which a command was cut short, are left over.
 
 import type { Head } from "../../protocol/archive/head.ts";

@@ -120,7 +120,7 @@ async function* olderHeads(
   onBytes: (bytes: number) => void,
 ): AsyncGenerator<Head, void, void> {
   const { headsBelow, unreadable } = archive.trash();
-  const report = (what: "missing" | "stale", number: number): void =>
+  const report = (what: "missing" | "stale" | "leftover", number: number): void =>
     say(`${fileNames.heads}/${number}`, "head", what, { number });
   using heads = openIfThere(archive.root, fileNames.heads);
   if (heads === undefined) return;
@@ -130,12 +130,15 @@ async function* olderHeads(
     .sort((a, b) => b - a);
   let after: number = newest.generation;
   let chain: Digest | undefined = newest.previousChain;
+  let isGoing = false;
   for (const generation of generations) {
     if (generation !== after - 1) {
-      // Heads are removed in no order, so there are gaps among those that are to go.
-      if (after - 1 >= headsBelow && !unreadable) report("missing", after - 1);
+      // Heads are removed in no order, so there may be gaps among those that are to go.
+      isGoing ||= after - 1 < headsBelow || unreadable;
+      if (!isGoing) report("missing", after - 1);
       chain = undefined;
     }
+    if (isGoing) report("leftover", generation);
     after = generation;
     const head = readHead(archive, heads, generation, onBytes);
     if (head === "gone") continue;

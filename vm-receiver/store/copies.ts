@@ -1,5 +1,5 @@
 // Second copies of the few small files that everything else hangs on: the newest head, and the index of every volume that it
-// names (archive-format.md, F36). They lie below `copies/`, each under the path that the file itself has, and are made
+// names (archive-format.md, F38). They lie below `copies/`, each under the path that the file itself has, and are made
 // behind a commit: what is there was committed. They are read where the file itself is damaged or gone.
 
 import { closeSync, fsyncSync, renameSync, rmdirSync } from "node:fs";

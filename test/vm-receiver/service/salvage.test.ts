@@ -20,6 +20,7 @@ import { chunkPath } from "../../../protocol/archive/names.ts";
 import { fileDigest, sha256 } from "../../../protocol/archive/prefix.ts";
 import type { Digest, Generation, SessionUid } from "../../../protocol/archive/types.ts";
 import type { AgentClient } from "../../support/agent-client.ts";
+import { scrubbed } from "../../support/scrubbed.ts";
 import { countedChanges, startMortal } from "../mortal.ts";
 import {
   begin,
@@ -190,6 +191,7 @@ describe.each(["dir", "tar"] as const)("form %s", (form) => {
     expect(changes).toBeGreaterThan(15);
     for (let at = 1; at <= changes; at += 2) {
       await once(at);
+      expect((await scrubbed(site.archive)).damage, `killed at ${at} of ${changes}`).toEqual([]);
       await using client = await connected(site);
       const list = await client.salvage("work", container.uid);
       expect(list && decodeList(list), `killed at ${at} of ${changes}`).toEqual(sent(site.session, 9));
