@@ -52,8 +52,9 @@ export interface ChunkTable extends Disposable {
   find(id: Uint8Array): ChunkPlace | undefined;
   /** Adds an entry; false where the id is there already, whose place stays. Throws DamagedTableError. */
   add(id: Uint8Array, place: ChunkPlace): boolean;
-  /** Removes the entries that `isGone` names; gives their number. One pass over the file. */
-  drop(isGone: (place: ChunkPlace) => boolean): number;
+  /** Removes the entries that `isGone` names, by container and stored address; gives their number. One pass over the
+   *  file. Throws DamagedTableError. */
+  drop(isGone: (container: number, storedAddress: ChunkAddress) => boolean): number;
   /** Hands what was added to the file; other threads see it from then on. */
   flush(): void;
 }
@@ -96,6 +97,18 @@ export function findChunk(table: TableFile, id: Uint8Array, page: Uint8Array): C
 export function* entriesOf(
   table: TableFile,
 ): Generator<{ readonly id: ChunkId; readonly place: ChunkPlace }, void, undefined> {
+  for (const { page } of pagesOf(table)) {
+    for (let slot = 0; slot < countOf(page); slot++) {
+      yield {
+        id: page.subarray(slot * slotBytes, slot * slotBytes + 32) as ChunkId,
+        place: placeAt(page, slot),
+      };
+    }
+  }
+}
+
+/** All pages, read many at a time; each is good until the next is asked for. Throws DamagedTableError. */
+function* pagesOf(table: TableFile): Generator<{ readonly page: Uint8Array; readonly at: number }> {
   const block = new Uint8Array(Math.min(blockPages, table.pages) * pageBytes);
   for (let at = 0; at < table.pages; at++) {
     const inBlock = at % blockPages;
@@ -105,12 +118,7 @@ export function* entriesOf(
     }
     const page = block.subarray(inBlock * pageBytes, (inBlock + 1) * pageBytes);
     checkPage(page, at);
-    for (let slot = 0; slot < countOf(page); slot++) {
-      yield {
-        id: page.subarray(slot * slotBytes, slot * slotBytes + 32) as ChunkId,
-        place: placeAt(page, slot),
-      };
-    }
+    yield { page, at };
   }
 }
 
@@ -122,8 +130,7 @@ function tableOf(file: TableFile, found: number): ChunkTable {
 
   const flush = (): void => {
     if (!dirty) return;
-    putU32(page, crcAt, crc32(page.subarray(0, crcAt)));
-    writeAll(file.fd, page, current * pageBytes);
+    writePage(file, page, current);
     dirty = false;
   };
   const load = (at: number): void => {
@@ -168,20 +175,22 @@ function tableOf(file: TableFile, found: number): ChunkTable {
       throw new RangeError(`chunk table: ${entries} entries fill all ${file.pages} pages`);
     },
     drop: (isGone) => {
-      let dropped = 0;
-      for (let at = 0; at < file.pages; at++) {
-        load(at);
-        for (let slot = countOf(page) - 1; slot >= 0; slot--) {
-          if (!isGone(placeAt(page, slot))) continue;
-          const last = countOf(page) - 1;
-          page.copyWithin(slot * slotBytes, last * slotBytes, (last + 1) * slotBytes);
-          page.fill(0, last * slotBytes, (last + 1) * slotBytes);
-          putU16(page, countAt, last);
-          dirty = true;
-          dropped++;
-        }
-      }
       flush();
+      current = -1;
+      let dropped = 0;
+      for (const { page: each, at } of pagesOf(file)) {
+        const before = countOf(each);
+        for (let slot = before - 1; slot >= 0; slot--) {
+          if (!isGone(containerAt(each, slot), storedAddressAt(each, slot))) continue;
+          const last = countOf(each) - 1;
+          each.copyWithin(slot * slotBytes, last * slotBytes, (last + 1) * slotBytes);
+          each.fill(0, last * slotBytes, (last + 1) * slotBytes);
+          putU16(each, countAt, last);
+        }
+        if (countOf(each) === before) continue;
+        dropped += before - countOf(each);
+        writePage(file, each, at);
+      }
       entries -= dropped;
       return dropped;
     },
@@ -242,10 +251,19 @@ function placeAt(page: Uint8Array, slot: number): ChunkPlace {
   const at = slot * slotBytes;
   return {
     checksum: page.slice(at + 32, at + 64) as Digest,
-    storedAddress: (u32(page, at + 64) * 2 ** 32 + u32(page, at + 68)) as ChunkAddress,
+    storedAddress: storedAddressAt(page, slot),
     storedLength: u32(page, at + 72),
-    container: u32(page, at + 76),
+    container: containerAt(page, slot),
   };
+}
+
+function storedAddressAt(page: Uint8Array, slot: number): ChunkAddress {
+  const at = slot * slotBytes + 64;
+  return (u32(page, at) * 2 ** 32 + u32(page, at + 4)) as ChunkAddress;
+}
+
+function containerAt(page: Uint8Array, slot: number): number {
+  return u32(page, slot * slotBytes + 76);
 }
 
 function writeSlot(page: Uint8Array, slot: number, id: Uint8Array, place: ChunkPlace): void {
@@ -261,6 +279,11 @@ function writeSlot(page: Uint8Array, slot: number, id: Uint8Array, place: ChunkP
 function loadPage(table: TableFile, at: number, page: Uint8Array): void {
   readPages(table, at, page);
   checkPage(page, at);
+}
+
+function writePage(table: TableFile, page: Uint8Array, at: number): void {
+  putU32(page, crcAt, crc32(page.subarray(0, crcAt)));
+  writeAll(table.fd, page, at * pageBytes);
 }
 
 /** Fills `pages` from page `at` on. */

@@ -2,7 +2,13 @@
 // head never came. What a list that waits for its day names is not left over from anything: it is kept (design
 // section 7; archive-format.md, F33 to F35).
 
-import { type DeadFile, decodeDead, maxDeadBytes } from "../../protocol/archive/dead-file.ts";
+import {
+  type ChunkRun,
+  type DeadFile,
+  decodeDead,
+  isInRuns,
+  maxDeadBytes,
+} from "../../protocol/archive/dead-file.ts";
 import type { ListIdentity } from "../../protocol/archive/list-file.ts";
 import { fileNames, parseGeneration } from "../../protocol/archive/names.ts";
 import type { ArchiveUuid, Generation, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
@@ -43,7 +49,8 @@ export interface Trash {
 export function readTrash(root: Directory, archive: ArchiveUuid, current: Generation): Trash {
   const removedVolumes = new Set<string>();
   const wholes = new Set<string>();
-  const runs = new Map<string, { readonly address: number; readonly count: number }[]>();
+  /** Of each list those that it has of a container, which rise. */
+  const runs = new Map<string, (readonly ChunkRun[])[]>();
   let unreadable = false;
   for (const generation of deadGenerations(root)) {
     if (generation > current) continue;
@@ -54,7 +61,7 @@ export function readTrash(root: Directory, archive: ArchiveUuid, current: Genera
         for (const { uid, whole, chunks } of each.containers) {
           const key = volume + toHex(uid);
           if (whole) wholes.add(key);
-          else runs.set(key, [...(runs.get(key) ?? []), ...chunks]);
+          else runs.set(key, [...(runs.get(key) ?? []), chunks]);
         }
       }
     } catch (error) {
@@ -72,10 +79,7 @@ export function readTrash(root: Directory, archive: ArchiveUuid, current: Genera
     },
     isDeadChunk: (volume, container, address, chunkSize) => {
       const of = runs.get(toHex(volume) + toHex(container)) ?? [];
-      return (
-        unreadable ||
-        of.some((run) => address >= run.address && address < run.address + run.count * chunkSize)
-      );
+      return unreadable || of.some((each) => isInRuns(each, address, chunkSize));
     },
   };
 }
