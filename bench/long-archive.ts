@@ -27,6 +27,7 @@ import { archiveKeys, macOf } from "../protocol/seal/keys.ts";
 import { buildHead } from "../dom0-agent/session/build-head.ts";
 import { markOf } from "../dom0-agent/session/archive.ts";
 import { newMasterKey } from "../dom0-agent/keys/master-key.ts";
+import { openChunkIndex } from "../dom0-agent/state/chunk-index.ts";
 import { writeArchiveRecord } from "../dom0-agent/state/archive-record.ts";
 import { ownerOf, stateLayout } from "../dom0-agent/state/layout.ts";
 
@@ -46,8 +47,14 @@ const storedChunk = new Uint8Array(100).fill(1);
 const named = <T extends Uint8Array>(text: string, bytes: number): T =>
   new Uint8Array(createHash("sha256").update(text).digest().subarray(0, bytes)) as Uint8Array as T;
 
-/** Makes the archive in `path`, of one volume, and dom0's state of it in `state`. Gives its chunk files. */
-export function makeLongArchive(path: string, state: string, volumeName: string, of: LongArchive): number {
+/** Makes the archive in `path`, of one volume, and dom0's state of it in `state`, with its index of the chunks. Gives
+ *  the number of chunk files. */
+export async function makeLongArchive(
+  path: string,
+  state: string,
+  volumeName: string,
+  of: LongArchive,
+): Promise<number> {
   const uuid = named<ArchiveUuid>("archive", 16);
   const volume = named<VolumeId>("volume", 16);
   const group = volume as Uint8Array as GroupId;
@@ -95,6 +102,9 @@ export function makeLongArchive(path: string, state: string, volumeName: string,
   const containers: Container[] = [];
   const sessions: SessionRecord[] = [];
   const checksum = sha256(storedChunk);
+  /** By chunk file: which session's it is, and which chunk of the volume. */
+  const owners = new Uint32Array(of.chunks);
+  const places = new Uint32Array(of.chunks);
   let files = 0;
   let seed = "";
   for (let number = 0; number < of.sessions; number++) {
@@ -114,8 +124,7 @@ export function makeLongArchive(path: string, state: string, volumeName: string,
     let madeGroup = "";
     for (const [i, chunk] of chunks.entries()) {
       const address = (chunk * chunkSize) as ChunkAddress;
-      const id = new Uint8Array(32) as ChunkId;
-      new DataView(id.buffer).setFloat64(0, files + 1);
+      const id = idOf(files);
       ids.set(id, chunk * mapIdBytes);
       touched.add(Math.floor(chunk / groupChunks));
       const stored = { storedAddress: address, storedLength: storedChunk.length, checksum };
@@ -129,6 +138,8 @@ export function makeLongArchive(path: string, state: string, volumeName: string,
         writeFileSync(seed, storedChunk);
       }
       linkSync(seed, join(directory, place.group, place.file));
+      owners[files] = number;
+      places[files] = chunk;
       files++;
     }
     for (const each of touched) {
@@ -194,7 +205,31 @@ export function makeLongArchive(path: string, state: string, volumeName: string,
     };
     head = writeHead(head, { ...body, createdAt: takenAt, volumes: [entry] });
   }
+  using index = openChunkIndex(paths.group(group), (message) => {
+    throw new Error(message);
+  });
+  const indexed = head.volumes.map((each) => ({ volume, indexDigest: each.indexDigest }));
+  await index.update(
+    () => indexed,
+    (edit) => {
+      const numbers = containers.map(({ uid, listDigest }) =>
+        edit.numberOf({ volume, session: uid, listDigest }),
+      );
+      for (const each of numbers) edit.complete(each ?? 0);
+      edit.reserve(files);
+      for (let i = 0; i < files; i++) {
+        const container = numbers[owners[i] ?? 0] ?? 0;
+        const storedAddress = ((places[i] ?? 0) * chunkSize) as ChunkAddress;
+        edit.add(idOf(i), { container, storedAddress, storedLength: storedChunk.length, checksum });
+      }
+    },
+  );
   return files;
+}
+
+/** The id of the i-th chunk file: any 32 bytes that look random will do. */
+function idOf(i: number): ChunkId {
+  return named<ChunkId>(`chunk ${i}`, 32);
 }
 
 /** So many chunks in a few stretches, another each time. */

@@ -81,7 +81,7 @@ async function measured(what: string, args: readonly string[]): Promise<readonly
 const site = makeSite(directory, [volume]);
 try {
   const of = { sessions: Number(options.sessions), chunks: Number(options.chunks) };
-  const files = makeLongArchive(join(site.destination, "backups"), directory, volume, of);
+  const files = await makeLongArchive(join(site.destination, "backups"), directory, volume, of);
   console.log(`${of.sessions} sessions, ${files} chunks`);
   const rows = [
     await measured("dry run", ["-q", "prune", "--keep-last", "30", "--dry-run"]),

@@ -17,7 +17,7 @@ import {
   type IndexEditor,
   openChunkIndex,
 } from "../state/chunk-index.ts";
-import { type ChunkPlace, DamagedTableError, entriesOf, type TableFile } from "../state/chunk-table.ts";
+import { DamagedTableError, entriesOf, type TableFile } from "../state/chunk-table.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import { type OpenArchive, readIndex } from "./archive.ts";
 import { fetchManifest } from "./fetch-manifest.ts";
@@ -155,14 +155,15 @@ export async function addCommitted(
 /**
  * Takes the chunks that a step of this dom0 has removed out of a group's index, so that it need not be made again.
  * `before` is the head that the step was made from, `open` has the one that it made, `indexes` are the new indexes of
- * the volumes that it changed. An index of another state than `before` is forgotten instead.
+ * the volumes that it changed, `deadIn` says of each container which stored addresses are dead in it. An index of
+ * another state than `before` is forgotten instead.
  */
 export async function dropFromIndex(
   open: OpenArchive,
   group: GroupId,
   before: Head,
   indexes: readonly VolumeIndex[],
-  isDead: (container: ContainerRef, place: ChunkPlace) => boolean,
+  deadIn: (container: ContainerRef) => ((storedAddress: number) => boolean) | undefined,
 ): Promise<void> {
   const paths = open.paths.group(group);
   const ignored = (): void => undefined;
@@ -185,7 +186,7 @@ export async function dropFromIndex(
       const volumeNow = changed.get(toHex(volume));
       return volumeNow === undefined ? listDigest : containerOf(volumeNow, session)?.listDigest;
     });
-    edit.drop(isDead);
+    edit.drop(deadIn);
   });
 }
 

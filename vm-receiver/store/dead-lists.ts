@@ -2,7 +2,13 @@
 // head never came. What a list that waits for its day names is not left over from anything: it is kept (design
 // section 7; archive-format.md, F33 to F35).
 
-import { type ChunkRun, type DeadFile, decodeDead, maxDeadBytes } from "../../protocol/archive/dead-file.ts";
+import {
+  type ChunkRun,
+  type DeadFile,
+  decodeDead,
+  isInRuns,
+  maxDeadBytes,
+} from "../../protocol/archive/dead-file.ts";
 import type { ListIdentity } from "../../protocol/archive/list-file.ts";
 import { fileNames, parseGeneration } from "../../protocol/archive/names.ts";
 import type { ArchiveUuid, Generation, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
@@ -58,6 +64,7 @@ export interface Trash {
 export function readTrash(root: Directory, archive: ArchiveUuid, current: Generation): Trash {
   const removedVolumes = new Map<string, string>();
   const wholes = new Set<string>();
+  /** Of each list those that it has of a container, which rise. */
   const runs = new Map<string, (readonly ChunkRun[])[]>();
   const files = new Set<string>();
   const touched = new Set<string>();
@@ -101,7 +108,7 @@ export function readTrash(root: Directory, archive: ArchiveUuid, current: Genera
     },
     isDeadChunk: (volume, container, address, chunkSize) => {
       const of = runs.get(toHex(volume) + toHex(container)) ?? [];
-      return of.some((each) => isWithin(each, address, chunkSize));
+      return of.some((each) => isInRuns(each, address, chunkSize));
     },
     isDeadFile: (volume, container, kind, generation) =>
       files.has(`${toHex(volume)}${toHex(container)} ${kind} ${generation}`),
@@ -111,17 +118,4 @@ export function readTrash(root: Directory, archive: ArchiveUuid, current: Genera
       [...removedVolumes].filter(([, each]) => each === directory).map(([volume]) => volume),
     touches: (volume, container) => removedVolumes.has(volume) || touched.has(volume + container),
   };
-}
-
-/** True where one of the runs, which rise, holds the address. */
-function isWithin(runs: readonly ChunkRun[], address: number, chunkSize: number): boolean {
-  let [low, high] = [0, runs.length - 1];
-  while (low <= high) {
-    const middle = (low + high) >>> 1;
-    const run = runs[middle];
-    if (run === undefined || address < run.address) high = middle - 1;
-    else if (address < run.address + run.count * chunkSize) return true;
-    else low = middle + 1;
-  }
-  return false;
 }
