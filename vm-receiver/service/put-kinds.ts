@@ -23,7 +23,7 @@ import { openFile, readStretch, readWhole, removeFile } from "../files.ts";
 import { type Archive, findContainer, maxArchiveHeaderBytes } from "../store/archive.ts";
 import { containersOf } from "../store/containers.ts";
 import { publishFile } from "../store/publish.ts";
-import { dropUncommitted } from "./first-archive.ts";
+import { checkNoneThere } from "./other-archives.ts";
 import { findVolumeDirectory, putCopy } from "./volume-directory.ts";
 import type { Power, WriterMemory } from "./writing.ts";
 
@@ -82,11 +82,14 @@ export const publishers: Readonly<Record<Kind, (arrived: Arrived) => Promise<voi
   archive: async (arrived) => {
     const { archive, home, temporary, announced, power } = arrived;
     const header = decodeArchiveHeader(bytesOf(arrived, maxArchiveHeaderBytes));
-    if (power === "add") await dropUncommitted(archive, header.uuid);
-    else checkSameArchive(header, headerOf(archive));
-    const name = archiveFile(announced.name.generation);
+    const { generation } = announced.name;
+    const name = archiveFile(generation);
+    if (power === "add") checkNoneThere(archive.root, header.uuid);
+    else if (generation > archive.generation) {
+      checkSameArchive(header, headerOf(archive));
+      copyToVolumes(archive, name, bytesOf(arrived, maxArchiveHeaderBytes));
+    }
     removeFile(home.directory, name);
-    if (power === "prune") copyToVolumes(archive, name, bytesOf(arrived, maxArchiveHeaderBytes));
     publishFile(home.directory, temporary, home.directory, name);
   },
   head: async (arrived) => {

@@ -272,13 +272,10 @@ describe("a first archive that was never committed", () => {
     using site = receiverSite();
     const image = randomImage(8);
     const source = sourceArchive(site, [image]);
-    const state = sourceState(source.path, 1);
     {
       await using client = site.start();
       await client.hello(site.mountpoint, archiveDirectory);
       await client.put({ kind: "archive" }, bytesOf(join(source.path, "archive")));
-      await sendSession(client, state.sessions[0]!);
-      await putIndex(client, state.sessions[0]!);
     }
     execFileSync("mkdir", ["-p", join(site.archive, "Photos")]);
     writeFileSync(join(site.archive, "Photos", "cat.jpg"), "cat");
@@ -302,6 +299,21 @@ describe("a first archive that was never committed", () => {
       other.path,
       site.archive,
     ]);
+  });
+
+  test("gives way to none where it has sessions, though no agent begins any before its head", async () => {
+    using site = receiverSite();
+    const source = sourceArchive(site, [randomImage(8)]);
+    const state = sourceState(source.path, 1);
+    await using client = site.start();
+    await client.hello(site.mountpoint, archiveDirectory);
+    const header = bytesOf(join(source.path, "archive"));
+    await client.put({ kind: "archive" }, header);
+    await sendSession(client, state.sessions[0]!);
+    rmSync(source.path, { recursive: true });
+    await client.upload({ kind: "archive" }, bytesOf(join(sourceArchive(site, []).path, "archive")));
+    expect(await client.next()).toMatchObject({ type: "refused", body: { code: "exists" } });
+    expect(bytesOf(join(site.archive, "archive"))).toEqual(header);
   });
 
   test("goes on where it is the same archive", async () => {
