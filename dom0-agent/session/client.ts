@@ -157,19 +157,18 @@ export interface ConnectOptions {
 const maxPending = 4096;
 /** Bytes, of what a request is about, that a receiver must get on for it to count as progress. */
 const progressBytes = 64 * 1024;
-/** Bytes that a receiver can have to deal with where nobody here knows how many it has: all that can be dead, and all
- *  that one session can have left, each name of it looked at and each file removed. */
-const workOf: Partial<Record<Opener, number>> = {
-  sweep: Number.MAX_SAFE_INTEGER,
-  discard: 2 * maxVolumeSize,
-};
+/** What makes a receiver deal with bytes that nobody here knows the number of: all that is dead and due, and all that a
+ *  session has left, each name of it looked at and each file removed. */
+const unknownWork: ReadonlySet<Opener> = new Set<Opener>(["sweep", "discard"]);
+/** Where the number is not known, the share of what a receiver says it has dealt with that it must get on by. Numbers
+ *  that only grow so come to an end: behind some 18 000 waits, with mostOfUnknown. */
+const unknownShare = 1 / 1024;
+/** Bytes of such work that are believed, at most. */
+const mostOfUnknown = 2 * maxVolumeSize;
 /** Milliseconds in which a receiver that has answered everything may leave by itself. */
 const leaveMs = 5000;
 /** Most things that it may find wrong with one container. */
 const maxDamages = 65_536;
-/** Bytes of all that an archive may hold besides what its newest head needs: older states and what was pruned, of which
- *  dom0 does not know how much there is. */
-const mostOfRest = 2 ** 50;
 /** Bytes that scrubbing reads for each chunk besides the chunk itself: its record in the list, its header in a tar. */
 const scrubOverhead = 2048;
 
@@ -180,8 +179,10 @@ interface Waiting {
   readonly reject: (error: Error) => void;
   readonly onFrame?: OnFrame;
   /** Bytes that the request makes the receiver work on, apart from what it is sent. */
-  readonly about: number;
+  readonly about: Work;
 }
+
+type Work = number | "unknown";
 
 /** Takes a frame of an answer that has several. What it resolves is waited for before more is read. */
 type OnFrame = (frame: Frame) => Promise<void> | undefined | void;
@@ -195,8 +196,9 @@ export async function connect(options: ConnectOptions): Promise<Client> {
   const name = transport.name;
   let lastId = 0;
   let sessionId = 0;
-  let answers = 0;
-  let dataBytes = 0;
+  // Of the open request: bytes that its answer has brought, and steps that its numbers have come to.
+  let answerBytes = 0;
+  let claimedSteps = 0;
   let sentBytes = 0;
   let waiting: Waiting | undefined;
   let failure: Error | undefined;
@@ -210,10 +212,18 @@ export async function connect(options: ConnectOptions): Promise<Client> {
   };
   const watch: StallWatch = stallWatch({ seconds: options.stallSeconds, what: name, onStall: fail });
 
-  /** Steps of progress. Nobody gets on with more than was sent, or than the request is about: numbers that only grow
-   *  keep no connection. */
-  const credible = (untrustedBytes: number): number =>
-    Math.floor(Math.min(untrustedBytes, sentBytes + (waiting?.about ?? 0)) / progressBytes);
+  /** Steps of progress that a number comes to. Nobody gets on with more than was sent, or than the request is about;
+   *  where that is not known, a step is ever more bytes: numbers that only grow keep no connection. */
+  const credible = (untrustedBytes: number): number => {
+    const about = waiting?.about ?? 0;
+    const sure = about === "unknown" ? Math.max(sentBytes, progressBytes / unknownShare) : sentBytes + about;
+    if (about !== "unknown" || untrustedBytes <= sure)
+      return Math.floor(Math.min(untrustedBytes, sure) / progressBytes);
+    const times = Math.min(untrustedBytes, mostOfUnknown) / sure;
+    return Math.floor(sure / progressBytes + Math.log(times) / unknownShare);
+  };
+  /** Bytes of answers count besides: they are held to what was asked for as they come. An empty answer brings nothing. */
+  const getOn = (): void => watch.progress(claimedSteps + Math.floor(answerBytes / progressBytes));
 
   const handle = (frame: Frame): Promise<void> | undefined | void => {
     order.step(frame.type, frame.id);
@@ -222,7 +232,8 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       return;
     }
     if (frame.type === "progress") {
-      watch.progress(credible(frame.body.bytes + frame.body.chunks));
+      claimedSteps = Math.max(claimedSteps, credible(frame.body.bytes + frame.body.chunks));
+      getOn();
       onProgress?.(frame.body.bytes, frame.body.chunks);
       return;
     }
@@ -236,7 +247,8 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       waiting = undefined;
       request.resolve(copied(frame));
     } else if (request.onFrame) {
-      watch.progress(frame.type === "data" ? credible((dataBytes += frame.body.bytes.length)) : ++answers);
+      if (frame.type === "data" || frame.type === "stored") answerBytes += frame.body.bytes.length;
+      getOn();
       return request.onFrame(frame);
     } else throw new FormatError("bad-order", `${frame.type} is no answer to ${request.what}`);
   };
@@ -279,11 +291,17 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       throw failure ?? error;
     }
   };
-  const answered = (what: string, answer: MessageName, onFrame?: OnFrame, about = 0): Promise<Frame> => {
+  const answered = (
+    what: string,
+    answer: MessageName,
+    onFrame?: OnFrame,
+    about: Work = 0,
+  ): Promise<Frame> => {
     if (waiting) throw new InternalError(`${what}: another request is open`);
     if (failure) return Promise.reject(failure);
     watch.restart();
-    dataBytes = 0;
+    answerBytes = 0;
+    claimedSteps = 0;
     return watch.waitFor(
       new Promise<Frame>((resolve, reject) => {
         waiting = { what, answer, about, resolve, reject, ...(onFrame === undefined ? {} : { onFrame }) };
@@ -295,7 +313,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     body: Messages[Name],
     answer: MessageName,
     onFrame?: OnFrame,
-    about = 0,
+    about: Work = 0,
   ): Promise<Frame> => {
     const id = ++lastId;
     const frame = answered(type, answer, onFrame, about);
@@ -369,7 +387,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     }
   };
 
-  const scrub = async (of: Messages["scrub"], about: number): Promise<readonly Damage[]> => {
+  const scrub = async (of: Messages["scrub"], about: Work): Promise<readonly Damage[]> => {
     const found: Damage[] = [];
     const onDamage = (frame: Frame): void => {
       if (frame.type !== "damage") throw new FormatError("bad-order", `${frame.type} in an answer to scrub`);
@@ -439,7 +457,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     },
     scrub: async (volume, session, { chunks, bytes }) =>
       scrub({ volume, session }, bytes + (chunks + maxDamages) * scrubOverhead),
-    scrubRest: async () => scrub({ volume: noVolume, session: new Uint8Array(16) as SessionUid }, mostOfRest),
+    scrubRest: async () => scrub({ volume: noVolume, session: new Uint8Array(16) as SessionUid }, "unknown"),
     listPending: async () => {
       const found: Pending[] = [];
       const done = await request("listPending", {}, "done", (frame) => {
@@ -452,8 +470,9 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       checkDone("listPending", done, 0);
       return found;
     },
-    ask: async (type, body, about = workOf[type] ?? 0) => {
+    ask: async (type, body, known = 0) => {
       const answer = type === "commit" ? "committed" : type === "assemble" ? "assembled" : "done";
+      const about = unknownWork.has(type) ? "unknown" : known;
       const frame = await request(type, body, answer, undefined, about);
       // A sweep says how many bytes came free.
       if (frame.type === "done" && type !== "sweep") checkDone(type, frame, 0);

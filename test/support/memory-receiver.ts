@@ -1,28 +1,50 @@
-// A receiver in memory, that answers what it is asked as it likes, and a client that talks to it.
+// A receiver in memory, for what the agent's end of the dialogue does with answers that no program gives.
 
-import { type Client, connect } from "../../dom0-agent/session/client.ts";
 import type { Transport } from "../../dom0-agent/transport/transport.ts";
 import type { ArchiveUuid, Digest, Generation } from "../../protocol/archive/types.ts";
-import type { Service } from "../../protocol/wire/messages.ts";
 import { encodeFrame, encodePreamble, type Frame, frameDecoder } from "../../protocol/wire/frame.ts";
+import type { ReceiverHello } from "../../protocol/wire/messages.ts";
 
 export interface MemoryReceiver extends Transport {
-  /** Frames that the client has taken. */
+  /** How many pieces the agent has taken. */
   readonly taken: () => number;
+  /** Says bytes, each array as a piece of its own. */
+  readonly say: (...pieces: readonly Uint8Array[]) => void;
+  /** Ends the stream. */
+  readonly stop: () => void;
 }
 
-/** Greets by itself; `heard` gets every other frame, and a way to answer it with frames, each sent by itself. */
-export function memoryReceiver(
-  heard: (asked: Frame, say: (...frames: readonly Uint8Array[]) => void) => void,
-): MemoryReceiver {
+/** A hello of a destination that has no archive. */
+export const emptyHello: ReceiverHello = {
+  capabilities: 0,
+  archive: new Uint8Array(16) as ArchiveUuid,
+  generation: 0 as Generation,
+  headDigest: new Uint8Array(32) as Digest,
+  freeBytes: 0,
+  totalBytes: 0,
+  freeInodes: 0,
+  totalInodes: 0,
+};
+
+/** Greets, and says what `answer` gives for each later frame of the agent. */
+export function polite(answer: (asked: Frame) => Iterable<Uint8Array>): MemoryReceiver {
+  return memoryReceiver((frame) =>
+    frame.type === "agentHello"
+      ? [encodePreamble(), encodeFrame("receiverHello", frame.id, emptyHello)]
+      : answer(frame),
+  );
+}
+
+/** `answer` gives the pieces that are said at each frame of the agent. */
+export function memoryReceiver(answer: (asked: Frame) => Iterable<Uint8Array>): MemoryReceiver {
   let taken = 0;
   const queue: Uint8Array[] = [];
   let wake: () => void = () => undefined;
   let ended = false;
   let over: () => void = () => undefined;
   const gone = new Promise<void>((resolve) => (over = resolve));
-  const say = (...frames: readonly Uint8Array[]): void => {
-    queue.push(...frames);
+  const say = (...pieces: readonly Uint8Array[]): void => {
+    queue.push(...pieces);
     wake();
   };
   const stop = (): void => {
@@ -31,24 +53,11 @@ export function memoryReceiver(
     over();
   };
   const decoder = frameDecoder("agent");
-  const take = (frame: Frame): void => {
-    if (frame.type === "agentHello") {
-      const hello = {
-        capabilities: 0,
-        archive: new Uint8Array(16) as ArchiveUuid,
-        generation: 0 as Generation,
-        headDigest: new Uint8Array(32) as Digest,
-        freeBytes: 0,
-        totalBytes: 0,
-        freeInodes: 0,
-        totalInodes: 0,
-      };
-      say(encodePreamble(), encodeFrame("receiverHello", frame.id, hello));
-    } else heard(structuredClone(frame), say);
-  };
   return {
     name: "a receiver",
     taken: () => taken,
+    say,
+    stop,
     open: async () => ({
       incoming: (async function* () {
         for (;;) {
@@ -61,7 +70,7 @@ export function memoryReceiver(
         }
       })(),
       write: async (bytes) => {
-        for (const frame of decoder.push(bytes)) take(frame);
+        for (const frame of decoder.push(bytes)) say(...answer(structuredClone(frame)));
       },
       flushed: async () => undefined,
       end: async () => stop(),
@@ -76,19 +85,4 @@ export function memoryReceiver(
       [Symbol.asyncDispose]: async () => stop(),
     }),
   };
-}
-
-/** A client of `transport` that gives up after so many seconds without progress. */
-export async function memoryClient(
-  transport: Transport,
-  service: Service,
-  stallSeconds: number,
-): Promise<Client> {
-  return connect({
-    transport,
-    service,
-    where: { mountpoint: "/mnt", directory: "d", archive: new Uint8Array(16) as ArchiveUuid },
-    stallSeconds,
-    signal: new AbortController().signal,
-  });
 }

@@ -3,9 +3,10 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
-import type { SessionUid } from "../../../protocol/archive/types.ts";
+import { connect } from "../../../dom0-agent/session/client.ts";
+import type { ArchiveUuid, SessionUid } from "../../../protocol/archive/types.ts";
 import { encodeFrame } from "../../../protocol/wire/frame.ts";
-import { memoryClient, memoryReceiver } from "../../support/memory-receiver.ts";
+import { polite } from "../../support/memory-receiver.ts";
 
 const stallSeconds = 2;
 const beats = 30;
@@ -13,17 +14,24 @@ const beatMilliseconds = 150;
 
 /** Discards through a receiver that beats for longer than the client waits without progress, and is done then. */
 async function discard(bytesABeat: number): Promise<void> {
-  const receiver = memoryReceiver((asked, say) => {
-    if (asked.type !== "discard") return;
-    void (async () => {
-      for (let i = 1; i <= beats; i++) {
-        say(encodeFrame("progress", asked.id, { bytes: i * bytesABeat, chunks: i }));
-        await sleep(beatMilliseconds);
-      }
-      say(encodeFrame("done", asked.id, { bytes: 0 }));
-    })();
+  const beat = async (id: number): Promise<void> => {
+    for (let i = 1; i <= beats; i++) {
+      receiver.say(encodeFrame("progress", id, { bytes: i * bytesABeat, chunks: i }));
+      await sleep(beatMilliseconds);
+    }
+    receiver.say(encodeFrame("done", id, { bytes: 0 }));
+  };
+  const receiver = polite((asked) => {
+    if (asked.type === "discard") void beat(asked.id);
+    return [];
   });
-  await using client = await memoryClient(receiver, "sparsebak.Send", stallSeconds);
+  await using client = await connect({
+    transport: receiver,
+    service: "sparsebak.Send",
+    where: { mountpoint: "/mnt", directory: "d", archive: new Uint8Array(16) as ArchiveUuid },
+    stallSeconds,
+    signal: new AbortController().signal,
+  });
   await client.ask("discard", { directory: "vm-work", session: new Uint8Array(16) as SessionUid });
 }
 

@@ -2,24 +2,28 @@
 // is read from it while dom0 has no room.
 
 import { describe, expect, test } from "vitest";
-import type { Client } from "../../../dom0-agent/session/client.ts";
+import { type Client, connect } from "../../../dom0-agent/session/client.ts";
 import type { Transport } from "../../../dom0-agent/transport/transport.ts";
-import type { ChunkAddress, SessionUid, VolumeId } from "../../../protocol/archive/types.ts";
+import type { ArchiveUuid, ChunkAddress, SessionUid, VolumeId } from "../../../protocol/archive/types.ts";
 import { encodeFrame, type Frame } from "../../../protocol/wire/frame.ts";
-import { memoryClient, type MemoryReceiver, memoryReceiver } from "../../support/memory-receiver.ts";
+import { type MemoryReceiver, polite } from "../../support/memory-receiver.ts";
 
 const uid = new Uint8Array(16).fill(1);
 const addresses = [0, 65_536, 262_144] as ChunkAddress[];
 
 /** `answer` gives the frames for a readChunks, each sent by itself. */
 function receiver(answer: (asked: Frame) => Iterable<Uint8Array>): MemoryReceiver {
-  return memoryReceiver((asked, say) => {
-    if (asked.type === "readChunks") say(...answer(asked));
-  });
+  return polite((frame) => (frame.type === "readChunks" ? answer(frame) : []));
 }
 
 async function client(transport: Transport): Promise<Client> {
-  return memoryClient(transport, "sparsebak.Receive", 60);
+  return connect({
+    transport,
+    service: "sparsebak.Receive",
+    where: { mountpoint: "/mnt", directory: "d", archive: new Uint8Array(16) as ArchiveUuid },
+    stallSeconds: 60,
+    signal: new AbortController().signal,
+  });
 }
 
 function stored(id: number, address: number, ...bytes: readonly number[]): Uint8Array {

@@ -25,7 +25,7 @@ import {
   volumeFiles,
   volumeOf,
 } from "./stage.ts";
-import { answering, asking, data, file, flooding, forged, frames, insteadOf } from "./telling.ts";
+import { answering, asking, data, file, flooding, forged, frames, insteadOf, slowly } from "./telling.ts";
 
 /** Another head, as consistent as anybody can make it who has no key, and the hello that announces it. */
 function headOf(change: (head: Head) => Partial<Head>): Lie {
@@ -204,6 +204,9 @@ export const readingLies: Readonly<Record<string, Lie>> = {
     ...Array.from({ length: 100_000 }, (_, i) => say("pending", frame.id, pending(i))),
     bytesOf(frame),
   ]),
+  "pending, one after the other": slowly("listPending", (id) =>
+    Array.from({ length: 1000 }, (_, i) => say("pending", id, pending(i))),
+  ),
   "pending where a path leads out": answering("listPending", "done", (frame) => [
     broken(say("pending", frame.id, { ...pending(0), directory: "aa-bb" }), (_, bytes) =>
       bytes.set([0x2e, 0x2e, 0x2f, 0x62, 0x62], 14),

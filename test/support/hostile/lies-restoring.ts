@@ -18,7 +18,7 @@ import type {
 } from "../../../protocol/archive/types.ts";
 import type { Messages } from "../../../protocol/wire/messages.ts";
 import { bytesOf, type Lie, say, type Stage, volumeFiles } from "./stage.ts";
-import { data, file, flooding, forged, frames, insteadOf } from "./telling.ts";
+import { data, file, flooding, forged, frames, growing, insteadOf, slowly } from "./telling.ts";
 
 type Stored = Messages["stored"];
 
@@ -83,6 +83,8 @@ function pendingAs(change: (body: Messages["pending"], stage: Stage) => Partial<
         : undefined,
   };
 }
+
+const discarding = growing("discard");
 
 export const restoringLies: Readonly<Record<string, Lie>> = {
   "chunks of the same size that change places": chunks(swapped),
@@ -178,6 +180,23 @@ export const restoringLies: Readonly<Record<string, Lie>> = {
       return [];
     },
   },
+  "a scrub of the rest that never ends": growing("scrub", (body) => body.volume.every((byte) => byte === 0)),
+  "a sweep that never ends": growing("sweep"),
+  "left: nothing of use, and a discard that never ends": {
+    request: (frame, stage) => {
+      if (frame.type !== "salvage") return discarding.request?.(frame, stage);
+      stage.say(say("refused", frame.id, { code: "missing", reason: "" }));
+      return [];
+    },
+  },
+  "chunks that are missing, one after the other": slowly("readChunks", (id, { addresses }) =>
+    addresses.map((address) => say("stored", id, { address, bytes: new Uint8Array(0) })),
+  ),
+  "damages, one after the other": slowly("scrub", (id, of) =>
+    Array.from({ length: 1000 }, (_, i) =>
+      say("damage", id, { ...of, file: "chunk", what: "missing", number: i * 65_536 }),
+    ),
+  ),
   "list altered": insteadOf("list", (id) => file(new Uint8Array(300))(id)),
   "endless list": flooding("list", (id) => frames(say("data", id, { bytes: new Uint8Array(65_000) }))),
   "an older head said to be missing": {

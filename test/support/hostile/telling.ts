@@ -6,6 +6,7 @@ import type { Frame } from "../../../protocol/wire/frame.ts";
 import {
   maxPartBytes,
   type MessageName,
+  type Messages,
   type MetaKind,
   type MetaName,
 } from "../../../protocol/wire/messages.ts";
@@ -98,4 +99,35 @@ export function flooding(kind: MetaKind, bytes: (id: number) => Iterable<Uint8Ar
     stage.flood(bytes(id));
     return undefined;
   });
+}
+
+/** A request that never ends, with numbers that grow by a megabyte five times a second. */
+export function growing<Name extends "scrub" | "sweep" | "discard">(
+  request: Name,
+  wanted: (body: Messages[Name]) => boolean = () => true,
+): Lie {
+  return {
+    request: (frame, stage) => {
+      if (frame.type !== request || !wanted(frame.body as Messages[Name])) return undefined;
+      let bytes = 2 ** 41;
+      const { id } = frame;
+      stage.every(200, () => stage.say(say("progress", id, { bytes: (bytes += 2 ** 20), chunks: 0 })));
+      return [];
+    },
+  };
+}
+
+/** The frames of an answer one a second, and no end of it. */
+export function slowly<Name extends "readChunks" | "scrub" | "listPending">(
+  request: Name,
+  answer: (id: number, body: Messages[Name]) => readonly Uint8Array[],
+): Lie {
+  return {
+    request: (frame, stage) => {
+      if (frame.type !== request) return undefined;
+      const left = [...answer(frame.id, structuredClone(frame.body) as Messages[Name])];
+      stage.every(1000, () => stage.say(...left.splice(0, 1)));
+      return [];
+    },
+  };
 }
