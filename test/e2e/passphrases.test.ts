@@ -1,0 +1,114 @@
+// Passphrases and recovery forms through the built programs: typed at a terminal, in files, right, mistyped, changed
+// (docs/keys.md, K2 to K7, K13).
+
+import { readdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { makeImage } from "../../bench/image.ts";
+import { atTerminal } from "../support/at-terminal.ts";
+import { type Ended, makeSite, type Site, sha256Of } from "../support/site.ts";
+
+const mib = 1024 * 1024;
+const volume = "work.img";
+const looksLikeForm = "correct horse battery staple river window garden yellow monk iron";
+const form = /^([0-9A-Z]{4}-){13}[0-9A-Z]{4}$/m;
+const known = "Passphrase, or recovery form of the key: ";
+
+async function made(sealed: true | "later", settings: readonly string[] = []): Promise<Site> {
+  const site = await makeSite({
+    volumes: [volume],
+    driveBytes: 64 * mib,
+    sealed,
+    settings: ["chunk-size = 64K", ...settings],
+  });
+  makeImage(site.image(volume), { size: 2 * mib, dataBytes: mib, seed: 21 });
+  return site;
+}
+function must(ended: Ended): Ended {
+  expect(ended, ended.stderr).toMatchObject({ code: 0 });
+  return ended;
+}
+function fileWith(site: Site, text: string): string {
+  const path = join(site.directory, "typed");
+  writeFileSync(path, text, { mode: 0o600 });
+  return path;
+}
+function forget(site: Site): void {
+  rmSync(join(site.state, "archives"), { recursive: true });
+}
+
+test("what looks like a recovery form is no new passphrase, and is tried as both where one is known", async () => {
+  await using site = await made("later");
+  const file = fileWith(site, `${looksLikeForm}\n`);
+  const init = ["-u", "init", "--passphrase-file"];
+  expect(await site.sparsebak([...init, file])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("looks like a recovery form"),
+  });
+  expect(readdirSync(site.drive, { recursive: true })).not.toContain("backups/heads/1");
+  must(await site.sparsebak([...init, site.passphraseFile]));
+  must(await site.sparsebak(["-u", "send"]));
+  expect(await site.sparsebak(["-u", "key", "--add", "--passphrase-file", file])).toMatchObject({ code: 2 });
+
+  const mistyped = { code: 1, stderr: expect.stringContaining("recovery form: a character is wrong") };
+  expect(
+    await site.spbkAssemble([site.volumeDirectory(volume), "--passphrase-file", file, "--list"]),
+  ).toMatchObject(mistyped);
+  forget(site);
+  expect(await site.sparsebak([...init, file, "--join"])).toMatchObject(mistyped);
+  must(await site.sparsebak([...init, site.passphraseFile, "--join"]));
+});
+
+test("the recovery form is shown in one line, and pasted into one prompt", async () => {
+  await using site = await made(true);
+  must(await site.sparsebak(["-u", "send"]));
+  const [shown = ""] = form.exec(must(await site.sparsebak(["key", "--show-recovery"])).stdout) ?? [];
+  expect(shown).toHaveLength(69);
+  const output = join(site.directory, "out.img");
+  const assembled = await atTerminal(
+    site,
+    "spbk-assemble",
+    [site.volumeDirectory(volume), "-o", output, "-q"],
+    [[known, shown.toLowerCase()]],
+  );
+  expect(assembled.code, assembled.output).toBe(0);
+  expect(assembled.output.toUpperCase()).not.toContain(shown.slice(-4));
+  expect(sha256Of(output)).toBe(sha256Of(site.image(volume)));
+
+  forget(site);
+  const joined = await atTerminal(site, "sparsebak", ["init", "--join"], [[known, shown]]);
+  expect(joined.code, joined.output).toBe(0);
+  expect(joined.output).not.toContain(shown.slice(-4));
+  // In a file it may have been broken.
+  forget(site);
+  const file = fileWith(site, `${shown.slice(0, 34)}\n${shown.slice(35)}\n`);
+  must(await site.sparsebak(["-u", "init", "--join", "--passphrase-file", file]));
+  expect(must(await site.sparsebak(["verify", volume])).stdout).toContain("every chunk is right");
+});
+
+test("a passphrase that is typed opens everywhere, and is never shown", async () => {
+  await using site = await made("later");
+  const typed = "typed at a terminal";
+  const twice = [
+    ["New passphrase: ", typed],
+    ["The same passphrase again: ", typed],
+  ] as const;
+  const sent = await atTerminal(site, "sparsebak", ["send"], twice);
+  expect(sent.code, sent.output).toBe(0);
+  expect(sent.output).toMatch(/Recovery form/);
+
+  const output = join(site.directory, "out.img");
+  const args = [site.volumeDirectory(volume), "-o", output, "-q"];
+  const wrong = await atTerminal(site, "spbk-assemble", args, [[known, "something else"]]);
+  expect(wrong.code, wrong.output).toBe(1);
+  expect(wrong.output).toContain("does not open the archive");
+  const assembled = await atTerminal(site, "spbk-assemble", args, [[known, typed]]);
+  expect(assembled.code, assembled.output).toBe(0);
+  expect(sha256Of(output)).toBe(sha256Of(site.image(volume)));
+
+  forget(site);
+  const joined = await atTerminal(site, "sparsebak", ["init", "--join"], [[known, typed]]);
+  expect(joined.code, joined.output).toBe(0);
+  for (const each of [sent, wrong, assembled, joined]) expect(each.output).not.toContain(typed);
+  must(await site.sparsebak(["-u", "send"]));
+});
