@@ -112,3 +112,59 @@ test("a passphrase that is typed opens everywhere, and is never shown", async ()
   for (const each of [sent, wrong, assembled, joined]) expect(each.output).not.toContain(typed);
   must(await site.sparsebak(["-u", "send"]));
 });
+
+test("passphrases are added, changed and removed, and what is no number of one changes nothing", async () => {
+  await using site = await made(true);
+  must(await site.sparsebak(["-u", "send"]));
+  const directory = site.volumeDirectory(volume);
+  const opens = async (passphrase: string): Promise<number | null> =>
+    (await site.spbkAssemble([directory, "--passphrase-file", fileWith(site, passphrase), "--list"])).code;
+  const [first, second, third] = [site.passphrase, "the second of them", "the third of them"];
+
+  // From a descriptor, and at the terminal.
+  const descriptor = ["key", "--add", "--passphrase-file", "/dev/fd/3", `3<${fileWith(site, second)}`];
+  const added = await atTerminal(site, "sparsebak", ["-u", ...descriptor], []);
+  expect(added.code, added.output).toBe(0);
+  expect(added.output).toContain("2 passphrases");
+  expect(await opens(second)).toBe(0);
+  const differing = await atTerminal(
+    site,
+    "sparsebak",
+    ["key", "--add"],
+    [
+      ["New passphrase: ", third],
+      ["The same passphrase again: ", `${third}.`],
+    ],
+  );
+  expect(differing).toMatchObject({ code: 1, output: expect.stringContaining("not the same") });
+
+  const heads = readdirSync(join(site.archive, "heads"));
+  const change = ["key", "--change-passphrase", "--passphrase-file", fileWith(site, third)];
+  for (const args of [
+    ["key", "--remove", "abc"],
+    ["key", "--remove", "1.5"],
+    ["key", "--remove", "0"],
+    ["key", "--remove", "3"],
+    ["key", "--remove", "1", "--remove", "2"],
+    ["key", "--remove", "1", "--slot", "2"],
+    ["key", "--list", "--passphrase-file", site.passphraseFile],
+    change,
+    [...change, "--slot", "abc"],
+    [...change, "--slot", "1.5"],
+    [...change, "--slot", "1", "--slot", "2"],
+    [...change, "--slot", "1", "--passphrase-file", site.passphraseFile],
+  ]) {
+    expect(await site.sparsebak(["-u", ...args]), args.join(" ")).toMatchObject({ code: 2, stdout: "" });
+  }
+  expect(readdirSync(join(site.archive, "heads"))).toEqual(heads);
+
+  must(await site.sparsebak(["-u", ...change, "--slot", "2"]));
+  expect(await opens(second)).toBe(1);
+  const removed = must(await site.sparsebak(["-u", "key", "--remove", "1"]));
+  expect(removed.stderr).toContain("can still open the archive");
+  expect([await opens(first), await opens(third)]).toEqual([1, 0]);
+  expect(await site.sparsebak(["-u", "key", "--remove", "1"])).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining("only passphrase"),
+  });
+});
