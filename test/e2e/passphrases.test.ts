@@ -1,7 +1,7 @@
 // Passphrases and recovery forms through the built programs: typed at a terminal, in files, right, mistyped, changed
 // (docs/keys.md, K2 to K7, K13).
 
-import { readdirSync, rmSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { makeImage } from "../../bench/image.ts";
@@ -111,6 +111,32 @@ test("a passphrase that is typed opens everywhere, and is never shown", async ()
   expect(joined.code, joined.output).toBe(0);
   for (const each of [sent, wrong, assembled, joined]) expect(each.output).not.toContain(typed);
   must(await site.sparsebak(["-u", "send"]));
+});
+
+test("the recovery form of a new key is shown on a terminal, and gets into no log unless it is asked for", async () => {
+  await using site = await made("later");
+  const partOfForm = /([0-9A-Z]{4}-){3}/;
+  for (const options of [[], ["-q"], ["--json"]]) {
+    const { stdout, stderr } = must(await site.sparsebak([...options, "init", "--no-passphrase"]));
+    expect(stdout + stderr).not.toMatch(partOfForm);
+    if (options[0] !== "-q") expect(stdout + stderr).toContain("sparsebak key --show-recovery");
+    forget(site);
+    rmSync(site.archive, { recursive: true });
+  }
+  const log = join(site.directory, "log");
+  const sent = await atTerminal(
+    site,
+    "sparsebak",
+    ["send", `>${log}`],
+    [
+      ["New passphrase: ", site.passphrase],
+      ["The same passphrase again: ", site.passphrase],
+    ],
+  );
+  expect(sent.code, sent.output).toBe(0);
+  expect(sent.output + readFileSync(log, "utf8")).not.toMatch(partOfForm);
+  expect(sent.output).toContain("sparsebak key --show-recovery");
+  expect(must(await site.sparsebak(["-q", "key", "--show-recovery"])).stdout).toMatch(form);
 });
 
 test("passphrases are added, changed and removed, and what is no number of one changes nothing", async () => {
