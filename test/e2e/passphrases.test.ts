@@ -113,6 +113,37 @@ test("a passphrase that is typed opens everywhere, and is never shown", async ()
   must(await site.sparsebak(["-u", "send"]));
 });
 
+test("what can't be taken as it was typed is refused, and not taken without it", async () => {
+  await using site = await made("later");
+  const [arrow, eraseLine] = ["\u001b[A", "\u0015"];
+  const refused = { code: 1, output: expect.stringContaining("no character") };
+  const tooLong = { code: 1, output: expect.stringContaining("more than 1024 characters") };
+  const init = async (typed: string): ReturnType<typeof atTerminal> =>
+    atTerminal(
+      site,
+      "sparsebak",
+      ["init"],
+      [
+        ["New passphrase: ", typed],
+        ["The same passphrase again: ", typed],
+      ],
+    );
+  for (const key of [arrow, "\t"]) expect(await init(`a passphrase${key} with it`)).toMatchObject(refused);
+  expect(await init("x".repeat(1025))).toMatchObject(tooLong);
+  expect(readdirSync(site.drive, { recursive: true })).not.toContain("backups/heads/1");
+  const after = await init(`something${arrow}${eraseLine}${site.passphrase}`);
+  expect(after.code, after.output).toBe(0);
+  must(await site.sparsebak(["-u", "send"]));
+
+  const directory = site.volumeDirectory(volume);
+  const list = async (typed: string): ReturnType<typeof atTerminal> =>
+    atTerminal(site, "spbk-assemble", [directory, "--list"], [[known, typed]]);
+  for (const key of [arrow, "\t"]) expect(await list(`${site.passphrase}${key}`)).toMatchObject(refused);
+  expect(await list("x".repeat(1025))).toMatchObject(tooLong);
+  const listed = await list(`something${arrow}${eraseLine}${site.passphrase}`);
+  expect(listed.code, listed.output).toBe(0);
+});
+
 test("the recovery form of a new key is shown on a terminal, and gets into no log unless it is asked for", async () => {
   await using site = await made("later");
   const partOfForm = /([0-9A-Z]{4}-){3}/;
