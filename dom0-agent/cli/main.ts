@@ -87,7 +87,17 @@ async function parse(): Promise<void> {
     .check((options) => {
       // What prune has several of is an array by itself.
       const repeats = options._[0] === "prune" ? ["session"] : [];
-      for (const name of ["config", "dest", "session", "saveTo", "before"]) {
+      for (const name of [
+        "config",
+        "dest",
+        "session",
+        "saveTo",
+        "before",
+        "remove",
+        "slot",
+        "export",
+        "passphrase-file",
+      ]) {
         if (repeats.includes(name)) continue;
         if (Array.isArray(options[name])) throw new AgentError("usage", `--${name}: given more than once`);
       }

@@ -65,6 +65,7 @@ export async function openContext(
       what === "new"
         ? askNewSecret("passphrase", signal)
         : askSecret("Passphrase, or recovery form of the key", signal),
+    secretsAreSeen: process.stdout.isTTY,
     showSecret: (lines) => {
       const text = lines.join("\n");
       process.stdout.write(`${options.json ? JSON.stringify({ type: "secret", text }) : text}\n`);

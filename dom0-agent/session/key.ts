@@ -122,7 +122,7 @@ function slotAt(
   if (slot === undefined && slots.length > 1)
     throw new AgentError("usage", `key: the archive has ${slots.length} passphrases: which one? give --slot`);
   const wanted = slot ?? 1;
-  if (wanted < 1 || wanted > slots.length)
+  if (!Number.isSafeInteger(wanted) || wanted < 1 || wanted > slots.length)
     throw new AgentError("usage", `key: found slot ${wanted}, wanted 1 to ${slots.length}`, "see key --list");
   return wanted - 1;
 }

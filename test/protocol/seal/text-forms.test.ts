@@ -48,7 +48,9 @@ describe("the recovery form", () => {
   test("is what the independent computation says, and gives the key back", () => {
     expect(recoveryForm(master)).toBe(text);
     expect(fromRecoveryForm(text)).toEqual(master);
-    expect(fromRecoveryForm(` ${text.toLowerCase().replaceAll("\n", " ")}\n`)).toEqual(master);
+    expect(fromRecoveryForm(` ${text.toLowerCase().replaceAll("-", " ")}\n`)).toEqual(master);
+    expect(fromRecoveryForm(text.replace(/^((.{4}-){6}.{4})-/, "$1\n"))).toEqual(master);
+    expect(text).toHaveLength(69);
   });
 
   test("is told from a passphrase, and a slip of the pen from another key", () => {

@@ -210,7 +210,7 @@ def grouped(value, per_line):
 
 def recovery():
     check = hashlib.sha256(b"sparsebak recovery form v1" + MASTER).digest()[:3]
-    return {"text": grouped(base32(MASTER + check), 7)}
+    return {"text": grouped(base32(MASTER + check), 14)}
 
 
 def read_key():

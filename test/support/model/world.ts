@@ -135,8 +135,8 @@ export async function joinSealed(
   for (const of of destinations) {
     await must(world, first, "--dest", of, "init", "--no-passphrase");
     const shown = await must(world, first, "--dest", of, "key", "--show-recovery");
-    // The form itself are the last lines.
-    const path = await keep(of, shown.stdout.split("\n").slice(-3).join("\n"));
+    // The form itself is the last line.
+    const path = await keep(of, shown.stdout.split("\n").slice(-2).join("\n"));
     await must(world, second, "--dest", of, "init", "--join", "--passphrase-file", path);
   }
 }
