@@ -78,7 +78,8 @@ async function pruneAfterSend(
   const request = { sessions: [], before: undefined, retention: archive.retention ?? noRetention };
   const selection = { kind: "enabled", names: volumes } as const;
   try {
-    return printPruned(output, await prune(context, archive, selection, request, false), false);
+    const result = await prune(context, archive, selection, request, false);
+    return printPruned(output, archive, result, false);
   } catch (error) {
     // The sessions are sent, and a restore may take hours: what the settings don't keep stays until the next send.
     if (!(error instanceof AgentError) || error.reason !== "locked") throw error;
