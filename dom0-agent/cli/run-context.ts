@@ -6,6 +6,7 @@ import { AgentError } from "../errors.ts";
 import type { Context } from "../session/context.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
 import { ownerOf, stateLayout } from "../state/layout.ts";
+import { setDamagedAside } from "../state/set-aside.ts";
 import { takeLock } from "../state/lock.ts";
 import type { Storage, StorageOptions } from "../storage/storage.ts";
 import { confirm } from "./ask.ts";
@@ -39,6 +40,7 @@ export async function openContext(
       );
     owner = ownerOf(settings.stateDirectory);
   }
+  setDamagedAside(state, (message) => output.warn(message));
   const { maxDataPercent, maxMetadataPercent } = settings;
   const storage = await openStorage(settings.source, {
     owner,

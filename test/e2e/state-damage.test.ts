@@ -10,6 +10,28 @@ import { makeSite, sha256Of } from "../support/site.ts";
 const mib = 1024 * 1024;
 const volume = "a.img";
 
+test("records of unfinished business that are damaged are put aside, and stop nothing", async () => {
+  await using site = await makeSite({ volumes: [volume], driveBytes: 128 * mib, local: true });
+  makeImage(site.image(volume), { size: 2 * mib, dataBytes: mib, seed: 1 });
+  expect(await site.sparsebak(["-u", "send"])).toMatchObject({ code: 0 });
+  const digest = sha256Of(site.image(volume));
+  const paths = ["kept", "restoring", "swap", "archives/default/unfinished"];
+  for (const path of paths) {
+    const file = join(site.state, path);
+    writeFileSync(file, "rot");
+    const ended = await site.sparsebak(["-u", "receive", volume]);
+    expect(ended, `${path}: ${ended.stderr}`).toMatchObject({ code: 0 });
+    expect(ended.stderr, path).toContain(`${file}: its digest does not fit its content; it is put aside as`);
+    expect(readFileSync(`${file}.damaged`, "utf8")).toBe("rot");
+    expect((await site.sparsebak(["-u", "receive", "--confirm", volume])).stderr, path).toBe("");
+    expect(await site.sparsebak(["-u", "prune", "--keep-last", "1"]), path).toMatchObject({
+      code: 0,
+      stderr: "",
+    });
+  }
+  expect(sha256Of(site.image(volume))).toBe(digest);
+});
+
 test("each file of the state", async () => {
   await using site = await makeSite({
     volumes: [volume],
