@@ -65,8 +65,12 @@ export async function checkArchive(
     for (const each of volumes) damaged = reportVolume(context, each, open.record.chunkSize) || damaged;
   }
   const copies = await checkCopies(open);
-  for (const { why } of copies) report.warn(`${why}; check --repair writes it anew`);
-  damaged = copies.length > 0 || damaged;
+  for (const { why } of copies.damaged) report.warn(`${why}; check --repair writes it anew`);
+  for (const what of copies.uncopied)
+    report.notice(
+      `${what}: there is no second copy of it; the next command that writes to the archive makes one`,
+    );
+  damaged = copies.damaged.length > 0 || damaged;
   await client.close();
   if (!readData)
     report.notice(
@@ -75,7 +79,7 @@ export async function checkArchive(
   if (damaged) await checkUnmoved(context, settings, open);
   return {
     reason: damaged ? "integrity" : "done",
-    checked: { headDigest: open.headDigest, groups: checked, lost, copies },
+    checked: { headDigest: open.headDigest, groups: checked, lost, copies: copies.damaged },
   };
 }
 

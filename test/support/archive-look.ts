@@ -61,7 +61,7 @@ export async function look(sample: SealedSample): Promise<Seen> {
 
 async function lookThrough(open: OpenArchive): Promise<Seen> {
   const { groups, lost } = await readVolumes(open);
-  const damage = [...lost, ...(await checkCopies(open))].map(({ why }) => why);
+  const damage = [...lost, ...(await checkCopies(open)).damaged].map(({ why }) => why);
   const content: string[] = [];
   for (const { volumes } of groups) {
     using lists = listStore(open.paths.directory);
