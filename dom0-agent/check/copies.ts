@@ -25,11 +25,18 @@ export interface DamagedCopy {
   readonly entry: HeadVolume | undefined;
 }
 
-/** Reads the head, all indexes, and all copies. A copy that is not there is none: the next command that writes to the
- *  archive makes it. */
-export async function checkCopies(open: OpenArchive): Promise<readonly DamagedCopy[]> {
+export interface CheckedCopies {
+  readonly damaged: readonly DamagedCopy[];
+  /** Files of which there is no copy. That is no damage: a command that was killed behind its commit has made none, and
+   *  the next one that writes to the archive does. */
+  readonly uncopied: readonly string[];
+}
+
+/** Reads the head, all indexes, and all copies. */
+export async function checkCopies(open: OpenArchive): Promise<CheckedCopies> {
   const { head, headDigest, record, seal } = open;
-  const found: DamagedCopy[] = [];
+  const damaged: DamagedCopy[] = [];
+  const uncopied: string[] = [];
   const look = async (
     entry: HeadVolume | undefined,
     name: CopiedName,
@@ -41,10 +48,11 @@ export async function checkCopies(open: OpenArchive): Promise<readonly DamagedCo
       try {
         const raw = await open.client.readWhole(isCopy ? copyName(name) : name, max);
         if (raw !== undefined) decode(raw);
-        else if (!isCopy) throw integrity(`${what}: the receiver does not have it`);
+        else if (isCopy) uncopied.push(what);
+        else throw integrity(`${what}: the receiver does not have it`);
       } catch (error) {
         if (!isDamage(error)) throw error;
-        found.push({ why: isCopy ? `second copy, ${error.message}` : error.message, entry });
+        damaged.push({ why: isCopy ? `second copy, ${error.message}` : error.message, entry });
       }
     }
   };
@@ -58,7 +66,7 @@ export async function checkCopies(open: OpenArchive): Promise<readonly DamagedCo
     const decode = indexDecoder(entry, record.uuid, seal.opener);
     await look(entry, indexName(entry), indexText(entry), maxIndexBytes, decode);
   }
-  return found;
+  return { damaged, uncopied };
 }
 
 /** Writes what is damaged anew, in a step of its own, where no other step has done so since `found` was found as of head

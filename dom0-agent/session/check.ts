@@ -71,8 +71,12 @@ export async function checkArchive(
   const names = new Map(open.record.volumes.map(({ id, name }) => [toHex(id), name]));
   damaged = reportRest(context, rest, names) || damaged;
   const copies = await checkCopies(open);
-  for (const { why } of copies) report.warn(`${why}; check --repair writes it anew`);
-  damaged = copies.length > 0 || damaged;
+  for (const { why } of copies.damaged) report.warn(`${why}; check --repair writes it anew`);
+  for (const what of copies.uncopied)
+    report.notice(
+      `${what}: there is no second copy of it; the next command that writes to the archive makes one`,
+    );
+  damaged = copies.damaged.length > 0 || damaged;
   await client.close();
   if (!readData)
     report.notice(
@@ -81,7 +85,7 @@ export async function checkArchive(
   if (damaged) await checkUnmoved(context, settings, open);
   return {
     reason: damaged ? "integrity" : "done",
-    checked: { headDigest: open.headDigest, groups: checked, lost, rest, copies },
+    checked: { headDigest: open.headDigest, groups: checked, lost, rest, copies: copies.damaged },
   };
 }
 

@@ -16,7 +16,7 @@ import { metaOf, type OpenArchive, verified } from "./archive.ts";
 import type { Context } from "./context.ts";
 import { type Damage, damageOf, damageOutcome, isDamaged } from "./damage-report.ts";
 import { eachVolume, type VolumeOutcome } from "./each-volume.ts";
-import { changedMeanwhile, hasMovedOn } from "./moved-on.ts";
+import { changedMeanwhile, hasLostSince } from "./moved-on.ts";
 
 export interface VerifyOptions {
   readonly session: string | undefined;
@@ -80,7 +80,7 @@ async function outcomeOf(
   found: readonly Damage[],
   readBytes: number,
 ): Promise<VolumeOutcome> {
-  if (found.some(isDamaged) && (await hasMovedOn(context, open))) throw changedMeanwhile("verify");
+  if (found.some(isDamaged) && (await hasLostSince(context, open))) throw changedMeanwhile("verify");
   return damageOutcome(context, index.name, found, readBytes);
 }
 

@@ -64,8 +64,9 @@ export async function look(sample: SealedSample): Promise<Seen> {
 
 async function lookThrough(open: OpenArchive): Promise<Seen> {
   const { groups, lost } = await readVolumes(open);
-  const damage = [...lost, ...(await checkCopies(open))].map(({ why }) => why);
-  const said: string[] = [];
+  const copies = await checkCopies(open);
+  const damage = [...lost, ...copies.damaged].map(({ why }) => why);
+  const said: string[] = [...copies.uncopied];
   const content: string[] = [];
   for (const { volumes } of groups) {
     using lists = listStore(open.paths.directory);

@@ -49,7 +49,7 @@ export async function placesOf(
   };
   const copies = async (): Promise<unknown> => {
     using opened = await openNow(sample);
-    const [damage] = await checkCopies(opened);
+    const [damage] = (await checkCopies(opened)).damaged;
     if (damage !== undefined) throw new AgentError("integrity", damage.why);
     return opened.headDigest.join();
   };
