@@ -2,7 +2,13 @@
 // after it, the indexes and headers that they name, and in these indexes what dead lists keep of containers.
 
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { decodeHead, type Head, type HeadVolume, maxHeadBytes } from "../../protocol/archive/head.ts";
+import {
+  decodeHead,
+  type Head,
+  type HeadVolume,
+  maxGenerations,
+  maxHeadBytes,
+} from "../../protocol/archive/head.ts";
 import { type Container, maxIndexBytes } from "../../protocol/archive/index-file.ts";
 import { fileNames, indexFile, parseGeneration } from "../../protocol/archive/names.ts";
 import { fileDigest } from "../../protocol/archive/prefix.ts";
@@ -11,9 +17,10 @@ import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import { type Directory, namesIn, openIfThere } from "../directory.ts";
 import { RefusalError, systemCode } from "../errors.ts";
-import { readWhole } from "../files.ts";
+import { openFile, readWhole } from "../files.ts";
 import type { Archive } from "../store/archive.ts";
 import { containersOf } from "../store/containers.ts";
+import { stateOfFile } from "../store/whole-file.ts";
 import { type Found, type Say, sayTo } from "./found.ts";
 
 /** A container that is in no index that counts. */
@@ -25,8 +32,9 @@ export interface OldContainer {
 export interface History {
   /** What is wrong with older heads and indexes. */
   readonly found: readonly Found[];
-  /** Digest by which a head that is there names `index.N`, or `archive.N`. */
-  indexDigest(volume: VolumeId, generation: Generation): Digest | undefined;
+  /** True where a head that is there names `index.N` of a volume; then it has been checked. */
+  isIndexNamed(volume: VolumeId, generation: Generation): boolean;
+  /** Digest by which a head that is there names `archive.N`. */
   archiveDigest(generation: Generation): Digest | undefined;
   /** Digest by which an older index names a list or manifest that waits to be removed. */
   fileDigest(
@@ -50,66 +58,120 @@ export async function historyOf(archive: Archive, onBytes: (bytes: number) => vo
   return reading;
 }
 
-interface OldIndex {
-  readonly volume: HeadVolume;
-  readonly generation: Generation;
-}
-
 async function readHistory(archive: Archive, onBytes: (bytes: number) => void): Promise<History> {
   const head = archive.current?.head;
-  const trash = archive.trash();
   const found: Found[] = [];
   const say = sayTo((each) => found.push(each));
-  const indexes = new Map<string, OldIndex>();
+  // There may be hundreds of thousands of indexes, so of each no more is kept than that a head names it.
+  const indexes = new Set<number>();
+  const numbers = new Map<string, number>();
+  const keyOf = (volume: VolumeId, generation: Generation): number => {
+    const id = toHex(volume);
+    const number = numbers.get(id) ?? numbers.size;
+    numbers.set(id, number);
+    return number * 2 * maxGenerations + generation;
+  };
   const archives = new Map<Generation, Digest>();
+  const waiting = waitingContainers(archive);
   if (head !== undefined) {
     archives.set(head.archiveGeneration, head.archiveDigest);
+    for (const { volume, indexGeneration } of head.volumes) indexes.add(keyOf(volume, indexGeneration));
     for await (const old of olderHeads(archive, head, say, onBytes)) {
       archives.set(old.archiveGeneration, old.archiveDigest);
       for (const volume of old.volumes) {
-        const key = `${toHex(volume.volume)} ${volume.indexGeneration}`;
-        if (!indexes.has(key)) indexes.set(key, { volume, generation: volume.indexGeneration });
+        const key = keyOf(volume.volume, volume.indexGeneration);
+        if (indexes.has(key)) continue;
+        indexes.add(key);
+        await checkIndex(archive, volume, say, onBytes);
+        waiting.gather(volume);
       }
     }
   }
-  const digests = new Map<string, Digest>();
-  const containers = new Map<string, OldContainer>();
-  for (const { volume, generation } of indexes.values()) {
-    const id = toHex(volume.volume);
-    const now = archive.volume(volume.volume);
-    if (now?.indexGeneration === generation) continue;
-    const [state, read] = readIndex(archive.root, volume, onBytes);
-    // A volume that was removed has taken its indexes with it.
-    const mayBeGone = now === undefined || trash.unreadable || trash.isDeadIndex(volume.volume, generation);
-    if (state === "corrupt" || (state === "missing" && !mayBeGone))
-      say(
-        `${volume.directory}/${indexFile(generation)}`,
-        "index",
-        state === "corrupt" ? "stale" : "missing",
-        {
-          number: generation,
-          volume: volume.volume,
-        },
-      );
-    const current = now === undefined ? new Set<string>() : uidsOf(archive, now);
-    for (const container of read) {
-      const key = id + toHex(container.uid);
-      if (!trash.touches(id, toHex(container.uid))) continue;
-      digests.set(`${key} list ${container.listGeneration}`, container.listDigest);
-      digests.set(`${key} manifest ${container.manifestGeneration}`, container.manifestDigest);
-      if (!current.has(toHex(container.uid)) && !containers.has(key))
-        containers.set(key, { volume, container });
-    }
-    await nextTurn();
-  }
   return {
     found,
-    indexDigest: (volume, generation) => indexes.get(`${toHex(volume)} ${generation}`)?.volume.indexDigest,
+    isIndexNamed: (volume, generation) => indexes.has(keyOf(volume, generation)),
     archiveDigest: (generation) => archives.get(generation),
     fileDigest: (volume, container, kind, generation) =>
-      digests.get(`${toHex(volume)}${toHex(container)} ${kind} ${generation}`),
-    containers: [...containers.values()],
+      waiting.digests.get(`${toHex(volume)}${toHex(container)} ${kind} ${generation}`),
+    containers: [...waiting.containers.values()],
   };
+}
+
+/** An index that an older head names. */
+async function checkIndex(
+  archive: Archive,
+  { volume, directory: name, indexGeneration: number, indexDigest }: HeadVolume,
+  say: Say,
+  onBytes: (bytes: number) => void,
+): Promise<void> {
+  const trash = archive.trash();
+  const state = await orDamaged(async () => {
+    using directory = openIfThere(archive.root, name);
+    using file = directory && openFile(directory, indexFile(number));
+    if (file === undefined) return "missing";
+    return (await stateOfFile(file, indexDigest, onBytes)) === "whole" ? "whole" : undefined;
+  });
+  if (state === "whole") return;
+  // A volume that was removed has taken its indexes with it.
+  const mayBeGone =
+    archive.volume(volume) === undefined || trash.unreadable || trash.isDeadIndex(volume, number);
+  if (state === "missing" && mayBeGone) return;
+  say(`${name}/${indexFile(number)}`, "index", state ?? "stale", { number, volume });
+}
+
+interface Waiting {
+  readonly digests: ReadonlyMap<string, Digest>;
+  readonly containers: ReadonlyMap<string, OldContainer>;
+  /** Takes what dead lists keep of an older index. */
+  gather(volume: HeadVolume): void;
+}
+
+/** What dead lists keep, as older indexes have it: the newest first. */
+function waitingContainers(archive: Archive): Waiting {
+  const trash = archive.trash();
+  const digests = new Map<string, Digest>();
+  const containers = new Map<string, OldContainer>();
+  const living = new Map<string, ReadonlySet<string>>();
+  const livingOf = (volume: VolumeId): ReadonlySet<string> => {
+    const id = toHex(volume);
+    const before = living.get(id);
+    if (before !== undefined) return before;
+    const now = archive.volume(volume);
+    const uids = (now && orDamagedNow(() => archive.containers(now))) ?? [];
+    const found = new Set(uids.map(({ uid }) => toHex(uid)));
+    living.set(id, found);
+    return found;
+  };
+  return {
+    digests,
+    containers,
+    gather: (volume) => {
+      const id = toHex(volume.volume);
+      if (!trash.touchesVolume(id)) return;
+      for (const container of containersIn(archive.root, volume)) {
+        const uid = toHex(container.uid);
+        if (!trash.touches(id, uid)) continue;
+        digests.set(`${id}${uid} list ${container.listGeneration}`, container.listDigest);
+        digests.set(`${id}${uid} manifest ${container.manifestGeneration}`, container.manifestDigest);
+        const isOld = !livingOf(volume.volume).has(uid) && !containers.has(id + uid);
+        if (isOld) containers.set(id + uid, { volume, container });
+      }
+    },
+  };
+}
+
+/** Containers of an older index; none where it is damaged or gone. */
+function containersIn(
+  root: Directory,
+  { volume, directory: name, indexGeneration: generation, indexDigest }: HeadVolume,
+): readonly Container[] {
+  const found = orDamagedNow(() => {
+    using directory = openIfThere(root, name);
+    const bytes = directory && readWhole(directory, indexFile(generation), maxIndexBytes);
+    if (bytes === undefined || !equalBytes(fileDigest(bytes), indexDigest)) return undefined;
+    return containersOf(bytes, { volume, generation });
+  });
+  return found ?? [];
 }
 
 /** Heads before the newest, from the last on, as far as they can be read. */
@@ -162,7 +224,7 @@ function readHead(
   generation: Generation,
   onBytes: (bytes: number) => void,
 ): Head | "gone" | undefined {
-  return orDamaged(() => {
+  return orDamagedNow(() => {
     const bytes = readWhole(heads, String(generation), maxHeadBytes);
     if (bytes === undefined) return "gone";
     onBytes(bytes.length);
@@ -171,36 +233,25 @@ function readHead(
   });
 }
 
-function readIndex(
-  root: Directory,
-  { volume, directory: name, indexGeneration: generation, indexDigest }: HeadVolume,
-  onBytes: (bytes: number) => void,
-): readonly ["whole" | "missing" | "corrupt", readonly Container[]] {
-  const found = orDamaged(() => {
-    using directory = openIfThere(root, name);
-    const bytes = directory && readWhole(directory, indexFile(generation), maxIndexBytes);
-    if (bytes === undefined) return "gone";
-    onBytes(bytes.length);
-    if (!equalBytes(fileDigest(bytes), indexDigest)) return undefined;
-    return containersOf(bytes, { volume, generation });
-  });
-  if (found === "gone") return ["missing", []];
-  return found === undefined ? ["corrupt", []] : ["whole", found];
-}
-
 /** undefined where what is read is damaged. */
-function orDamaged<T>(read: () => T): T | undefined {
+function orDamagedNow<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch (error) {
-    if (error instanceof FormatError || error instanceof RefusalError || systemCode(error) === "EIO")
-      return undefined;
-    throw error;
+    return undefinedIfDamage(error);
   }
 }
 
-/** Containers of the newest index, by hexadecimal uid; none where it is damaged. */
-function uidsOf(archive: Archive, volume: HeadVolume): ReadonlySet<string> {
-  const containers = orDamaged(() => archive.containers(volume)) ?? [];
-  return new Set(containers.map(({ uid }) => toHex(uid)));
+async function orDamaged<T>(read: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await read();
+  } catch (error) {
+    return undefinedIfDamage(error);
+  }
+}
+
+function undefinedIfDamage(error: unknown): undefined {
+  if (error instanceof FormatError || error instanceof RefusalError || systemCode(error) === "EIO")
+    return undefined;
+  throw error;
 }

@@ -103,7 +103,7 @@ async function checkIndex(
   if (generation === indexGeneration) return;
   if (generation > head.generation) return say(where, "index", "leftover", of);
   // Those that a head still names have been read for the history.
-  if (ids.some((id) => history.indexDigest(id, generation) !== undefined)) return;
+  if (ids.some((id) => history.isIndexNamed(id, generation))) return;
   const waits = indexGeneration === undefined || ids.some((id) => trash.isDeadIndex(id, generation));
   if (!waits) return say(where, "index", trash.unreadable ? "leftover" : "extra", of);
   if (!(await isWholeIndex(directory, name, ids, generation, onBytes))) say(where, "index", "stale", of);

@@ -56,6 +56,8 @@ export interface Trash {
   removedIn(directory: string): readonly string[];
   /** `heads/K` with K below this are dead. */
   readonly headsBelow: number;
+  /** True for a volume, by hexadecimal id, of which a list names a container, or all. */
+  touchesVolume(volume: string): boolean;
   /** True for a container, by hexadecimal ids, of which a list names anything. */
   touches(volume: string, container: string): boolean;
 }
@@ -68,6 +70,7 @@ export function readTrash(root: Directory, archive: ArchiveUuid, current: Genera
   const runs = new Map<string, (readonly ChunkRun[])[]>();
   const files = new Set<string>();
   const touched = new Set<string>();
+  const touchedVolumes = new Set<string>();
   let headsBelow = 0;
   let unreadable = false;
   const read = (dead: DeadFile): void => {
@@ -80,6 +83,7 @@ export function readTrash(root: Directory, archive: ArchiveUuid, current: Genera
       for (const { uid, whole, chunks, manifests, lists } of each.containers) {
         const key = volume + toHex(uid);
         touched.add(key);
+        touchedVolumes.add(volume);
         if (whole) wholes.add(key);
         else if (chunks.length > 0) runs.set(key, [...(runs.get(key) ?? []), chunks]);
         for (const generation of manifests) files.add(`${key} manifest ${generation}`);
@@ -116,6 +120,7 @@ export function readTrash(root: Directory, archive: ArchiveUuid, current: Genera
     isDeadArchive: (generation) => files.has(`archive ${generation}`),
     removedIn: (directory) =>
       [...removedVolumes].filter(([, each]) => each === directory).map(([volume]) => volume),
+    touchesVolume: (volume) => removedVolumes.has(volume) || touchedVolumes.has(volume),
     touches: (volume, container) => removedVolumes.has(volume) || touched.has(volume + container),
   };
 }

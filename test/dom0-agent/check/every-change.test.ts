@@ -24,16 +24,9 @@ import {
 /** Every byte, every two files, and the whole command for every kind of place. */
 const everything = process.env["SPARSEBAK_EVERY_BYTE"] === "1";
 /** Of what the receiver alone reads, each so many'th byte is changed: it reads much for each. */
-const strides = { dom0: 1, container: 7, rest: 19 } as const;
+const strides = { dom0: 1, container: 11, rest: 29 } as const;
 /** Kinds of places for which the whole command is run. */
-const wholeRuns = new Set([
-  "index",
-  "header",
-  "manifest",
-  "chunk, in a tar",
-  "padding of a tar",
-  "README.txt",
-]);
+const wholeRuns = new Set(["index", "manifest", "chunk, in a tar", "padding of a tar", "README.txt"]);
 /** What may be gone (docs/security.md): `lock` is made by whoever needs it, `trash` is the receiver's own note, and of what
  *  waits to be removed a part may have been. */
 function mayBeGone(file: string): boolean {
@@ -296,6 +289,7 @@ test("a return of one file, one volume or all of it to an older copy is noticed"
       );
     for (const file of all) await returnTo(older, [file], `${file} to step ${i}`);
     // Under the name that counts now, too: files that are written anew have another one each time.
+    if (!everything && i % 4 !== 3) continue;
     for (const file of now.keys()) {
       for (const [other, bytes] of older) {
         if (dirname(other) !== dirname(file) || kindOf(other) !== kindOf(file) || other === file) continue;
