@@ -10,6 +10,7 @@ import {
   logEntryBytes,
   maxGenerations,
 } from "../../../protocol/archive/head.ts";
+import { listHeadBytes } from "../../../protocol/archive/list-file.ts";
 import { prefixBytes } from "../../../protocol/archive/prefix.ts";
 import type { Digest, Generation, SessionName, SessionUid } from "../../../protocol/archive/types.ts";
 import { concatBytes } from "../../../protocol/bytes.ts";
@@ -37,17 +38,15 @@ function headOf(change: (head: Head) => Partial<Head>): Lie {
     head = encodeHead(made);
     return made;
   };
+  const instead = insteadOf("head", (id) => (head === undefined ? undefined : file(head)(id)));
   return {
+    ...instead,
     answer: (frame, stage) => {
-      if (frame.type !== "receiverHello" || frame.body.generation === 0) return undefined;
+      if (frame.type !== "receiverHello" || frame.body.generation === 0)
+        return instead.answer?.(frame, stage);
       const { generation } = forge(stage, frame.body.generation);
       const headDigest = head?.slice(-32) as Digest;
       return [say("receiverHello", frame.id, { ...frame.body, generation, headDigest })];
-    },
-    request: (frame, stage) => {
-      if (head === undefined || frame.type !== "readMeta" || frame.body.kind !== "head") return undefined;
-      stage.say(...file(head)(frame.id));
-      return [];
     },
   };
 }
@@ -221,13 +220,9 @@ export const readingLies: Readonly<Record<string, Lie>> = {
   ]),
   "pending that is committed": answering("listPending", "done", (frame, stage) => {
     const [name = ""] = volumeFiles(stage).filter((each) => each.startsWith("S_"));
-    const manifest = readdirSync(`${stage.archive}/${volumeOf(stage)}/${name}`).find((each) =>
-      each.startsWith("manifest"),
-    );
-    const uidAt = prefixBytes;
-    const session = fileOf(stage, volumeOf(stage), name, manifest ?? "").slice(
-      uidAt,
-      uidAt + 16,
+    const session = fileOf(stage, volumeOf(stage), name, "list").slice(
+      prefixBytes,
+      listHeadBytes,
     ) as SessionUid;
     const body = {
       ...pending(0),

@@ -18,27 +18,9 @@ import type {
 } from "../../../protocol/archive/types.ts";
 import type { Messages } from "../../../protocol/wire/messages.ts";
 import { bytesOf, type Lie, say, type Stage, volumeFiles } from "./stage.ts";
-import { data, file, flooding, forged, frames, growing, insteadOf, slowly } from "./telling.ts";
+import { chunks, data, file, flooding, forged, frames, growing, insteadOf, slowly } from "./telling.ts";
 
 type Stored = Messages["stored"];
-
-/** The chunks of every answer, changed, and counted as they are said. */
-function chunks(change: (chunks: Stored[]) => readonly Stored[]): Lie {
-  let held: Stored[] = [];
-  return {
-    answer: (frame, stage) => {
-      if (frame.type === "stored") {
-        held.push({ ...frame.body, bytes: frame.body.bytes.slice() });
-        return [];
-      }
-      if (frame.type !== "done" || stage.newest !== "readChunks") return undefined;
-      const said = change(held);
-      held = [];
-      const bytes = said.reduce((sum, each) => sum + each.bytes.length, 0);
-      return [...said.map((each) => say("stored", frame.id, each)), say("done", frame.id, { bytes })];
-    },
-  };
-}
 
 /** The first chunk of every answer, changed. */
 function firstChunk(change: (chunk: Stored) => Partial<Stored>): Lie {

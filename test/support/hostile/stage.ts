@@ -43,6 +43,9 @@ export interface Stage {
   every(milliseconds: number, what: () => void): void;
 }
 
+/** Where, beside the archive, another one lies. */
+export const otherDirectory = "other";
+
 /** A frame's bytes. */
 export function bytesOf(frame: Frame): Uint8Array {
   return encodeFrame(frame.type, frame.id, frame.body as never);

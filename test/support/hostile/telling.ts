@@ -28,19 +28,20 @@ export function answering(
   };
 }
 
-/** A lie told when a file of a kind is asked for: it takes the place of the whole answer. */
+/** A lie told when a file of a kind is asked for: it takes the place of the whole answer, when that is over. */
 export function insteadOf(
   kind: MetaKind,
   lie: (id: number, stage: Stage) => readonly Uint8Array[] | undefined,
 ): Lie {
-  let lying = false;
+  let lyingTo: number | undefined;
   return {
-    request: (frame, stage) => {
-      if (lying || frame.type !== "readMeta" || frame.body.kind !== kind) return undefined;
-      lying = true;
-      const said = lie(frame.id, stage);
-      if (said !== undefined) stage.say(...said);
-      return [];
+    request: (frame) => {
+      if (frame.type === "readMeta" && frame.body.kind === kind) lyingTo ??= frame.id;
+      return undefined;
+    },
+    answer: (frame, stage) => {
+      if (frame.id !== lyingTo) return undefined;
+      return frame.type === "done" || frame.type === "refused" ? (lie(frame.id, stage) ?? []) : [];
     },
   };
 }
@@ -128,6 +129,26 @@ export function slowly<Name extends "readChunks" | "scrub" | "listPending">(
       const left = [...answer(frame.id, structuredClone(frame.body) as Messages[Name])];
       stage.every(1000, () => stage.say(...left.splice(0, 1)));
       return [];
+    },
+  };
+}
+
+/** The chunks of every answer, changed, and counted as they are said. */
+export function chunks(
+  change: (chunks: Messages["stored"][], stage: Stage) => readonly Messages["stored"][],
+): Lie {
+  let held: Messages["stored"][] = [];
+  return {
+    answer: (frame, stage) => {
+      if (frame.type === "stored") {
+        held.push({ ...frame.body, bytes: frame.body.bytes.slice() });
+        return [];
+      }
+      if (frame.type !== "done" || stage.newest !== "readChunks") return undefined;
+      const said = change(held, stage);
+      held = [];
+      const bytes = said.reduce((sum, each) => sum + each.bytes.length, 0);
+      return [...said.map((each) => say("stored", frame.id, each)), say("done", frame.id, { bytes })];
     },
   };
 }
