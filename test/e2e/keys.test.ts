@@ -2,7 +2,16 @@
 // that are changed, exported and lost (docs/security.md, S1 to S5; docs/keys.md).
 
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
@@ -186,4 +195,22 @@ test("what nobody decides is not decided silently", async () => {
     code: 2,
     stderr: expect.stringContaining("the archive is sealed"),
   });
+});
+
+test("a state directory that others could exchange files in is refused", async () => {
+  await using site = await made({ sealed: "later" });
+  must(await site.sparsebak(["status"]));
+  const before = readdirSync(site.state);
+  const refused = { code: 1, stderr: expect.stringContaining(`state directory ${site.state}`) };
+  for (const mode of [0o777, 0o1777, 0o770]) {
+    chmodSync(site.state, mode);
+    for (const command of [["status"], ["-u", "init", "--no-passphrase"]])
+      expect(await site.sparsebak(command)).toMatchObject(refused);
+  }
+  chmodSync(site.state, 0o700);
+  chownSync(site.state, 1234, 0);
+  expect(await site.sparsebak(["-u", "init", "--no-passphrase"])).toMatchObject(refused);
+  expect(readdirSync(site.state)).toEqual(before);
+  chownSync(site.state, 0, 0);
+  must(await site.sparsebak(["status"]));
 });
