@@ -3,6 +3,7 @@
 
 import { spawnSync } from "node:child_process";
 import {
+  appendFileSync,
   chmodSync,
   chownSync,
   cpSync,
@@ -175,6 +176,24 @@ test("a read key goes by the name that the archive has now, not by what dom0 rem
   expect(await keyOf("old.img")).toBe(before);
   await rename(other, volume);
   expect(await keyOf(volume)).toBe(others);
+});
+
+test("whose chunks a read key opens as well is said before it is given away", async () => {
+  const [a, b, alone] = ["a.img", "b.img", "alone.img"];
+  await using site = await made({ volumes: [volume, a, b, alone] });
+  for (const each of [a, b, alone]) makeImage(site.image(each), { size: mib, dataBytes: mib / 2, seed: 3 });
+  appendFileSync(site.ini, "[groups]\nmine = a.img b.img\n");
+  must(await site.sparsebak(["-u", "send"]));
+  for (const args of [
+    ["key", "--export"],
+    ["-u", "assemble", "--reveal"],
+  ]) {
+    const said = must(await site.sparsebak([...args, a])).stderr;
+    expect(said).toContain(
+      `${a}: the volume shares chunks with others, and the key opens theirs too: ${b}\n`,
+    );
+    expect(must(await site.sparsebak([...args, alone])).stderr).not.toContain("shares chunks");
+  }
 });
 
 test("what nobody decides is not decided silently", async () => {
