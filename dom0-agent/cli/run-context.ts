@@ -2,12 +2,11 @@
 
 import { existsSync } from "node:fs";
 import { loadSettings } from "../config/settings.ts";
-import { AgentError } from "../errors.ts";
 import type { Context } from "../session/context.ts";
-import { makeDirectory } from "../state/atomic-file.ts";
 import { ownerOf, stateLayout } from "../state/layout.ts";
 import { setDamagedAside } from "../state/set-aside.ts";
 import { takeLock } from "../state/lock.ts";
+import { openStateDirectory } from "../state/state-directory.ts";
 import type { Storage, StorageOptions } from "../storage/storage.ts";
 import { confirm } from "./ask.ts";
 import { askNewSecret, askSecret } from "./ask-secret.ts";
@@ -22,14 +21,7 @@ export async function openContext(
 ): Promise<Context> {
   const settings = loadSettings(options.config);
   const state = stateLayout(settings.stateDirectory);
-  try {
-    makeDirectory(settings.stateDirectory);
-  } catch (error) {
-    throw new AgentError(
-      "failed",
-      `make the state directory ${settings.stateDirectory}: ${(error as Error).message}`,
-    );
-  }
+  openStateDirectory(settings.stateDirectory);
   let owner: string;
   if (existsSync(`${settings.stateDirectory}/owner`)) owner = ownerOf(settings.stateDirectory);
   else {

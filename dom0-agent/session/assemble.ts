@@ -8,7 +8,7 @@ import { AgentError } from "../errors.ts";
 import { readMasterKey } from "../keys/master-key.ts";
 import { lockForReading } from "../state/lock.ts";
 import { type OpenArchive, where } from "./archive.ts";
-import { indexOf } from "./archive-view.ts";
+import { alsoOpened, indexOf } from "./archive-view.ts";
 import type { Context } from "./context.ts";
 import { openDestination } from "./destination.ts";
 import { ifMovedOn } from "./moved-on.ts";
@@ -28,7 +28,7 @@ export interface AssembleRequest {
 async function revealKey(
   context: Context,
   open: OpenArchive,
-  { archive, volume, group }: VolumeIndex,
+  index: VolumeIndex,
   request: AssembleRequest,
 ): Promise<void> {
   if (!open.record.sealed) return;
@@ -41,6 +41,9 @@ async function revealKey(
   context.report.warn(
     `${request.volume}: the VM is given its read key: it can read the volume from now on, sessions to come too`,
   );
+  const others = await alsoOpened(open, index);
+  if (others !== undefined) context.report.warn(`${request.volume}: ${others}`);
+  const { archive, volume, group } = index;
   const key = encodeReadKey(readKeyOf(readMasterKey(open.paths), { archive, volume, group }));
   await open.client.ask("reveal", { key });
 }

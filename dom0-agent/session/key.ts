@@ -22,7 +22,7 @@ import { type ArchiveRecord, readArchiveRecord } from "../state/archive-record.t
 import type { ArchivePaths } from "../state/layout.ts";
 import { takeArchiveLock } from "../state/lock.ts";
 import { type OpenArchive, verified, where } from "./archive.ts";
-import { indexOf } from "./archive-view.ts";
+import { alsoOpened, indexOf } from "./archive-view.ts";
 import { commitStep } from "./commit-step.ts";
 import type { Context } from "./context.ts";
 import { openDestination } from "./destination.ts";
@@ -149,8 +149,11 @@ export async function exportReadKey(
   const open = await openDestination(context, settings, "sparsebak.Receive", async () => false);
   if (open === undefined) throw noArchiveAt(settings, "key");
   await using client = open.client;
-  const { archive, volume, group } = await indexOf(open, name);
+  const index = await indexOf(open, name);
+  const others = await alsoOpened(open, index);
   await client.close();
+  if (others !== undefined) context.report.notice(`${name}: ${others}`);
+  const { archive, volume, group } = index;
   return readKeyText(readKeyOf(readMasterKey(paths), { archive, volume, group }));
 }
 

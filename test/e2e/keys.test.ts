@@ -2,7 +2,17 @@
 // that are changed, exported and lost (docs/security.md, S1 to S5; docs/keys.md).
 
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
@@ -168,6 +178,24 @@ test("a read key goes by the name that the archive has now, not by what dom0 rem
   expect(await keyOf(volume)).toBe(others);
 });
 
+test("whose chunks a read key opens as well is said before it is given away", async () => {
+  const [a, b, alone] = ["a.img", "b.img", "alone.img"];
+  await using site = await made({ volumes: [volume, a, b, alone] });
+  for (const each of [a, b, alone]) makeImage(site.image(each), { size: mib, dataBytes: mib / 2, seed: 3 });
+  appendFileSync(site.ini, "[groups]\nmine = a.img b.img\n");
+  must(await site.sparsebak(["-u", "send"]));
+  for (const args of [
+    ["key", "--export"],
+    ["-u", "assemble", "--reveal"],
+  ]) {
+    const said = must(await site.sparsebak([...args, a])).stderr;
+    expect(said).toContain(
+      `${a}: the volume shares chunks with others, and the key opens theirs too: ${b}\n`,
+    );
+    expect(must(await site.sparsebak([...args, alone])).stderr).not.toContain("shares chunks");
+  }
+});
+
 test("what nobody decides is not decided silently", async () => {
   await using site = await made({ sealed: "later" });
   // Sealed by default, and nobody there to give a passphrase.
@@ -186,4 +214,22 @@ test("what nobody decides is not decided silently", async () => {
     code: 2,
     stderr: expect.stringContaining("the archive is sealed"),
   });
+});
+
+test("a state directory that others could exchange files in is refused", async () => {
+  await using site = await made({ sealed: "later" });
+  must(await site.sparsebak(["status"]));
+  const before = readdirSync(site.state);
+  const refused = { code: 1, stderr: expect.stringContaining(`state directory ${site.state}`) };
+  for (const mode of [0o777, 0o1777, 0o770]) {
+    chmodSync(site.state, mode);
+    for (const command of [["status"], ["-u", "init", "--no-passphrase"]])
+      expect(await site.sparsebak(command)).toMatchObject(refused);
+  }
+  chmodSync(site.state, 0o700);
+  chownSync(site.state, 1234, 0);
+  expect(await site.sparsebak(["-u", "init", "--no-passphrase"])).toMatchObject(refused);
+  expect(readdirSync(site.state)).toEqual(before);
+  chownSync(site.state, 0, 0);
+  must(await site.sparsebak(["status"]));
 });
