@@ -66,6 +66,8 @@ export interface World extends AsyncDisposable {
   readonly assembler: string;
   /** Fails the test where a state, or the storage, holds what only a command under way may. */
   atRest(): Promise<void>;
+  /** The names of sparsebak's snapshots of a host's volumes. */
+  snapshots(host: Host): Promise<readonly string[]>;
 }
 
 /** Runs it, and it must succeed. */
