@@ -38,10 +38,9 @@ export async function makeThinWorld(sealed: boolean, random: Random): Promise<Wo
     expect(code, `in the guest: ${script}: ${stderr}`).toBe(0);
     return stdout;
   };
-  const hosts = [0, 1].map((i) => {
-    const [name = "", vg = "", state = ""] = [["first", "second"][i], groups[i], states[i]];
-    return thinHost({ name, ini: join(state, "sparsebak.ini"), vg, guest, shell });
-  }) as unknown as readonly [ThinHost, ThinHost];
+  const hostOf = (name: string, i: 0 | 1): ThinHost =>
+    thinHost({ name, ini: join(states[i], "sparsebak.ini"), vg: groups[i], guest, shell });
+  const hosts = [hostOf("first", 0), hostOf("second", 1)] as const;
   const ledger = (): Ledger => ({ volumes: new Map(), sessions: new Map() });
   const form = (of: Destination): string => here(`recovery-${of}`);
   const snapshots: World["snapshots"] = async (host) =>
@@ -95,12 +94,12 @@ export async function makeThinWorld(sealed: boolean, random: Random): Promise<Wo
     assembler: join(projectRoot, "dist/lib/spbk-assemble.mjs"),
     atRest: async () => {
       for (const state of states) expect(await shell(findUnfinished(state))).toBe("");
-      for (const [i, vg] of groups.entries()) {
+      for (const host of hosts) {
         // Of a volume that has gone there is one still, and one may have given its name to its successor.
         const unknown = (each: string): boolean => !/\.(?:tick|send-\w{8})$/.test(each);
-        expect((await snapshots(hosts[i]!)).filter(unknown), `snapshots in ${vg}`).toEqual([]);
-        const status = await shell(`dmsetup status ${vg}-vm--pool-tpool`);
-        expect(status.trim().split(/\s+/)[6], `metadata snapshot of ${vg}`).toBe("-");
+        expect((await snapshots(host)).filter(unknown), `snapshots of the ${host.name} host`).toEqual([]);
+        const status = await shell(`dmsetup status ${host.vg}-vm--pool-tpool`);
+        expect(status.trim().split(/\s+/)[6], `metadata snapshot of the ${host.name} host`).toBe("-");
       }
     },
     snapshots,
