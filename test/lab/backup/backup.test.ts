@@ -5,7 +5,7 @@ import { runProgram } from "./run-program.ts";
 
 describe("on real thin volumes", () => {
   test("three volumes, one of them of a running VM", async () => {
-    const said = await runProgram("main-job", "64k");
+    const said = await runProgram("main-job", ["64k"]);
     expect(said.match(/^ok assembled/gm)?.length).toBeGreaterThan(9);
   });
 

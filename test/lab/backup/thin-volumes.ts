@@ -13,6 +13,7 @@ const chunk = 64 * kib;
 
 export interface ThinHost extends Host {
   readonly ini: string;
+  readonly vg: string;
 }
 
 export interface ThinHostOptions {
@@ -113,6 +114,7 @@ export function thinHost({ name, ini, vg, guest, shell }: ThinHostOptions): Thin
   return {
     name,
     ini,
+    vg,
     volumes,
     digests: async (which) => {
       const said = await shell(`sha256sum ${which.map(device).join(" ")}`);

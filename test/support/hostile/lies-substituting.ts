@@ -17,7 +17,7 @@ function othersFiles(stage: Stage, wanted: RegExp): readonly string[] {
     .map((path) => join(archive, path));
 }
 
-const names: Readonly<Record<MetaKind, RegExp>> = {
+const names: Readonly<Record<Exclude<MetaKind, "headCopy" | "indexCopy">, RegExp>> = {
   archive: /^archive$/,
   head: /^\d$/,
   dead: /^\d$/,
@@ -28,7 +28,7 @@ const names: Readonly<Record<MetaKind, RegExp>> = {
 };
 
 /** A file of a kind: the newest (-1), or the oldest (0), which is as long as the one that it stands for. */
-const others = (kind: MetaKind, which: 0 | -1 = -1): Lie =>
+const others = (kind: keyof typeof names, which: 0 | -1 = -1): Lie =>
   insteadOf(kind, (id, stage) => {
     const path = othersFiles(stage, names[kind]).at(which);
     if (path === undefined || !existsSync(path)) throw new Error(`the other archive has no ${kind}`);

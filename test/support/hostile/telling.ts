@@ -28,19 +28,27 @@ export function answering(
   };
 }
 
+const copies: Partial<Readonly<Record<MetaKind, MetaKind>>> = { head: "headCopy", index: "indexCopy" };
+
+/** True where a file of that kind is asked for, or its second copy: who lies of one lies of the other. */
+function isOf(asked: MetaKind | undefined, kind: MetaKind): boolean {
+  return asked !== undefined && (asked === kind || asked === copies[kind]);
+}
+
 /** A lie told when a file of a kind is asked for: it takes the place of the whole answer, when that is over. */
 export function insteadOf(
   kind: MetaKind,
   lie: (id: number, stage: Stage) => readonly Uint8Array[] | undefined,
 ): Lie {
-  let lyingTo: number | undefined;
+  const lyingTo = new Map<MetaKind, number>();
   return {
     request: (frame) => {
-      if (frame.type === "readMeta" && frame.body.kind === kind) lyingTo ??= frame.id;
+      if (frame.type !== "readMeta" || !isOf(frame.body.kind, kind)) return undefined;
+      if (!lyingTo.has(frame.body.kind)) lyingTo.set(frame.body.kind, frame.id);
       return undefined;
     },
     answer: (frame, stage) => {
-      if (frame.id !== lyingTo) return undefined;
+      if (![...lyingTo.values()].includes(frame.id)) return undefined;
       return frame.type === "done" || frame.type === "refused" ? (lie(frame.id, stage) ?? []) : [];
     },
   };
@@ -61,19 +69,21 @@ export function file(bytes: Uint8Array): (id: number) => readonly Uint8Array[] {
 export function asking(kind: MetaKind, change: (name: MetaName) => Partial<MetaName>): Lie {
   return {
     request: (frame) =>
-      frame.type === "readMeta" && frame.body.kind === kind
+      frame.type === "readMeta" && isOf(frame.body.kind, kind)
         ? [{ ...frame, body: { ...frame.body, ...change(frame.body) } }]
         : undefined,
   };
 }
 
-/** The data of the first answer to a read of that kind, changed. */
+/** The data of the first answer to a read of that kind, and of its copy, changed. */
 export function data(kind: MetaKind, change: (bytes: Uint8Array, id: number) => readonly Uint8Array[]): Lie {
-  let told = false;
+  const told = new Set<MetaKind>();
   return {
     answer: (frame, stage) => {
-      if (told || frame.type !== "data" || stage.last("readMeta")?.kind !== kind) return undefined;
-      told = true;
+      const asked = stage.last("readMeta")?.kind;
+      if (asked === undefined || frame.type !== "data" || !isOf(asked, kind) || told.has(asked))
+        return undefined;
+      told.add(asked);
       return change(frame.body.bytes.slice(), frame.id);
     },
   };

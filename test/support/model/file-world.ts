@@ -86,6 +86,7 @@ export async function makeFileWorld(sealed: boolean, random: Random): Promise<Wo
     atRest: async () => {
       for (const state of states) expect(await shell(findUnfinished(state))).toBe("");
     },
+    snapshots: async () => [],
     [Symbol.asyncDispose]: async () => site[Symbol.asyncDispose](),
   };
   if (sealed) {

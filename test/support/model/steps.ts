@@ -45,7 +45,8 @@ export const steps = {
   },
 
   monitor: async (step: Step): Promise<Outcomes> => {
-    await perform(step, "monitor", undefined, step.host.volumes());
+    const killed = step.killed && "agent";
+    await perform({ ...step, killed }, "monitor", undefined, step.host.volumes());
     return {};
   },
 

@@ -39,10 +39,10 @@ export type Killable = "send" | "prune" | "tag" | "rename" | "delete" | "monitor
 export type Things = Readonly<Record<Kill["who"], Readonly<Record<Killable, number>>>>;
 
 /** About as many things as such a command does at least, where it has something to do: where kills are aimed. A send,
- *  for each destination. */
+ *  for each destination; a monitor has no receiver. */
 export const things: Things = {
   agent: { send: 100, prune: 60, tag: 17, rename: 17, delete: 45, monitor: 8 },
-  receiver: { send: 45, prune: 30, tag: 23, rename: 23, delete: 50, monitor: 1 },
+  receiver: { send: 45, prune: 30, tag: 23, rename: 23, delete: 50, monitor: 0 },
 };
 
 export interface World extends AsyncDisposable {
@@ -66,6 +66,8 @@ export interface World extends AsyncDisposable {
   readonly assembler: string;
   /** Fails the test where a state, or the storage, holds what only a command under way may. */
   atRest(): Promise<void>;
+  /** The names of sparsebak's snapshots of a host's volumes. */
+  snapshots(host: Host): Promise<readonly string[]>;
 }
 
 /** Runs it, and it must succeed. */
