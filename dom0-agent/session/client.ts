@@ -6,12 +6,13 @@ import {
   encodePreamble,
   type Frame,
   frameDecoder,
+  frameHeaderBytes,
   maxNoiseBytes,
+  writeFrameHeader,
 } from "../../protocol/wire/frame.ts";
 import {
   type AgentHello,
   type Damage,
-  maxPartBytes,
   type MessageName,
   type Messages,
   type MetaName,
@@ -153,6 +154,8 @@ export interface ConnectOptions {
   readonly signal: AbortSignal;
 }
 
+/** Bytes of a file that are put at once, all from one buffer: a manifest may be hundreds of megabytes. */
+const partBytes = 256 * 1024;
 /** Most uncommitted sessions that a receiver may list. */
 const maxPending = 4096;
 /** Bytes, of what a request is about, that a receiver must get on for it to count as progress. */
@@ -279,9 +282,11 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     order.step(type, id);
     await write(encodeFrame(type, id, body));
   };
-  const write = async (bytes: Uint8Array): Promise<void> => {
+  /** With `flush`, resolves when the bytes may be overwritten. */
+  const write = async (bytes: Uint8Array, flush = false): Promise<void> => {
     try {
       await watch.waitFor(connection.write(bytes));
+      if (flush) await watch.waitFor(connection.flushed());
       sentBytes += bytes.length;
     } catch (error) {
       // What the receiver said before its end explains more than the broken pipe does.
@@ -485,10 +490,11 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       frame.catch(() => undefined);
       await say("put", id, { name: metaName, length, digest });
       let start = true;
+      const room = new Uint8Array(frameHeaderBytes + Math.min(length, partBytes));
       for (const part of parts) {
         if (start && client.sealedOnly) checkSealed(metaName, part);
         start = false;
-        for (let at = 0; at < part.length; at += maxPartBytes) {
+        for (let at = 0; at < part.length; at += partBytes) {
           // Answered before it has all come: refused, then, or a lie.
           if (waiting === undefined) {
             await frame;
@@ -497,7 +503,12 @@ export async function connect(options: ConnectOptions): Promise<Client> {
               `${name}: broke the protocol: put ${metaName.kind}: done too early`,
             );
           }
-          await say("part", id, { bytes: part.subarray(at, at + maxPartBytes) });
+          if (failure) throw failure;
+          order.step("part", id);
+          const piece = part.subarray(at, at + partBytes);
+          writeFrameHeader(room, 0, "part", id, piece.length);
+          room.set(piece, frameHeaderBytes);
+          await write(room.subarray(0, frameHeaderBytes + piece.length), true);
         }
       }
       checkDone(`put ${metaName.kind}`, await frame, length);
