@@ -53,7 +53,7 @@ async function runDelete(
     }
   }
   for await (const { volume, sessions, freed } of deleteVolumes(context, archive, names)) {
-    const message = `deleted, ${countText(sessions, "session")}, ${bytesText(freed.bytes)} come free`;
+    const message = `deleted, ${countText(sessions, "session")}, ${bytesText(freed.bytes)} of stored data come free`;
     const fields = { sessions, freedBytes: freed.bytes };
     output.volume({ volume, command: "delete", ok: true, message, fields });
     if (context.settings.volumes.get(volume) === true)
