@@ -450,6 +450,22 @@ describe("kill -9", () => {
   });
 });
 
+test("where holes can't be given back, zeros are written where there were none", async () => {
+  await using own = await makeSite({ volumes: [volume], driveBytes: 64 * mib, settings, local: true });
+  const image = own.image(volume);
+  makeImage(image, { size: 4 * mib, dataBytes: mib, seed: 22 });
+  const digest = sha256Of(image);
+  good(await own.sparsebak(["-u", "send"]));
+  writeFileSync(image, Buffer.alloc(4 * mib, 0x55));
+  // In place of a file system that has no holes, which not every kernel can mount: fallocate says what it says there.
+  const [tools = ""] = own.lab.dom0Path.split(":");
+  const refusing = "#!/bin/sh\necho 'fallocate: fallocate failed: Operation not supported' >&2\nexit 1\n";
+  writeFileSync(join(tools, "fallocate"), refusing, { mode: 0o755 });
+  const line = good(await own.sparsebak(["--json", "receive", volume, "--in-place"]));
+  expect(sha256Of(image)).toBe(digest);
+  expect(line).toMatchObject({ writtenBytes: 4 * mib, discardedBytes: 0 });
+});
+
 test("a sealed archive: restored, verified and compared by what dom0 has; a chunk that is swapped for another is noticed", async () => {
   await using sealed = await makeSite({
     volumes: [volume],
