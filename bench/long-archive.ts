@@ -35,6 +35,8 @@ export interface LongArchive {
   readonly sessions: number;
   /** In all sessions together; half of them in the first. */
   readonly chunks: number;
+  /** Makes the chunk files, and dom0's index of them. */
+  readonly files: boolean;
 }
 
 const chunkSize = 65_536;
@@ -107,6 +109,18 @@ export async function makeLongArchive(
   const places = new Uint32Array(of.chunks);
   let files = 0;
   let seed = "";
+  let madeGroup = "";
+  function makeFile(directory: string, address: ChunkAddress): void {
+    const place = chunkPath(address);
+    const made = join(directory, place.group);
+    if (made !== madeGroup) mkdirSync(made, { recursive: true });
+    madeGroup = made;
+    if (files % linksPerFile === 0) {
+      seed = `${path}.seed-${files}`;
+      writeFileSync(seed, storedChunk);
+    }
+    linkSync(seed, join(made, place.file));
+  }
   for (let number = 0; number < of.sessions; number++) {
     const generation = (number + 2) as Generation;
     const takenAt = firstTakenAt + number * hour;
@@ -121,7 +135,6 @@ export async function makeLongArchive(
     const listParts = [list.head];
     const records = new Uint8Array(chunks.length * recordBytes);
     const touched = new Set<number>();
-    let madeGroup = "";
     for (const [i, chunk] of chunks.entries()) {
       const address = (chunk * chunkSize) as ChunkAddress;
       const id = idOf(files);
@@ -130,14 +143,7 @@ export async function makeLongArchive(
       const stored = { storedAddress: address, storedLength: storedChunk.length, checksum };
       encodeRecord(records, i * recordBytes, { kind: "chunk", address, run: 1, id, container: 0, ...stored });
       listParts.push(list.add({ address, storedLength: storedChunk.length, checksum }));
-      const place = chunkPath(address);
-      if (place.group !== madeGroup) mkdirSync(join(directory, place.group), { recursive: true });
-      madeGroup = place.group;
-      if (files % linksPerFile === 0) {
-        seed = `${path}.seed-${files}`;
-        writeFileSync(seed, storedChunk);
-      }
-      linkSync(seed, join(directory, place.group, place.file));
+      if (of.files) makeFile(directory, address);
       owners[files] = number;
       places[files] = chunk;
       files++;
@@ -205,6 +211,7 @@ export async function makeLongArchive(
     };
     head = writeHead(head, { ...body, createdAt: takenAt, volumes: [entry] });
   }
+  if (!of.files) return files;
   using index = openChunkIndex(paths.group(group), (message) => {
     throw new Error(message);
   });
