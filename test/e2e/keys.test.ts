@@ -6,21 +6,27 @@ import {
   appendFileSync,
   chmodSync,
   chownSync,
+  closeSync,
   cpSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
+import { atTerminal } from "../support/at-terminal.ts";
 import { type Ended, makeSite, type Site, sha256Of } from "../support/site.ts";
 
 const mib = 1024 * 1024;
 const volume = "very/secret-name.img";
 const tag = "secret-tag";
+/** Is in the image, where it is found again if nothing is sealed. */
+const content = "secret content of a guest";
 
 async function made(options: Partial<Parameters<typeof makeSite>[0]> = {}): Promise<Site> {
   const site = await makeSite({
@@ -32,6 +38,9 @@ async function made(options: Partial<Parameters<typeof makeSite>[0]> = {}): Prom
   });
   mkdirSync(dirname(site.image(volume)));
   makeImage(site.image(volume), { size: 6 * mib + 1234, dataBytes: 3 * mib, seed: 11 });
+  const image = openSync(site.image(volume), "r+");
+  writeSync(image, content, 6 * mib + 100);
+  closeSync(image);
   return site;
 }
 function must(ended: Ended): Ended {
@@ -69,7 +78,7 @@ test("a sealed archive shows nothing, and opens to its keys only", async () => {
   expect(sessions).toHaveLength(3);
 
   // S1: neither names nor content.
-  for (const text of ["secret-name", tag]) expect(grepDestination(site, text)).toEqual([]);
+  for (const text of ["secret-name", tag, content]) expect(grepDestination(site, text)).toEqual([]);
   expect(readFileSync(log, "utf8")).not.toContain("secret-name");
   expect(JSON.stringify(site.lab.calls())).not.toContain("secret-name");
 
@@ -84,6 +93,13 @@ test("a sealed archive shows nothing, and opens to its keys only", async () => {
   const keyFile = join(site.directory, "read-key");
   writeFileSync(keyFile, exported.stdout);
   expect(await assembledWith(site, site.archive, "--key", keyFile)).toBe(digests[2]);
+  for (const from of [
+    ["--key", "-", `<${keyFile}`],
+    ["--key-fd", "3", `3<${keyFile}`],
+  ]) {
+    const shown = await atTerminal(site, "spbk-assemble", [site.archive, "--list", ...from], []);
+    expect(shown).toMatchObject({ code: 0, output: expect.stringContaining(sessions[0] ?? "") });
+  }
   const byList = must(await site.spbkAssemble([directory, "--key", keyFile, "--list"]));
   expect(byList.stdout).toContain(sessions[0]);
 
@@ -214,6 +230,18 @@ test("what nobody decides is not decided silently", async () => {
     code: 2,
     stderr: expect.stringContaining("the archive is sealed"),
   });
+});
+
+test("an archive that is not sealed is made where the settings say so, and aloud", async () => {
+  await using site = await made({ sealed: false });
+  const aloud = "encryption = off: whoever has the drive or its VM can read everything in it";
+  expect(must(await site.sparsebak(["-u", "-q", "send"])).stderr).toContain(aloud);
+  expect(must(await site.sparsebak(["-u", "-q", "send"])).stderr).not.toContain(aloud);
+  // What a sealed archive does not show.
+  for (const text of ["secret-name", content]) expect(grepDestination(site, text)).not.toEqual([]);
+  rmSync(join(site.state, "archives"), { recursive: true });
+  rmSync(site.archive, { recursive: true });
+  expect(must(await site.sparsebak(["-q", "init"])).stderr).toContain(aloud);
 });
 
 test("a state directory that others could exchange files in is refused", async () => {
