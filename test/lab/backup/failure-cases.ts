@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
+import { closeSync, constants, fsyncSync, openSync, readSync, writeSync } from "node:fs";
 import type { Case } from "../cases.ts";
 import {
   checkNothingLeft,
@@ -99,6 +99,45 @@ function fillPool(upToMiB: number): () => void {
   return () => void must("lvremove", "-f", "qubes_dom0/vm-filler-private");
 }
 
+function metadataPercent(): number {
+  return Number(must("lvs", "--noheadings", "-o", "metadata_percent", pool).trim());
+}
+
+/** A volume of so many pool chunks has a mapping of some 30 leaves: one holds at least 126 chunks. */
+const mappedChunks = 4096;
+
+/** Writes a block in each `step`-th chunk of a volume. */
+function scatter(name: string, step: number): void {
+  const fd = openSync(device(name), "r+");
+  for (let i = 0; i < mappedChunks; i += step) writeSync(fd, Buffer.alloc(4096, 1), 0, 4096, i * 65_536);
+  fsyncSync(fd);
+  closeSync(fd);
+}
+
+/** A volume of somebody else's that is all mapped, and snapshots of it, which share its mapping. Gives their names. */
+function makeMapped(snapshots: number): readonly string[] {
+  must("lvcreate", "-V", `${mappedChunks / 16}M`, "-T", pool, "-n", "vm-mapped-private");
+  scatter("vm-mapped-private", 1);
+  const names = Array.from({ length: snapshots }, (_, i) => `vm-other-${i}-private`);
+  const lines = names.map((name) => `lvcreate -kn -ay -s qubes_dom0/vm-mapped-private -n ${name}`);
+  must("sh", "-c", `printf '${lines.join("\\n")}\\n' | lvm`);
+  return names;
+}
+
+/** Writes into each leaf of one snapshot after another, which makes it a leaf of its own, until so much metadata is in
+ *  use. Gives the snapshots that are as they were. */
+function fillMetadata(snapshots: readonly string[], percent: number): readonly string[] {
+  for (const [i, name] of snapshots.entries()) {
+    if (metadataPercent() >= percent) return snapshots.slice(i);
+    scatter(name, 126);
+  }
+  return assert.fail(`metadata: found ${metadataPercent()} % in use, wanted ${percent} %`);
+}
+
+function ourSnapshots(): string {
+  return must("lvs", "--noheadings", "-o", "lv_name,lv_uuid", "@sparsebak");
+}
+
 function heldRoot(): string {
   return must("dmsetup", "status", `${poolDevice}-tpool`).trim().split(/\s+/)[6] ?? "";
 }
@@ -160,6 +199,36 @@ export function failureCases(): readonly Case[] {
         refused(site().sparsebak("-u", "send"), 1, /too full: .*metadata [\d.]+ % \(limit 1 %\)/);
         writeSettings({ volumes });
         goesOn();
+      },
+    },
+    {
+      name: "a pool nearly full of metadata: status 1, nothing is lost, and with other snapshots removed it goes on",
+      run: () => {
+        site();
+        change();
+        // Data is not to be what runs out. The metadata has the smallest size that LVM gives it here, and does not grow.
+        must("lvextend", "-L", "512M", pool);
+        const others = makeMapped(60);
+        const [ours, sessions] = [ourSnapshots(), listed()];
+        // LVM itself makes no more snapshots in a pool as small as this when three quarters are in use.
+        const left = fillMetadata(others, 76);
+        for (const command of [["monitor"], ["-u", "send"]]) {
+          refused(site().sparsebak(...command), 1, /free space in thin pool \S+ reached threshold/);
+          checkNothingLeft(site());
+        }
+        fillMetadata(left, 91);
+        for (const command of [["monitor"], ["-u", "send"]]) {
+          const ended = site().sparsebak(...command);
+          refused(ended, 1, /too full: .*metadata 9\d(\.\d+)? % \(limit 90 %\)/);
+          assert.match(ended.stderr, /hint: extend the pool .*--poolmetadatasize/);
+          checkNothingLeft(site());
+        }
+        assert.deepEqual(ourSnapshots(), ours);
+        assert.deepEqual(listed(), sessions);
+        assert.match(good(site().sparsebak("status")).stdout, /metadata 9\d/);
+        must("lvremove", "-f", ...["vm-mapped-private", ...others].map((name) => `qubes_dom0/${name}`));
+        const sent = send();
+        assert.match(sent.stdout, new RegExp(`"volume":"${volume}".*"kind":"incremental"`));
       },
     },
     {
