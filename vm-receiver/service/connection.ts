@@ -271,6 +271,16 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
     }
   };
 
+  /** What can't be done is refused, and the frames behind it still count; what breaks the protocol ends the call. */
+  const attempt = (frame: Frame): void => {
+    try {
+      handle(frame);
+    } catch (error) {
+      if (error instanceof FormatError) throw error;
+      fail(error);
+    }
+  };
+
   const greet = (frame: Extract<Frame, { type: "agentHello" }>): void => {
     clearTimeout(helloTimer);
     requestId = frame.id;
@@ -318,12 +328,11 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
       if (over.signal.aborted) return;
       try {
         for (const frame of decoder.push(untrusted)) {
-          handle(frame);
+          attempt(frame);
           if (over.signal.aborted) return;
         }
       } catch (error) {
-        if (error instanceof FormatError) abort(explain(error));
-        else fail(error);
+        abort(explain(error));
       }
     },
     lost: () => {
