@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
 import { leftovers, makeSite, sha256Of, type Site } from "../support/site.ts";
+import { scrubbed } from "../support/scrubbed.ts";
 
 /** Every so many-th step, from a random one on; 1 takes them all, which is many minutes. */
 const stride = Number(process.env["SPARSEBAK_KILL_STRIDE"] ?? 8);
@@ -49,8 +50,9 @@ async function sessionsOf(site: Site): Promise<string[]> {
     .flatMap((line) => (line.type === "session" ? [line.name] : []));
 }
 
-/** The next run succeeds and everything is as it should be. */
+/** No scrub takes what is left for damage; the next run succeeds and everything is as it should be. */
 async function afterKill(site: Site, first: string, at: string): Promise<void> {
+  expect((await scrubbed(site.archive)).damage, at).toEqual([]);
   const ended = await site.sparsebak(["-u", "send"]);
   expect(ended, `${at}: the next send: ${ended.stderr}`).toMatchObject({ code: 0 });
   const sessions = await sessionsOf(site);

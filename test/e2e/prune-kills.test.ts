@@ -7,6 +7,7 @@ import { expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
 import { makeSite, type Site } from "../support/site.ts";
 import { type Digests, expectSessions, listed, run, send } from "../support/site-sessions.ts";
+import { scrubbed } from "../support/scrubbed.ts";
 
 /** Every so many-th step, from a random one on; 1 takes them all, which is many minutes. */
 const stride = Number(process.env["SPARSEBAK_KILL_STRIDE"] ?? 40);
@@ -45,8 +46,9 @@ async function preparedSite(local: boolean): Promise<Prepared> {
   return { site, digests, kept: [...digests.keys()].slice(2), reset };
 }
 
-/** All that is listed restores; then a prune finishes what was begun. */
+/** No scrub takes what is left for damage; all that is listed restores; then a prune finishes what was begun. */
 async function afterKill({ site, digests, kept }: Prepared, at: string): Promise<void> {
+  expect((await scrubbed(site.archive)).damage, at).toEqual([]);
   const sessions = await listed(site);
   expect([kept.length, digests.size], `${at}: ${sessions.join(", ")}`).toContain(sessions.length);
   for (const each of sessions)

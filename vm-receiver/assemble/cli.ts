@@ -181,7 +181,12 @@ async function scrub(found: Arguments, signal: AbortSignal): Promise<number> {
     const seconds = (performance.now() - started) / 1000;
     if (found.json) print(process.stdout, [JSON.stringify({ type: "scrubbed", ...summary, seconds })]);
     else if (!found.quiet) print(process.stdout, scrubLines(summary, seconds));
-    return summary.damages === 0 ? exitStatuses.done : exitStatuses.integrity;
+    if (summary.damages === 0) return exitStatuses.done;
+    if (!summary.movedOn) return exitStatuses.integrity;
+    warn(
+      "the archive was changed while it was being checked, so what was found may be no damage: scrub it again",
+    );
+    return exitStatuses.failed;
   } finally {
     bar?.clear();
   }

@@ -12,6 +12,7 @@ import { containerName, type Found, sayTo } from "../scrub/found.ts";
 import { historyOf } from "../scrub/history.ts";
 import { scrubRest } from "../scrub/rest.ts";
 import type { Archive } from "../store/archive.ts";
+import { movedOn } from "./archive-state.ts";
 import { anyHeader, headOf, openChecked } from "./checked-archive.ts";
 import { AssembleError } from "./errors.ts";
 import { formatAddress } from "./printable.ts";
@@ -24,6 +25,8 @@ export interface ScrubSummary {
   readonly damages: number;
   /** What is only said: nothing is the worse for it. */
   readonly remarks: number;
+  /** The archive has another head by now: what a prune has removed meanwhile is no damage. */
+  readonly movedOn: boolean;
   /** Containers that are hit, `volume/session`. */
   readonly hit: readonly string[];
 }
@@ -103,6 +106,7 @@ export async function scrubArchive(options: ScrubArchiveOptions): Promise<ScrubS
     bytes,
     damages,
     remarks,
+    movedOn: options.head === undefined && movedOn({ path: options.path, header, head }) !== undefined,
     hit: [...hit],
   };
 }

@@ -76,15 +76,22 @@ async function readHistory(archive: Archive, onBytes: (bytes: number) => void): 
   if (head !== undefined) {
     archives.set(head.archiveGeneration, head.archiveDigest);
     for (const { volume, indexGeneration } of head.volumes) indexes.add(keyOf(volume, indexGeneration));
+    // A volume that was removed has taken its indexes with it, and may be there again under the same id.
+    let stayed: ReadonlySet<string> = idsOf(head);
+    let after: number = head.generation;
     for await (const old of olderHeads(archive, head, say, onBytes)) {
       archives.set(old.archiveGeneration, old.archiveDigest);
+      const isNext = old.generation === after - 1;
       for (const volume of old.volumes) {
         const key = keyOf(volume.volume, volume.indexGeneration);
         if (indexes.has(key)) continue;
         indexes.add(key);
-        await checkIndex(archive, volume, say, onBytes);
+        const hasStayed = isNext && stayed.has(toHex(volume.volume));
+        await checkIndex(archive, volume, hasStayed, say, onBytes);
         waiting.gather(volume);
       }
+      stayed = isNext ? idsOf(old).intersection(stayed) : new Set();
+      after = old.generation;
     }
   }
   return {
@@ -97,10 +104,15 @@ async function readHistory(archive: Archive, onBytes: (bytes: number) => void): 
   };
 }
 
-/** An index that an older head names. */
+function idsOf({ volumes }: Head): ReadonlySet<string> & Pick<Set<string>, "intersection"> {
+  return new Set(volumes.map(({ volume }) => toHex(volume)));
+}
+
+/** An index that an older head names. `hasStayed`: every head since then has the volume. */
 async function checkIndex(
   archive: Archive,
   { volume, directory: name, indexGeneration: number, indexDigest }: HeadVolume,
+  hasStayed: boolean,
   say: Say,
   onBytes: (bytes: number) => void,
 ): Promise<void> {
@@ -112,9 +124,7 @@ async function checkIndex(
     return (await stateOfFile(file, indexDigest, onBytes)) === "whole" ? "whole" : undefined;
   });
   if (state === "whole") return;
-  // A volume that was removed has taken its indexes with it.
-  const mayBeGone =
-    archive.volume(volume) === undefined || trash.unreadable || trash.isDeadIndex(volume, number);
+  const mayBeGone = !hasStayed || trash.unreadable || trash.isDeadIndex(volume, number);
   if (state === "missing" && mayBeGone) return;
   say(`${name}/${indexFile(number)}`, "index", state ?? "stale", { number, volume });
 }
