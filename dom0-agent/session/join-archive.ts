@@ -16,6 +16,7 @@ import { AgentError } from "../errors.ts";
 import { archiveSeal } from "../keys/archive-seal.ts";
 import { writeMasterKey } from "../keys/master-key.ts";
 import { type ArchiveRecord, type KnownVolume, writeArchiveRecord } from "../state/archive-record.ts";
+import { keepHeader } from "../state/kept-headers.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import {
   checkHeaderAgrees,
@@ -31,12 +32,15 @@ import {
 import type { Client } from "./client.ts";
 
 /** The archive that the receiver shows, with nothing verified by a key yet. */
-export async function untrustedArchive(
-  client: Client,
-): Promise<{ readonly head: Head; readonly digest: Digest; readonly untrustedHeader: ArchiveHeader }> {
+export async function untrustedArchive(client: Client): Promise<{
+  readonly head: Head;
+  readonly digest: Digest;
+  readonly untrustedHeader: ArchiveHeader;
+  readonly headerBytes: Uint8Array;
+}> {
   const { head, digest } = await readHead(client, client.hello.archive);
-  const { untrusted } = await readHeader(client, head);
-  return { head, digest, untrustedHeader: untrusted };
+  const { bytes, untrusted } = await readHeader(client, head);
+  return { head, digest, untrustedHeader: untrusted, headerBytes: bytes };
 }
 
 /** The master key by a passphrase that has a slot, or by its recovery form. Throws AgentError `failed` for a wrong one,
@@ -69,7 +73,7 @@ export async function adoptArchive(
   master: Uint8Array,
   known: ArchiveRecord | undefined,
 ): Promise<ArchiveRecord> {
-  const { head, digest, untrustedHeader } = await untrustedArchive(client);
+  const { head, digest, untrustedHeader, headerBytes } = await untrustedArchive(client);
   const keys = archiveKeys(master, head.archive);
   checkHeaderMac(untrustedHeader, keys);
   checkHeadMac(head, keys);
@@ -78,6 +82,7 @@ export async function adoptArchive(
     if (!equalBytes(known.uuid, header.uuid))
       throw integrity(`archive ${settings.name}: found another archive, wanted the one of dom0's record`);
     checkHeaderAgrees(header, known);
+    keepHeader(paths, head.archiveGeneration, headerBytes);
     writeMasterKey(paths, master);
     return known;
   }
@@ -107,6 +112,7 @@ export async function adoptArchive(
       volumes.push({ name: index.name, id: volume, group: index.group, directory });
   }
   const whole = { ...record, volumes };
+  keepHeader(paths, head.archiveGeneration, headerBytes);
   writeMasterKey(paths, master);
   writeArchiveRecord(paths, whole);
   return whole;
