@@ -59,6 +59,8 @@ export interface OpenArchive {
   record: ArchiveRecord;
   /** The bytes of `archive`, or of `archive.N` where its key slots have been changed. */
   header: Uint8Array;
+  /** What is wrong with the one that the receiver has, where these are the bytes that dom0 has kept. */
+  readonly headerLost?: string;
 }
 
 export const noSession: SessionUid = new Uint8Array(16) as SessionUid;
@@ -101,28 +103,38 @@ export function checkHeadMac(head: Head, keys: ArchiveKeys): void {
   );
 }
 
-/** The header that a head names, as far as it can be checked without a key. */
-export async function readHeader(
-  client: Client,
-  head: Head,
-): Promise<{ readonly bytes: Uint8Array; readonly untrusted: ArchiveHeader }> {
+interface ReadHeader {
+  readonly bytes: Uint8Array;
+  readonly untrusted: ArchiveHeader;
+  /** What is wrong with the receiver's, where this is the one that was kept. */
+  readonly lost?: string;
+}
+
+/** The header that a head names, as far as it can be checked without a key: the receiver's, or else `kept`, which has the
+ *  digest that the head names. */
+export async function readHeader(client: Client, head: Head, kept?: Uint8Array): Promise<ReadHeader> {
   const bytes = await client.readWhole(metaOf("archive", head.archiveGeneration), maxArchiveHeaderBytes);
-  const wrong = (why: string): AgentError =>
-    new AgentError(
-      "integrity",
-      `archive header: ${why}`,
-      `every volume's directory holds a copy of ${archiveFile(head.archiveGeneration)}: put one in its place`,
-    );
-  if (bytes === undefined) throw wrong("the receiver does not have it");
-  let untrusted: ArchiveHeader;
+  const found = bytes === undefined ? "the receiver does not have it" : decodedHeader(bytes, head);
+  if (typeof found !== "string") return found;
+  if (kept !== undefined)
+    return { bytes: kept, untrusted: verified("kept header", () => decodeArchiveHeader(kept)), lost: found };
+  throw integrity(
+    `archive header: ${found}`,
+    `every volume's directory holds a copy of ${archiveFile(head.archiveGeneration)}: put one in its place`,
+  );
+}
+
+/** What the bytes say, or why they are not the header that the head names. */
+function decodedHeader(bytes: Uint8Array, head: Head): ReadHeader | string {
   try {
-    untrusted = decodeArchiveHeader(bytes);
+    const untrusted = decodeArchiveHeader(bytes);
+    const isNamed =
+      equalBytes(untrusted.uuid, head.archive) && equalBytes(fileDigest(bytes), head.archiveDigest);
+    return isNamed ? { bytes, untrusted } : "it is not the one that the head names";
   } catch (error) {
-    throw error instanceof FormatError ? wrong(error.message) : error;
+    if (error instanceof FormatError) return error.message;
+    throw error;
   }
-  if (!equalBytes(untrusted.uuid, head.archive) || !equalBytes(fileDigest(bytes), head.archiveDigest))
-    throw wrong("it is not the one that the head names");
-  return { bytes, untrusted };
 }
 
 /** Throws where the header was not made with the archive's key. */

@@ -55,6 +55,12 @@ export async function checkArchive(
   const { report, signal } = context;
   const open = await opened(context, settings);
   await using client = open.client;
+  if (open.headerLost !== undefined)
+    throw new AgentError(
+      "integrity",
+      "check: without the archive header the destination can't check the rest",
+      "sparsebak check --repair puts it back first",
+    );
   const { groups, lost } = await readVolumes(open);
   for (const each of lost) reportLost(context, each);
   let damaged = lost.length > 0;

@@ -6,7 +6,7 @@ import type { ArchiveSettings } from "../config/settings.ts";
 import { readArchiveRecord } from "../state/archive-record.ts";
 import { transportFor } from "../transport/index.ts";
 import { DamagedStateError } from "../state/record.ts";
-import { noArchive, type OpenArchive } from "./archive.ts";
+import { integrity, metaOf, noArchive, type OpenArchive } from "./archive.ts";
 import { type Client, connect } from "./client.ts";
 import type { Context } from "./context.ts";
 import type { NewArchive } from "./create-archive.ts";
@@ -78,9 +78,24 @@ export async function openDestination(
       holdsLock: service === "sparsebak.Send" || service === "sparsebak.Prune",
     });
     if (open === undefined) await client[Symbol.asyncDispose]();
+    else await useKeptHeader(context, open, service);
     return open;
   } catch (error) {
     await client[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** Where the receiver has lost the header and dom0 has not: a reader goes on with dom0's own, sparsebak.Prune gets it
+ *  back, by the digest that the verified head has of it, and nothing is sent to an archive without one. */
+async function useKeptHeader(context: Context, open: OpenArchive, service: Service): Promise<void> {
+  const { head, header, headerLost, client } = open;
+  if (headerLost === undefined) return;
+  const what = `archive header: ${headerLost}`;
+  if (service === "sparsebak.Prune") {
+    await client.put(metaOf("archive", head.archiveGeneration), header.length, head.archiveDigest, [header]);
+    context.report.warn(`${what}; put back from dom0's own copy`);
+  } else if (service === "sparsebak.Receive")
+    context.report.warn(`${what}; gone on with dom0's own copy, which sparsebak check --repair puts back`);
+  else throw integrity(what, "sparsebak check --repair puts dom0's own copy of it back");
 }

@@ -16,6 +16,7 @@ import { writeMasterKey } from "../keys/master-key.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
 import { noteCurrent } from "../state/last-session.ts";
 import { type ArchiveRecord, type KnownVolume, writeArchiveRecord } from "../state/archive-record.ts";
+import { keepHeader } from "../state/kept-headers.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import {
   checkHeaderAgrees,
@@ -30,12 +31,15 @@ import {
 import type { Client } from "./client.ts";
 
 /** The archive that the receiver shows, with nothing verified by a key yet. */
-export async function untrustedArchive(
-  client: Client,
-): Promise<{ readonly head: Head; readonly digest: Digest; readonly untrustedHeader: ArchiveHeader }> {
+export async function untrustedArchive(client: Client): Promise<{
+  readonly head: Head;
+  readonly digest: Digest;
+  readonly untrustedHeader: ArchiveHeader;
+  readonly headerBytes: Uint8Array;
+}> {
   const { head, digest } = await readHead(client, client.hello.archive);
-  const { untrusted } = await readHeader(client, head);
-  return { head, digest, untrustedHeader: untrusted };
+  const { bytes, untrusted } = await readHeader(client, head);
+  return { head, digest, untrustedHeader: untrusted, headerBytes: bytes };
 }
 
 /** The master key by a passphrase that has a slot, or by its recovery form. Throws AgentError `failed` for a wrong one,
@@ -68,7 +72,7 @@ export async function adoptArchive(
   master: Uint8Array,
   known: ArchiveRecord | undefined,
 ): Promise<ArchiveRecord> {
-  const { head, digest, untrustedHeader } = await untrustedArchive(client);
+  const { head, digest, untrustedHeader, headerBytes } = await untrustedArchive(client);
   const keys = archiveKeys(master, head.archive);
   checkHeaderMac(untrustedHeader, keys);
   checkHeadMac(head, keys);
@@ -77,6 +81,7 @@ export async function adoptArchive(
     if (!equalBytes(known.uuid, header.uuid))
       throw integrity(`archive ${settings.name}: found another archive, wanted the one of dom0's record`);
     checkHeaderAgrees(header, known);
+    keepHeader(paths, head.archiveGeneration, headerBytes);
     writeMasterKey(paths, master);
     return known;
   }
@@ -104,6 +109,7 @@ export async function adoptArchive(
     noteCurrent(volumePaths, index);
   }
   const whole = { ...record, volumes };
+  keepHeader(paths, head.archiveGeneration, headerBytes);
   writeMasterKey(paths, master);
   writeArchiveRecord(paths, whole);
   return whole;

@@ -41,6 +41,7 @@ export async function repair(
   const paths = context.state.archive(settings.name);
   makeDirectory(paths.directory);
   using _lock = await takeLock(paths.lock, `check --repair of ${settings.name}`, 0);
+  await putHeaderBack(context, settings);
   const { reason, checked } = await checkArchive(context, settings, options);
   const volumes = checked.groups.flatMap((each) => each.volumes);
   const spoil = spoilOf(checked.rest, volumes);
@@ -67,6 +68,13 @@ export async function repair(
     "some of what is damaged, and no session needs, stays: see above, or until it is pruned",
   );
   return "integrity";
+}
+
+/** A header that the receiver has lost and dom0 has kept is put back by opening the archive for pruning. */
+async function putHeaderBack(context: Context, settings: ArchiveSettings): Promise<void> {
+  const open = await openDestination(context, settings, "sparsebak.Prune", async () => false);
+  await open?.client.close();
+  await open?.client[Symbol.asyncDispose]();
 }
 
 /** Takes away what nothing names, and the older states where anything of them is damaged. Changes no index, so what was

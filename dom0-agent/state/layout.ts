@@ -11,6 +11,7 @@
 //                /readers       held together by what reads chunks, alone by what removes any
 //                /archive       what dom0 knows of the archive, and the head it accepts
 //                /key           the master key, 0600
+//                /headers/N     the archive's header, as each change of its key slots has left it
 //                /intent        the head that is about to be made
 //                /unfinished    groups of volumes in which a prune has more to remove
 //                /prune/        spools of a prune
@@ -60,6 +61,7 @@ export interface ArchivePaths {
   readonly readers: string;
   readonly archive: string;
   readonly key: string;
+  readonly headers: string;
   readonly intent: string;
   readonly unfinished: string;
   readonly prune: string;
@@ -86,6 +88,7 @@ export function stateLayout(directory: string): StateLayout {
         readers: join(own, "readers"),
         archive: join(own, "archive"),
         key: join(own, "key"),
+        headers: join(own, "headers"),
         intent: join(own, "intent"),
         volume: (id) => volumePathsIn(join(own, "volumes", toHex(id))),
         group: (id) => groupPaths(join(own, indexesDirectory, toHex(id))),

@@ -3,7 +3,6 @@
 
 import { createHash } from "node:crypto";
 import * as fc from "fast-check";
-import { openChunk } from "../../dom0-agent/pipeline/open-chunk.ts";
 import { chunkIdOf } from "../../protocol/archive/chunk-id.ts";
 import { decodeIndex, decodeIndexContainers, encodeIndex } from "../../protocol/archive/index-file.ts";
 import {
@@ -27,6 +26,7 @@ import { groupKey, sealedIdKey } from "../../protocol/seal/keys.ts";
 import { decodeReadKey, encodeReadKey, readKeyOf, readKeyText } from "../../protocol/seal/read-key.ts";
 import { parseReceipt, receiptOf, receiptText } from "../../protocol/seal/receipt.ts";
 import { fromRecoveryForm, looksLikeRecoveryForm, recoveryForm } from "../../protocol/seal/recovery.ts";
+import { openChunk } from "../../protocol/seal/open-chunk.ts";
 import { makeSlot, openSlot } from "../../protocol/seal/slot.ts";
 import { zstdCompressSync } from "node:zlib";
 import { structureValues } from "../protocol/arbitraries.ts";

@@ -44,6 +44,7 @@ export async function openNow(sample: SealedSample): Promise<OpenArchive & Dispo
       holdsLock: true,
     });
     if (open === undefined) throw new AgentError("integrity", "there is no archive any more");
+    if (open.headerLost !== undefined) throw new AgentError("integrity", open.headerLost);
     return Object.assign(open, { [Symbol.dispose]: () => receiver[Symbol.dispose]() });
   } catch (error) {
     receiver[Symbol.dispose]();

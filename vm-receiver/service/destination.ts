@@ -84,8 +84,7 @@ export async function openDestination(hello: AgentHello, settings: ReceiverSetti
     if (locks) keep(await lockArchive(root));
     const archive = openArchive(root);
     // sparsebak.Prune may put it back.
-    if (writes && !prunes && archive.current !== undefined && archive.header() === undefined)
-      throw new RefusalError("corrupt", "the archive header is missing");
+    if (writes && !prunes && archive.current !== undefined) checkHeader(archive);
     if (locks) await sweepTemporaries(root);
     // A full file system must not keep anybody from removing what fills it.
     const can = locks ? ((await probe(root, prunes)) ?? 0) : 0;
@@ -99,6 +98,21 @@ export async function openDestination(hello: AgentHello, settings: ReceiverSetti
     close();
     throw error;
   }
+}
+
+function checkHeader(archive: Archive): void {
+  const lost = (what: string, options?: ErrorOptions): RefusalError => {
+    const how =
+      "sparsebak check --repair puts it back if dom0 has kept it; or copy it from a volume's directory";
+    return new RefusalError("corrupt", `${what}: ${how}`, options);
+  };
+  try {
+    if (archive.header() !== undefined) return;
+  } catch (error) {
+    if (!(error instanceof RefusalError)) throw error;
+    throw lost(error.message, { cause: error });
+  }
+  throw lost("the archive header is missing");
 }
 
 function helloOf(mountpoint: Mountpoint, archive: Archive | undefined, can: number): ReceiverHello {

@@ -2,7 +2,7 @@
 // the other. Whatever it tries, every file of the committed states stays, byte for byte (design section 8); and what
 // lies outside of the archive is not read for it either.
 
-import { cpSync, readdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { decodeArchiveHeader, encodeArchiveHeader } from "../../../protocol/archive/archive-header.ts";
@@ -15,7 +15,7 @@ import type {
   VolumeId,
 } from "../../../protocol/archive/types.ts";
 import type { Messages, MetaName } from "../../../protocol/wire/messages.ts";
-import { type AgentClient, metaName } from "../../support/agent-client.ts";
+import { type AgentClient, metaName, noUuid } from "../../support/agent-client.ts";
 import { contentsOf } from "../../support/contents.ts";
 import { bytesOf, sendState, type SourceState, sourceState } from "../replay.ts";
 import { archiveDirectory, randomImage, receiverSite, type ReceiverSite, sourceArchive } from "../site.ts";
@@ -249,6 +249,34 @@ describe("a caller that names another directory than the archive's own", () => {
       await client.goodbye();
     }
   });
+});
+
+test("a lost header is put back by what may prune, and only as the head names it", async () => {
+  using site = await committedSite();
+  const path = join(site.archive, "archive");
+  const whole = bytesOf(path);
+  const before = contentsOf(site.archive);
+  const other = encodeArchiveHeader({ ...decodeArchiveHeader(whole), createdAt: 1 });
+  const attempt = async (
+    service: "sparsebak.Send" | "sparsebak.Prune",
+    bytes: Uint8Array,
+  ): Promise<string> => {
+    await using client = site.start(service);
+    const { mountpoint } = site;
+    await client.send("agentHello", { service, mountpoint, directory: archiveDirectory, archive: noUuid });
+    const answer = await answerOf(client);
+    return answer === "receiverHello" ? await putting(client, { kind: "archive" }, bytes) : answer;
+  };
+  expect(await attempt("sparsebak.Prune", whole)).toBe("exists");
+  for (const damaged of [undefined, other, whole.slice(0, 80)]) {
+    if (damaged === undefined) rmSync(path);
+    else writeFileSync(path, damaged);
+    expect(["corrupt", "exists"]).toContain(await attempt("sparsebak.Send", whole));
+    expect(await attempt("sparsebak.Prune", other)).toBe("malformed");
+    expect(existsSync(path) ? bytesOf(path) : undefined).toEqual(damaged);
+    expect(await attempt("sparsebak.Prune", whole)).toBe("done");
+    expect(contentsOf(site.archive)).toEqual(before);
+  }
 });
 
 describe("a drive that was prepared", () => {
