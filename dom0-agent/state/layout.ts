@@ -12,6 +12,7 @@
 //                /key           the master key, 0600
 //                /intent        the head that is about to be made
 //                /unfinished    groups of volumes in which a prune has more to remove
+//                /lost          chunks that a check has found to be lost
 //                /prune/        spools of a prune
 //                /volumes/ID/delta     changes since the last session
 //                           /pending   a send under way: its session, its snapshot …
@@ -61,6 +62,7 @@ export interface ArchivePaths {
   readonly key: string;
   readonly intent: string;
   readonly unfinished: string;
+  readonly lost: string;
   readonly prune: string;
   volume(id: VolumeId): VolumePaths;
   group(id: GroupId): GroupPaths;
@@ -89,6 +91,7 @@ export function stateLayout(directory: string): StateLayout {
         volume: (id) => volumePathsIn(join(own, "volumes", toHex(id))),
         group: (id) => groupPaths(join(own, indexesDirectory, toHex(id))),
         unfinished: join(own, "unfinished"),
+        lost: join(own, "lost"),
         prune: join(own, "prune"),
       };
     },
