@@ -6,8 +6,12 @@ import type { LostChunk } from "../state/lost-chunks.ts";
 
 /** `3 chunks, 192 KiB`. */
 export function amountText(chunks: readonly Pick<LostChunk, "length">[]): string {
-  const bytes = chunks.reduce((sum, each) => sum + each.length, 0);
-  return `${chunks.length} ${chunks.length === 1 ? "chunk" : "chunks"}, ${bytesText(bytes)}`;
+  return `${chunks.length} ${chunks.length === 1 ? "chunk" : "chunks"}, ${bytesText(bytesIn(chunks))}`;
+}
+
+/** Bytes of their contents. */
+export function bytesIn(chunks: readonly Pick<LostChunk, "length">[]): number {
+  return chunks.reduce((sum, each) => sum + each.length, 0);
 }
 
 /** What became of the lost chunks of a group, and the same for --json. */
