@@ -9,7 +9,7 @@ import type { ViewedVolume } from "../session/archive-view.ts";
 import { noteUnfinished } from "../state/unfinished-prune.ts";
 import { type Copies, copiesOf } from "./copies.ts";
 import { findUses, type Uses } from "./find-uses.ts";
-import type { LostPlaces } from "./lost-places.ts";
+import { type LostPlaces, lostPlaces, nothingLost } from "./lost-places.ts";
 import { readCopies } from "./read-copies.ts";
 
 export interface FoundCopies extends Pick<Uses, "needed" | "addresses"> {
@@ -24,10 +24,10 @@ export async function findCopies(
   signal: AbortSignal,
 ): Promise<FoundCopies> {
   const uses = await findUses(open, volumes, lost, signal);
-  const [first] = volumes;
-  const byId =
-    first === undefined ? new Map<string, never>() : await readCopies(open, first.index.group, uses, signal);
-  return { ...uses, copies: copiesOf(lost, byId) };
+  const [first] = uses.needed;
+  if (first === undefined) return { ...uses, copies: copiesOf(nothingLost, new Map()) };
+  const byId = await readCopies(open, first.group, uses, signal);
+  return { ...uses, copies: copiesOf(lostPlaces(uses.needed), byId) };
 }
 
 export interface HealOptions {
