@@ -24,5 +24,5 @@ export function copyCountText(
   const healed = needed.filter((each) => !still.includes(each));
   const rest = still.length === 0 ? "" : `; still lost: ${amountText(still)}`;
   const fields = { healed: healed.length, stillLost: still.length, volumes: names };
-  return [`${names.join(", ")}: lost and put back: ${amountText(healed)}${rest}`, fields];
+  return [`${names.join(", ")}: put back what was lost: ${amountText(healed)}${rest}`, fields];
 }

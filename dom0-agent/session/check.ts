@@ -49,7 +49,7 @@ export async function check(
   const lost = noteLost(context, settings, checked, lock);
   if (lost.length > 0)
     context.report.notice(
-      `${amountText(lost)} are lost; a send puts back what the volumes still hold: send, and check again. check --repair looks for them as well before it takes anything away`,
+      `lost: ${amountText(lost)}; a send puts back what the volumes still hold: send, then check again`,
       { lostChunks: lost.length },
     );
   return reason;

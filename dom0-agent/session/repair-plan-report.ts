@@ -30,9 +30,12 @@ export function sayPlan(
       holders,
     });
   if (gone.length > 0)
-    report.warn(`${amountText(gone)} can't be put back: nothing that is here holds them`, {
-      ...fieldsOf("gone", gone),
-    });
+    report.warn(
+      `${amountText(gone)} can't be put back: no copy was found in the archive or in volumes of this machine`,
+      {
+        ...fieldsOf("gone", gone),
+      },
+    );
   let going = 0;
   for (const { volumes, going: of } of groups) {
     for (const [i, { volume }] of volumes.entries()) {
