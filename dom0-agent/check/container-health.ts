@@ -7,6 +7,7 @@ import type { ChunkAddress } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import type { Damage, DamagedFile, DamageKind } from "../../protocol/wire/messages.ts";
 import { AgentError } from "../errors.ts";
+import type { ExpectedChunk } from "../../protocol/seal/open-chunk.ts";
 import type { Verdict } from "../restore/verify-all.ts";
 import type { OpenArchive } from "../session/archive.ts";
 import { RefusedError } from "../session/client.ts";
@@ -26,15 +27,19 @@ export interface ContainerHealth {
   /** What is there and shouldn't be, or is left over. */
   readonly extras: readonly Damage[];
   /** Chunks that dom0 has read, or tried to, and that are not right. */
-  readonly lost: ReadonlySet<ChunkAddress>;
-  /** Chunks that the receiver calls missing or corrupt, and that dom0 has not found to be right. */
+  readonly lost: ReadonlyMap<ChunkAddress, LostContent>;
+  /** Chunks that the receiver calls missing or corrupt, and that dom0 has not found to be right. To be asked when all
+   *  manifests have been looked at, and first while the list is there. */
   claimed(): readonly ChunkAddress[];
   /** Chunks that a manifest names and its list does not, or not so. */
   readonly unlisted: ReadonlySet<ChunkAddress>;
   /** What is to be done about a chunk that a manifest names. */
   judge(entry: ChunkEntry): Verdict;
-  addLost(address: ChunkAddress): void;
+  addLost(chunk: LostContent & { readonly storedAddress: ChunkAddress }): void;
 }
+
+/** What a lost chunk is, and the bytes of its content. */
+export type LostContent = Pick<ExpectedChunk, "id" | "length">;
 
 export interface FileDamage {
   readonly file: Exclude<DamagedFile, "chunk">;
@@ -43,13 +48,18 @@ export interface FileDamage {
   readonly why?: string;
 }
 
-/** Examines a container. `readAll`: none of its chunks is taken as right unread. */
+export interface ExamineOptions {
+  readonly readAll: boolean;
+  readonly suspects: Pick<ReadonlySet<ChunkAddress>, "has"> | undefined;
+}
+
+/** Examines a container. `readAll`: none of its chunks is taken as right unread; nor are those of `suspects`. */
 export async function examine(
   open: OpenArchive,
   volume: ArchivedVolume,
   container: Container,
   lists: ListStore,
-  readAll: boolean,
+  { readAll, suspects }: ExamineOptions,
 ): Promise<ContainerHealth> {
   const { index } = volume;
   const files: FileDamage[] = [];
@@ -65,7 +75,8 @@ export async function examine(
   files.push(...said.files);
   // Something about it can't be told by its chunks one by one, so each is looked at.
   const readsAll = readAll || list === undefined || said.files.length > 0;
-  const lost = new Set<ChunkAddress>();
+  const lost = new Map<ChunkAddress, LostContent>();
+  let claimed: readonly ChunkAddress[] | undefined;
   const unlisted = new Set<ChunkAddress>();
   return {
     volume,
@@ -76,7 +87,8 @@ export async function examine(
     extras: said.extras,
     lost,
     unlisted,
-    claimed: () => [...said.chunks].filter((each) => lost.has(each) || list?.isMarked(each) !== true),
+    claimed: () =>
+      (claimed ??= [...said.chunks].filter((each) => lost.has(each) || list?.isMarked(each) !== true)),
     judge: (entry) => {
       const address = entry.storedAddress;
       if (lost.has(address)) return "lost";
@@ -87,9 +99,10 @@ export async function examine(
         equalBytes(listed.checksum, entry.checksum);
       if (fits) list?.mark(address);
       else if (list !== undefined) unlisted.add(address);
-      return fits && !readsAll && !said.chunks.has(address) ? "right" : "read";
+      const isSuspect = said.chunks.has(address) || suspects?.has(address) === true;
+      return fits && !readsAll && !isSuspect ? "right" : "read";
     },
-    addLost: (address) => lost.add(address),
+    addLost: ({ storedAddress, id, length }) => lost.set(storedAddress, { id, length }),
   };
 }
 

@@ -79,7 +79,7 @@ function sayContainer(context: Context, volume: string, health: ContainerHealth,
       container: name,
       unlisted: unlisted.size,
     });
-  const gone = [...new Set([...lost, ...health.claimed()])].sort((a, b) => a - b);
+  const gone = [...new Set([...lost.keys(), ...health.claimed()])].sort((a, b) => a - b);
   if (gone.length > 0) {
     const ranges = stretches(gone, chunkSize);
     const shown = ranges.slice(0, mostShown).map(rangeText).join(" ");

@@ -8,10 +8,15 @@ import { type CheckedVolume, checkGroup } from "../check/check-group.ts";
 import { checkRest, type Rest } from "../check/rest.ts";
 import { checkCopies, type DamagedCopy } from "../check/copies.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
+import { amountText } from "../heal/lost-text.ts";
+import { lostPlaces } from "../heal/lost-places.ts";
+import { tryLock } from "../state/lock.ts";
+import { readLost } from "../state/lost-chunks.ts";
 import { type OpenArchive, where } from "./archive.ts";
 import { reportLost, reportRest, reportVolume } from "./check-report.ts";
 import type { Context } from "./context.ts";
 import { openDestination } from "./destination.ts";
+import { noteLost } from "./note-lost.ts";
 
 export interface CheckOptions {
   /** dom0 fetches every chunk and checks it itself. */
@@ -42,7 +47,14 @@ export async function check(
   settings: ArchiveSettings,
   options: CheckOptions,
 ): Promise<ExitReason> {
-  const { reason } = await checkArchive(context, settings, options);
+  const { reason, checked } = await checkArchive(context, settings, options);
+  using lock = await tryLock(context.state.archive(settings.name).lock);
+  const lost = noteLost(context, settings, checked, lock);
+  if (lost.length > 0)
+    context.report.notice(
+      `lost: ${amountText(lost)}; a send puts back what the volumes still hold: send, then check again`,
+      { lostChunks: lost.length },
+    );
   return reason;
 }
 
@@ -64,10 +76,12 @@ export async function checkArchive(
   const { groups, lost } = await readVolumes(open);
   for (const each of lost) reportLost(context, each);
   let damaged = lost.length > 0;
+  const noted = readLost(open.paths, (message) => report.warn(message));
+  const suspected = lostPlaces(noted);
   const checked: CheckedGroup[] = [];
   for (const group of groups) {
     const volumes = await checkGroup(
-      { open, readData, onProgress: (...how) => report.progress(...how), signal },
+      { open, readData, suspected, onProgress: (...how) => report.progress(...how), signal },
       group,
     );
     checked.push({ group: group.group, volumes });

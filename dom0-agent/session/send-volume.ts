@@ -9,8 +9,11 @@ import { equalBytes } from "../../protocol/bytes.ts";
 import type { Pending } from "../../protocol/wire/messages.ts";
 import { countSet } from "../delta/bitmap.ts";
 import type { VolumeTask } from "../pipeline/job.ts";
+import { lostPlaces } from "../heal/lost-places.ts";
+import { idsToPutBack, withLost } from "../heal/put-back.ts";
 import type { Pool } from "../pipeline/pool.ts";
 import type { KnownVolume } from "../state/archive-record.ts";
+import { readLost } from "../state/lost-chunks.ts";
 import { dropIdMap, type IdMap } from "../state/id-map.ts";
 import { noteCurrent, writeLastSession } from "../state/last-session.ts";
 import { createJournal } from "../state/journal.ts";
@@ -94,9 +97,15 @@ async function sendOnce(
   const uid = new Uint8Array(randomBytes(16)) as SessionUid;
   const last = index?.sessions.at(-1);
   const skipUnchanged = options.tags.length === 0;
+  const lost = lostPlaces(
+    readLost(open.paths, (message) => context.report.warn(message)),
+    known.group,
+  );
+  // What has not changed may be what the archive has lost.
+  const skipUnread = skipUnchanged && lost.chunks.length === 0;
   const source = await beginVolume(context, open, known, index, uid, monitored, {
     ...options,
-    skipUnchanged,
+    skipUnchanged: skipUnread,
   });
   const nothing = {
     session: undefined,
@@ -109,7 +118,7 @@ async function sendOnce(
     sampleFailed: false,
   };
   const paths = open.paths.volume(known.id);
-  if (source.unchanged && skipUnchanged) {
+  if (source.unchanged && skipUnread) {
     for (const each of options.leftovers) await discardLeftover(open, each);
     if (index !== undefined) noteCurrent(paths, index, source.takenAt);
     return { kind: "unchanged", ...nothing };
@@ -117,12 +126,13 @@ async function sendOnce(
   const { chunkSize } = open.record;
   const notice = (message: string): void => context.report.notice(`${known.name}: ${message}`);
   using map = await idMapFor(open, index, paths, notice);
-  using group = await openGroupIndex(open, known.group, notice);
+  using group = await openGroupIndex(open, known.group, notice, lost);
   using salvaged = await salvageLeftovers(open, known, options.leftovers, notice);
   await using volume = await openSource(context, source);
-  const task = taskFor(open, known, source, volume, map);
+  const putBack = idsToPutBack(lost, group);
+  const task = { ...taskFor(open, known, source, volume, map), putBack };
   const { candidates, sampleFailed } = candidatesFor(context, known, source, task, map);
-  const choice = await chooseChunks(context, source, candidates, chunkSize);
+  const choice = await chooseChunks(context, source, withLost(candidates, map, putBack, task), chunkSize);
   const name = freeName(namesOf(index, options.leftovers), options.startedAt).name;
   const generation = (open.head.generation + 1) as Generation;
   using spool = manifestSpool(paths.entries, { size: source.size, chunkSize });

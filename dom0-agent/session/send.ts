@@ -32,11 +32,21 @@ export async function send(
   context: Context,
   settings: ArchiveSettings,
   volumes: readonly string[],
-  { pool, ...options }: ArchiveSendOptions,
+  options: ArchiveSendOptions,
 ): Promise<ExitReason> {
   const paths = context.state.archive(settings.name);
   makeDirectory(paths.directory);
   using _lock = await takeArchiveLock(paths.lock, `send to ${settings.name}`);
+  return await sendLocked(context, settings, volumes, options);
+}
+
+/** The same, for a command that has the archive's lock. */
+export async function sendLocked(
+  context: Context,
+  settings: ArchiveSettings,
+  volumes: readonly string[],
+  { pool, ...options }: ArchiveSendOptions,
+): Promise<ExitReason> {
   const failed = new Map<string, Error>();
   const monitored = new Map<string, { readonly source: VolumeState; readonly takenAt: number }>();
   for (const result of await options.monitored()) {

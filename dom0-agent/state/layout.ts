@@ -14,6 +14,7 @@
 //                /headers/N     the archive's header, as each change of its key slots has left it
 //                /intent        the head that is about to be made
 //                /unfinished    groups of volumes in which a prune has more to remove
+//                /lost          chunks that a check has found to be lost
 //                /prune/        spools of a prune
 //                /volumes/ID/delta     changes since the last session
 //                           /pending   a send under way: its session, its snapshot …
@@ -64,6 +65,7 @@ export interface ArchivePaths {
   readonly headers: string;
   readonly intent: string;
   readonly unfinished: string;
+  readonly lost: string;
   readonly prune: string;
   volume(id: VolumeId): VolumePaths;
   group(id: GroupId): GroupPaths;
@@ -93,6 +95,7 @@ export function stateLayout(directory: string): StateLayout {
         volume: (id) => volumePathsIn(join(own, "volumes", toHex(id))),
         group: (id) => groupPaths(join(own, indexesDirectory, toHex(id))),
         unfinished: join(own, "unfinished"),
+        lost: join(own, "lost"),
         prune: join(own, "prune"),
       };
     },

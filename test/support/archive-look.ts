@@ -74,7 +74,7 @@ async function lookThrough(open: OpenArchive): Promise<Seen> {
     const healths = new Map<string, ContainerHealth>();
     for (const volume of volumes) {
       for (const container of volume.index.containers) {
-        const health = await examine(open, volume, container, lists, true);
+        const health = await examine(open, volume, container, lists, { readAll: true, suspects: undefined });
         healths.set(toHex(volume.index.volume) + toHex(container.uid), health);
       }
     }
@@ -93,7 +93,7 @@ async function lookThrough(open: OpenArchive): Promise<Seen> {
       const { name } = health.container;
       for (const { file, what, why } of health.files) damage.push(why ?? `${name}: ${file} is ${what}`);
       if (health.unlisted.size > 0) damage.push(`${name}: ${health.unlisted.size} chunks are not listed`);
-      const bad = new Set([...health.lost, ...health.claimed()]);
+      const bad = new Set([...health.lost.keys(), ...health.claimed()]);
       if (bad.size > 0) damage.push(`${name}: ${bad.size} chunks are lost`);
       damage.push(...health.spares.map((each) => `${name}: ${textOf(each)}`));
       said.push(...health.extras.map((each) => `${name}: ${textOf(each)}`));
@@ -127,7 +127,7 @@ async function readSession(
       content.push(toHex(entry.id));
     } catch (error) {
       if (!(error instanceof AgentError) || error.reason !== "integrity" || health === undefined) throw error;
-      health.addLost(entry.storedAddress);
+      health.addLost({ ...entry, length: open.record.chunkSize });
     }
   }
   return content;

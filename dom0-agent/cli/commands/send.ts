@@ -62,9 +62,12 @@ async function runSend(
     tags: options.tags,
     startedAt: Date.now(),
   };
-  return sendRun(context, archives, volumes, settled, async (archive) =>
-    archive.pruneAfterSend ? pruneAfterSend(context, output, archive, volumes) : "done",
-  );
+  const { healAfterSend } = await import("../../session/heal.ts");
+  return sendRun(context, archives, volumes, settled, async (archive) => {
+    const healed = await healAfterSend(context, archive);
+    if (healed !== "done" || !archive.pruneAfterSend) return healed;
+    return pruneAfterSend(context, output, archive, volumes);
+  });
 }
 
 /** What the settings say is to be kept of the volumes that were sent. */

@@ -18,4 +18,9 @@ describe("on real thin volumes", () => {
     const said = await runProgram("destinations");
     expect(said.match(/^ok send/gm)?.length).toBe(6);
   });
+
+  test("a lost chunk of a volume that has not changed", async () => {
+    const said = await runProgram("heal");
+    expect(said.match(/^ok put back/gm)?.length).toBe(2);
+  });
 });
