@@ -7,6 +7,7 @@ import { type LostVolume, readVolumes } from "../check/archived-volume.ts";
 import { type CheckedVolume, checkGroup } from "../check/check-group.ts";
 import { checkCopies, type DamagedCopy } from "../check/copies.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
+import { lockForReading } from "../state/lock.ts";
 import { type OpenArchive, where } from "./archive.ts";
 import { reportLost, reportVolume } from "./check-report.ts";
 import type { Context } from "./context.ts";
@@ -39,6 +40,7 @@ export async function check(
   settings: ArchiveSettings,
   options: CheckOptions,
 ): Promise<ExitReason> {
+  using _readers = await lockForReading(context.state.archive(settings.name), "check");
   const { reason } = await checkArchive(context, settings, options);
   return reason;
 }

@@ -14,7 +14,7 @@ import { oldHeads } from "../prune/old-heads.ts";
 import { pruneGroup } from "../prune/prune-group.ts";
 import { allSessions } from "../restore/find-session.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
-import { takeLock } from "../state/lock.ts";
+import { lockForRemoval, takeLock } from "../state/lock.ts";
 import { noteUnfinished } from "../state/unfinished-prune.ts";
 import { type OpenArchive, where } from "./archive.ts";
 import { type Checked, type CheckedGroup, checkArchive } from "./check.ts";
@@ -39,6 +39,7 @@ export async function repair(
   const paths = context.state.archive(settings.name);
   makeDirectory(paths.directory);
   using _lock = await takeLock(paths.lock, `check --repair of ${settings.name}`, 0);
+  using _readers = await lockForRemoval(paths, `check --repair of ${settings.name}`);
   const { reason, checked } = await checkArchive(context, settings, options);
   if (reason === "done") return "done";
   if (!(await options.agrees(questionOf(checked)))) return reason;
