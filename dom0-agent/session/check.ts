@@ -10,7 +10,7 @@ import { checkCopies, type DamagedCopy } from "../check/copies.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
 import { amountText } from "../heal/lost-text.ts";
 import { lostPlaces } from "../heal/lost-places.ts";
-import { tryLock } from "../state/lock.ts";
+import { lockForReading, tryLock } from "../state/lock.ts";
 import { readLost } from "../state/lost-chunks.ts";
 import { type OpenArchive, where } from "./archive.ts";
 import { reportLost, reportRest, reportVolume } from "./check-report.ts";
@@ -47,6 +47,7 @@ export async function check(
   settings: ArchiveSettings,
   options: CheckOptions,
 ): Promise<ExitReason> {
+  using _readers = await lockForReading(context.state.archive(settings.name), "check");
   const { reason, checked } = await checkArchive(context, settings, options);
   using lock = await tryLock(context.state.archive(settings.name).lock);
   const lost = noteLost(context, settings, checked, lock);

@@ -100,33 +100,38 @@ const readers = (): readonly (Reader & { readonly args: readonly string[] })[] =
   // ... and behind that diff syncs the image, to know where it has holes, before and after it has read it.
   { args: ["diff", volume, "--session", first], before: 1 },
   { args: ["-u", "assemble", volume, "--session", first], counted: connecting },
+  { args: ["check"], counted: connecting },
 ];
 
 describe("one dom0", () => {
-  test.each([0, 1, 2, 3])("reader %i: a prune and a delete beside it have status 6", async (i) => {
-    const { args, ...at } = readers()[i]!;
-    const before = await listed(site);
-    const ended = await heldUp(args, at, async () => {
-      for (const removing of [
-        ["prune", "--keep-last", "1"],
-        ["delete", "--yes", volume],
-      ]) {
-        const refused = await site.sparsebak(["-u", ...removing]);
-        expect(refused.stderr).toMatch(/another run of sparsebak is reading the archive/);
-        expect(refused).toMatchObject({ code: 6 });
-      }
-      // Others that read, or take nothing away, are free to go.
-      await run(site, "verify", volume);
-      await run(site, "prune", "--keep-last", "1", "--dry-run");
-      await run(site, "tag", volume, "kept");
-    });
-    const differs = args[0] === "diff" ? 1 : 0;
-    expect(ended, ended.stderr).toMatchObject({ code: differs });
-    expect(ended.stderr).not.toMatch(/removed/);
-    expect(await listed(site)).toEqual(before);
-    await run(site, "prune", "--keep-last", "1");
-    expect(await listed(site)).toHaveLength(1);
-  });
+  test.each([0, 1, 2, 3, 4])(
+    "reader %i: a prune, a delete and a repair beside it have status 6",
+    async (i) => {
+      const { args, ...at } = readers()[i]!;
+      const before = await listed(site);
+      const ended = await heldUp(args, at, async () => {
+        for (const removing of [
+          ["prune", "--keep-last", "1"],
+          ["delete", "--yes", volume],
+          ["check", "--repair", "--yes"],
+        ]) {
+          const refused = await site.sparsebak(["-u", ...removing]);
+          expect(refused.stderr).toMatch(/another run of sparsebak is reading the archive/);
+          expect(refused).toMatchObject({ code: 6 });
+        }
+        // Others that read, or take nothing away, are free to go.
+        await run(site, "verify", volume);
+        await run(site, "prune", "--keep-last", "1", "--dry-run");
+        await run(site, "tag", volume, "kept");
+      });
+      const differs = args[0] === "diff" ? 1 : 0;
+      expect(ended, ended.stderr).toMatchObject({ code: differs });
+      expect(ended.stderr).not.toMatch(/removed/);
+      expect(await listed(site)).toEqual(before);
+      await run(site, "prune", "--keep-last", "1");
+      expect(await listed(site)).toHaveLength(1);
+    },
+  );
 
   test("a send goes on beside a restore, and leaves what its settings would remove for the next one", async () => {
     const ini = readFileSync(site.ini, "utf8");

@@ -93,12 +93,14 @@ const path = (start: string): Arbitrary<string> =>
 const form: Arbitrary<"dir" | "tar"> = fc.constantFrom("dir", "tar");
 const tag: Arbitrary<string> = fc.stringMatching(/^[A-Za-z0-9._+-]{1,64}$/);
 
+const ofArchive: ReadonlySet<string> = new Set(["archive", "head", "dead", "headCopy"]);
+const ofVolume: ReadonlySet<string> = new Set(["index", "indexCopy"]);
 const metaName: Arbitrary<MetaName> = fc
   .record<MetaName>({ kind: names(metaKinds), volume: bytes(16), session: bytes(16), generation: u64() })
   .map((name) => ({
     ...name,
-    ...(name.kind === "archive" || name.kind === "head" || name.kind === "dead" ? { volume: noVolume } : {}),
-    ...(name.kind === "archive" || name.kind === "head" || name.kind === "dead" || name.kind === "index"
+    ...(ofArchive.has(name.kind) ? { volume: noVolume } : {}),
+    ...(ofArchive.has(name.kind) || ofVolume.has(name.kind)
       ? { session: new Uint8Array(16) as MetaName["session"] }
       : {}),
   }));
