@@ -41,7 +41,7 @@ export async function scrubContainer(options: ScrubOptions): Promise<void> {
       manifestGeneration,
     );
   } else if (headerDigest.some((byte) => byte !== 0)) {
-    // Of a session that was pruned nobody needs the header any more.
+    // Of a session that was pruned nobody needs the header any more, and it goes with the manifest.
     using _header = await checkFile(options, { kind: "header" }, 0, "stale");
   }
   using list = await checkFile(options, { kind: "list", generation: listGeneration }, listGeneration);
@@ -69,7 +69,7 @@ async function checkFile(
     return undefined;
   }
   if (stored === undefined) {
-    onDamage(file.kind, corrupt === "stale" ? "leftover" : "missing", number);
+    if (corrupt === "corrupt") onDamage(file.kind, "missing", number);
     return undefined;
   }
   let whole = false;
