@@ -42,7 +42,10 @@ export async function scrubContainer(options: ScrubOptions): Promise<void> {
     );
   } else if (headerDigest.some((byte) => byte !== 0)) {
     // Of a session that was pruned nobody needs the header any more, and it goes with the manifest.
-    using _header = await checkFile(options, { kind: "header" }, 0, "stale");
+    using header = await checkFile(options, { kind: "header" }, 0, "stale");
+    const { volume, trash } = options;
+    const waits = trash.unreadable || trash.isDeadHeader(volume, container.uid);
+    if (header !== undefined && container.form === "dir" && !waits) report("header", "extra");
   }
   using list = await checkFile(options, { kind: "list", generation: listGeneration }, listGeneration);
   if (list === undefined) return;
