@@ -75,7 +75,7 @@ export function staysDamaged(rest: Rest, volumes: readonly CheckedVolume[]): boo
     rest.damaged.some(({ file }) => byHand.has(file)) ||
     volumes.some(({ containers }) =>
       containers.some(({ container, spares }) =>
-        spares.some(({ file }) => file === "header" || (container.form === "tar" && file !== "chunk")),
+        spares.some(({ file }) => container.form === "tar" && file !== "chunk"),
       ),
     )
   );

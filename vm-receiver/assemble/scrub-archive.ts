@@ -151,7 +151,6 @@ const states: Readonly<Record<Found["what"], string>> = {
 const remarks: Readonly<Record<string, string>> = {
   "readme leftover": "is that of another version of this program",
   "readme missing": "is missing; the next send writes it",
-  "header leftover": "is missing; no session needs it",
   "dead leftover": "waits for its day",
   "session leftover": "is no part of the newest state: cut short, not committed, or partly removed",
 };

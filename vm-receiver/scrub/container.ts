@@ -41,8 +41,11 @@ export async function scrubContainer(options: ScrubOptions): Promise<void> {
       manifestGeneration,
     );
   } else if (headerDigest.some((byte) => byte !== 0)) {
-    // Of a session that was pruned nobody needs the header any more.
-    using _header = await checkFile(options, { kind: "header" }, 0, "stale");
+    // Of a session that was pruned nobody needs the header any more, and it goes with the manifest.
+    using header = await checkFile(options, { kind: "header" }, 0, "stale");
+    const { volume, trash } = options;
+    const waits = trash.unreadable || trash.isDeadHeader(volume, container.uid);
+    if (header !== undefined && container.form === "dir" && !waits) report("header", "extra");
   }
   using list = await checkFile(options, { kind: "list", generation: listGeneration }, listGeneration);
   if (list === undefined) return;
@@ -69,7 +72,7 @@ async function checkFile(
     return undefined;
   }
   if (stored === undefined) {
-    onDamage(file.kind, corrupt === "stale" ? "leftover" : "missing", number);
+    if (corrupt === "corrupt") onDamage(file.kind, "missing", number);
     return undefined;
   }
   let whole = false;

@@ -148,6 +148,10 @@ async function dropOfContainer(
     ...dead.lists.filter((each) => each !== current?.listGeneration).map(listFile),
   ];
   for (const file of gone) dropFile(directory, dead, file, options);
+  // A session that is gone with its manifest needs no header; in a tar it stays.
+  const hasSession = current !== undefined && current.manifestGeneration !== 0;
+  if (dead.manifests.length > 0 && !hasSession && dead.form === "dir")
+    dropFile(directory, dead, fileNames.header, options);
   if (dead.chunks.length === 0) return;
   const chunkSize = archive.header()?.header.chunkSize;
   if (chunkSize === undefined) throw new RefusalError("corrupt", "the archive header is missing");

@@ -50,6 +50,8 @@ export interface Trash {
     kind: "list" | "manifest",
     generation: Generation,
   ): boolean;
+  /** True where the header of a container waits, because a manifest of it does. */
+  isDeadHeader(volume: VolumeId, container: SessionUid): boolean;
   isDeadIndex(volume: VolumeId, generation: Generation): boolean;
   isDeadArchive(generation: Generation): boolean;
   /** Volumes that go with everything in this directory, by hexadecimal id. */
@@ -86,6 +88,7 @@ export function readTrash(root: Directory, archive: ArchiveUuid, current: Genera
         touchedVolumes.add(volume);
         if (whole) wholes.add(key);
         else if (chunks.length > 0) runs.set(key, [...(runs.get(key) ?? []), chunks]);
+        if (manifests.length > 0) files.add(`${key} header`);
         for (const generation of manifests) files.add(`${key} manifest ${generation}`);
         for (const generation of lists) files.add(`${key} list ${generation}`);
       }
@@ -116,6 +119,7 @@ export function readTrash(root: Directory, archive: ArchiveUuid, current: Genera
     },
     isDeadFile: (volume, container, kind, generation) =>
       files.has(`${toHex(volume)}${toHex(container)} ${kind} ${generation}`),
+    isDeadHeader: (volume, container) => files.has(`${toHex(volume)}${toHex(container)} header`),
     isDeadIndex: (volume, generation) => files.has(`${toHex(volume)} index ${generation}`),
     isDeadArchive: (generation) => files.has(`archive ${generation}`),
     removedIn: (directory) =>
