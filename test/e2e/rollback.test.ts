@@ -20,6 +20,10 @@ function copy(from: string, to: string): void {
 function filesOf(directory: string): readonly string[] {
   return readdirSync(directory, { recursive: true, encoding: "utf8" }).toSorted();
 }
+/** The recovery form in what `key --show-recovery` prints: groups of four, in one line or two. */
+function recoveryIn(printed: string): string {
+  return (printed.match(/^[0-9A-Z]{4}(?:-[0-9A-Z]{4})+$/gm) ?? []).join("-");
+}
 let seed = 20;
 async function changeAndSend(site: Site, ...args: string[]): Promise<void> {
   changeImage(site.image("a.img"), mib / 4, ++seed, 3 * mib);
@@ -81,6 +85,27 @@ test("an older state is refused, in whole and in part, and accepted on request",
   copy(older, site.archive);
   await refused(/older state/);
   expect(await site.sparsebak(["check", "--receipt", receipt])).toMatchObject({ code: 5 });
+
+  // On a machine that knows nothing but the key, the paper tells the states apart.
+  const form = must(await site.sparsebak(["key", "--show-recovery"])).stdout;
+  const secret = join(site.directory, "recovery");
+  writeFileSync(secret, recoveryIn(form), { mode: 0o600 });
+  for (const [state, code] of [
+    [older, 5],
+    [newer, 0],
+    [older, 5],
+  ] as const) {
+    copy(state, site.archive);
+    const elsewhere = join(site.directory, "dom0-elsewhere");
+    rmSync(elsewhere, { recursive: true, force: true });
+    mkdirSync(elsewhere);
+    const ini = join(elsewhere, "sparsebak.ini");
+    writeFileSync(ini, readFileSync(site.ini, "utf8"));
+    must(await site.sparsebak(["-u", "init", "--join", "--passphrase-file", secret], { ini }));
+    must(await site.sparsebak(["list", "a.img"], { ini }));
+    const found = await site.sparsebak(["check", "--receipt", receipt], { ini });
+    expect(found, found.stderr).toMatchObject({ code });
+  }
 
   // Somebody meant it.
   changeImage(site.image("a.img"), mib / 4, ++seed, 3 * mib);

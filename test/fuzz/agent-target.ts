@@ -108,6 +108,8 @@ async function settled<T>(
   }
 }
 
+const markOf = (address: number): number => Math.floor(address / 65_536) % 251;
+
 /** Frames in answer to one of the agent: legal ones to the end of the request, damaged now and then. `data` gathers what
  *  the answer's frames of data hold. */
 function answerTo(
@@ -133,11 +135,18 @@ function answerTo(
         ? (ending ?? random.pick(legal))
         : random.pick(legal);
     let body = random.pick(corpus.get(name) ?? []) as Messages[MessageName];
-    if (name === "data") data.push((body as Messages["data"]).bytes);
-    if (name === "stored" && frame.type === "readChunks" && !random.once(10)) {
-      const at = data.length;
-      data.push((body as Messages["stored"]).bytes);
-      body = { ...(body as Messages["stored"]), address: frame.body.addresses[at] ?? (0 as ChunkAddress) };
+    if (name === "data") {
+      if (random.once(10)) body = { bytes: new Uint8Array(random.below(9000)).fill(left) };
+      data.push((body as Messages["data"]).bytes);
+    }
+    if (name === "stored" && frame.type === "readChunks") {
+      const wanted = frame.body.addresses[data.length];
+      const address = wanted === undefined || random.once(10) ? (body as Messages["stored"]).address : wanted;
+      const bytes = (body as Messages["stored"]).bytes.slice();
+      // By this the taker knows whose bytes it got.
+      bytes[0] = markOf(address);
+      data.push(bytes);
+      body = { address, bytes };
     }
     // The count that the agent waits for, mostly.
     if (name === "done" && !random.once(4)) {
@@ -146,7 +155,7 @@ function answerTo(
       body = { bytes: length } satisfies Messages["done"];
     }
     const bytes = encodeFrame(name, random.once(60) ? random.below(9) : frame.id, body as never);
-    frames.push(random.once(40) ? mutate(random, bytes, [bytes]) : bytes);
+    frames.push(name !== "stored" && random.once(40) ? mutate(random, bytes, [bytes]) : bytes);
     const next = transitions[state][name];
     if (next === undefined || next === "ready" || next === "session") break;
     state = next;
@@ -192,8 +201,10 @@ const requestsOf: Readonly<Record<Service, readonly Request[]>> = {
       const { volume, session } = body("readChunks");
       const addresses = Array.from({ length: 1 + random.below(8) }, (_, i) => (i * 65_536) as ChunkAddress);
       const seen: number[] = [];
-      await client.readChunks(volume, session, addresses, (address) => {
+      await client.readChunks(volume, session, addresses, (address, untrusted) => {
         seen.push(address);
+        if (untrusted !== undefined && untrusted[0] !== markOf(address))
+          throw new RangeError(`another chunk as that at ${address}`);
         return random.once(3) ? new Promise((resolve) => setImmediate(resolve)) : undefined;
       });
       if (seen.join() !== addresses.join())

@@ -2,6 +2,7 @@
 // mounted in dom0 (destvm = none). Commands run in the guest; what they leave in the archives is looked at here, in a
 // copy, with spbk-assemble at this machine's speed.
 
+import { nonceAudit } from "../../support/nonce-audit.ts";
 import { spawnSync } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -53,6 +54,7 @@ export async function makeThinWorld(sealed: boolean, random: Random): Promise<Wo
     things: { ...things, agent: { ...things.agent, send: 200, monitor: 45 } },
     hosts,
     ledgers: { default: ledger(), usb: ledger() },
+    audits: { default: nonceAudit(), usb: nonceAudit() },
     run: async (host, args, kill) => {
       const agent = kill?.who === "agent";
       const command = [

@@ -27,6 +27,7 @@ import {
   things,
   type World,
 } from "./world.ts";
+import { nonceAudit } from "../nonce-audit.ts";
 
 interface FileHost extends Host {
   readonly ini: string;
@@ -69,6 +70,7 @@ export async function makeFileWorld(sealed: boolean, random: Random): Promise<Wo
     things,
     hosts,
     ledgers: { default: ledger(), usb: ledger() },
+    audits: { default: nonceAudit(), usb: nonceAudit() },
     run: async (host, args, kill) => {
       if (kill?.who === "receiver") site.killReceiverAt(kill.at);
       const options = { ini: (host as FileHost).ini, ...(kill?.who === "agent" ? { killAt: kill.at } : {}) };

@@ -10,6 +10,7 @@ import type { Random } from "../../fuzz/random.ts";
 import { linesOf } from "../site-sessions.ts";
 import type { Ended } from "../site.ts";
 import type { Ledger, Listing, ModelSession } from "./ledger.ts";
+import { type NonceAudit } from "../nonce-audit.ts";
 
 /** Volumes that there may be; the first two share chunks, and the third with them if it was called so once. */
 export const names = ["vm-a-root", "vm-b-root", "vm-work-private"] as const;
@@ -50,6 +51,8 @@ export interface World extends AsyncDisposable {
   readonly things: Things;
   readonly hosts: readonly [Host, Host];
   readonly ledgers: Readonly<Record<Destination, Ledger>>;
+  /** Salts and nonces of all that each archive has ever held. */
+  readonly audits: Readonly<Record<Destination, NonceAudit>>;
   /** Runs sparsebak, unattended. When it comes back nothing of it runs any more, whoever was killed. */
   run(host: Host, args: readonly string[], kill?: Kill): Promise<Ended>;
   /** Runs shell text where the archives are; it must succeed. Gives its output. */
