@@ -32,7 +32,16 @@ export async function indexOf(open: OpenArchive, name: string): Promise<VolumeIn
   const named = (await readView(open)).filter((each) => each.index.name === name);
   const found = named.find((each) => each.index.sessions.length > 0) ?? named[0];
   if (found !== undefined) return found.index;
-  throw new AgentError("failed", `${name}: the archive has no such volume`, "see sparsebak list");
+  throw new NoSuchVolumeError(name);
+}
+
+/** The archive has no volume of that name. */
+export class NoSuchVolumeError extends AgentError {
+  override readonly name: string = "NoSuchVolumeError";
+
+  constructor(volume: string) {
+    super("failed", `${volume}: the archive has no such volume`, "see sparsebak list");
+  }
 }
 
 /** What a read key opens besides its volume: the chunks of the others in its group (docs/keys.md, K9). undefined where it is

@@ -95,11 +95,16 @@ export async function readHead(
   return { head, digest };
 }
 
-/** Throws where the head was not made with the archive's key. */
-export function checkHeadMac(head: Head, keys: ArchiveKeys): void {
+/** Throws where the head was not made with the archive's key. `known`: the generation that dom0 has accepted. */
+export function checkHeadMac(head: Head, keys: ArchiveKeys, known?: Generation): void {
   if (macFits(keys.head, headMacInput(head), head.mac)) return;
+  const { generation } = head;
+  const isNew = known !== undefined && generation > known;
   throw integrity(
-    `head ${head.generation}: its authentication code does not fit: altered, or made with another key`,
+    `head ${generation}: its authentication code does not fit: altered, or made with another key`,
+    isNew
+      ? `this dom0 has accepted head ${known}. Whoever may send there can have made head ${generation}: move heads/${generation} out of the archive and run this again (docs/install.md, «A head that dom0 has not made»)`
+      : undefined,
   );
 }
 

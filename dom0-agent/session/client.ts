@@ -43,8 +43,10 @@ export class RefusedError extends AgentError {
   override readonly name: string = "RefusedError";
   readonly code: Refusal;
 
-  constructor(what: string, code: Refusal, untrustedReason: string) {
-    super(refusalReasons[code], `${what}: ${code}: ${printable(utf8(untrustedReason))}`, hints[code]);
+  /** `who`: the receiver. Refused in answer to the hello, not-allowed is a matter of its settings. */
+  constructor(who: string, code: Refusal, untrustedReason: string, inAnswerTo?: MessageName) {
+    const hint = code === "not-allowed" && inAnswerTo !== "agentHello" ? undefined : hints[code];
+    super(refusalReasons[code], `${who}: ${code}: ${printable(utf8(untrustedReason))}`, hint);
     this.code = code;
   }
 }
@@ -176,6 +178,7 @@ const maxDamages = 65_536;
 const scrubOverhead = 2048;
 
 interface Waiting {
+  readonly opener: MessageName;
   readonly what: string;
   readonly answer: MessageName;
   readonly resolve: (frame: Frame) => void;
@@ -245,7 +248,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     if (request === undefined) throw new FormatError("bad-order", `${frame.type} without a request`);
     if (frame.type === "refused") {
       waiting = undefined;
-      request.reject(new RefusedError(`${name}: ${request.what}`, frame.body.code, frame.body.reason));
+      request.reject(new RefusedError(name, frame.body.code, frame.body.reason, request.opener));
     } else if (frame.type === request.answer) {
       waiting = undefined;
       request.resolve(copied(frame));
@@ -297,10 +300,11 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     }
   };
   const answered = (
-    what: string,
+    opener: MessageName,
     answer: MessageName,
     onFrame?: OnFrame,
     about: Work = 0,
+    what: string = opener,
   ): Promise<Frame> => {
     if (waiting) throw new InternalError(`${what}: another request is open`);
     if (failure) return Promise.reject(failure);
@@ -309,7 +313,15 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     claimedSteps = 0;
     return watch.waitFor(
       new Promise<Frame>((resolve, reject) => {
-        waiting = { what, answer, about, resolve, reject, ...(onFrame === undefined ? {} : { onFrame }) };
+        waiting = {
+          opener,
+          what,
+          answer,
+          about,
+          resolve,
+          reject,
+          ...(onFrame === undefined ? {} : { onFrame }),
+        };
       }),
     );
   };
@@ -486,7 +498,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     },
     put: async (metaName, length, digest, parts) => {
       const id = ++lastId;
-      const frame = answered(`put ${metaName.kind}`, "done");
+      const frame = answered("put", "done", undefined, 0, `put ${metaName.kind}`);
       frame.catch(() => undefined);
       await say("put", id, { name: metaName, length, digest });
       let start = true;

@@ -19,10 +19,11 @@ import { AgentError } from "../errors.ts";
 import { readMasterKey } from "../keys/master-key.ts";
 import { checkNewPassphrase } from "../keys/passphrase.ts";
 import { type ArchiveRecord, readArchiveRecord } from "../state/archive-record.ts";
+import { deletedVolume } from "../state/deleted-volumes.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import { takeArchiveLock } from "../state/lock.ts";
 import { type OpenArchive, verified, where } from "./archive.ts";
-import { alsoOpened, indexOf } from "./archive-view.ts";
+import { alsoOpened, indexOf, NoSuchVolumeError } from "./archive-view.ts";
 import { commitStep } from "./commit-step.ts";
 import type { Context } from "./context.ts";
 import { openDestination } from "./destination.ts";
@@ -133,13 +134,30 @@ export function showRecovery(context: Context, settings: ArchiveSettings): strin
   return recoveryForm(readMasterKey(paths));
 }
 
-/** The read key of a volume, as text. By the name that the archive has it under: another host may have given the name that
- *  dom0 remembers to another volume, and a key can't be taken back. Throws AgentError. */
+/** The read key of a volume, as text; of one that was deleted from here, where the archive has none of that name. Throws
+ *  AgentError. */
 export async function exportReadKey(
   context: Context,
   settings: ArchiveSettings,
   name: string,
 ): Promise<string> {
+  try {
+    return await readKeyNow(context, settings, name);
+  } catch (error) {
+    const { paths, record } = knownArchive(context, settings);
+    const deleted = error instanceof NoSuchVolumeError ? deletedVolume(paths, name) : undefined;
+    if (deleted === undefined) throw error;
+    context.report.notice(
+      `${name}: deleted from the archive; this key reads what the destination's trash still has of it (spbk-assemble --untrash)`,
+    );
+    const { id: volume, group } = deleted;
+    return readKeyText(readKeyOf(readMasterKey(paths), { archive: record.uuid, volume, group }));
+  }
+}
+
+/** By the name that the archive has it under: another host may have given the name that dom0 remembers to another volume,
+ *  and a key can't be taken back. */
+async function readKeyNow(context: Context, settings: ArchiveSettings, name: string): Promise<string> {
   const { paths, record } = knownArchive(context, settings);
   if (!record.sealed)
     throw new AgentError(

@@ -72,7 +72,7 @@ export async function openArchive(
   const master = readMasterKey(paths);
   const keys = archiveKeys(master, record.uuid);
   const { head, digest } = await readHead(client, record.uuid);
-  checkHeadMac(head, keys);
+  checkHeadMac(head, keys, record.head.generation);
   const kept = keptHeader(paths, head.archiveGeneration, head.archiveDigest);
   const { bytes, untrusted, lost } = await readHeader(client, head, kept);
   checkHeaderMac(untrusted, keys);

@@ -13,6 +13,7 @@
 //                /key           the master key, 0600
 //                /headers/N     the archive's header, as each change of its key slots has left it
 //                /intent        the head that is about to be made
+//                /deleted       volumes that were deleted, and their groups
 //                /unfinished    groups of volumes in which a prune has more to remove
 //                /lost          chunks that a check has found to be lost
 //                /prune/        spools of a prune
@@ -64,6 +65,7 @@ export interface ArchivePaths {
   readonly key: string;
   readonly headers: string;
   readonly intent: string;
+  readonly deleted: string;
   readonly unfinished: string;
   readonly lost: string;
   readonly prune: string;
@@ -94,6 +96,7 @@ export function stateLayout(directory: string): StateLayout {
         intent: join(own, "intent"),
         volume: (id) => volumePathsIn(join(own, "volumes", toHex(id))),
         group: (id) => groupPaths(join(own, indexesDirectory, toHex(id))),
+        deleted: join(own, "deleted"),
         unfinished: join(own, "unfinished"),
         lost: join(own, "lost"),
         prune: join(own, "prune"),

@@ -137,6 +137,11 @@ export const fileNames = {
   tarSuffix: ".tar",
 } as const;
 
+/** What the image of a session is called below `assembled/`. */
+export function assembledFile(directory: string, session: SessionName): string {
+  return `${directory}.${session}.img`;
+}
+
 /** `index.N` in the volume's directory. */
 export function indexFile(generation: Generation): string {
   return `index.${generation}`;

@@ -72,6 +72,7 @@ import {
   volumeSize,
 } from "../archive/types.ts";
 import { directoryName, sessionName } from "../archive/names.ts";
+import { utf8 } from "./writer.ts";
 import {
   bool,
   type Codec,
@@ -136,13 +137,20 @@ export const maxPartBytes: number = 1024 * 1024;
 /** Bytes of a reason, at most; dom0 escapes it before it is printed. */
 export const maxReasonBytes = 512;
 
+const maxPathBytes = 1024;
 // Both patterns have the flag `s`: without it `.` stops at U+2028, and what lies behind would go unlooked at.
 /** Absolute path without empty, `.` or `..` parts. */
 // eslint-disable-next-line no-control-regex -- control characters are what the pattern keeps out
 const absolutePath = text(1024, /^(?!.*\/\.{0,2}(?:\/|$))\/[^\u0000-\u001f\u007f]+$/su);
 /** Relative path of the same form; empty for the mountpoint itself. */
 // eslint-disable-next-line no-control-regex -- as above
-const relativePath = text(1024, /^(?!\/)(?!.*(?:^|\/)\.{0,2}(?:\/|$))[^\u0000-\u001f\u007f]*$|^$/su);
+const relativePattern = /^(?!\/)(?!.*(?:^|\/)\.{0,2}(?:\/|$))[^\u0000-\u001f\u007f]*$|^$/su;
+const relativePath = text(maxPathBytes, relativePattern);
+
+/** True for a relative path without empty, `.` or `..` parts and control characters, of at most 1024 bytes. */
+export function isRelativePath(value: string): boolean {
+  return value.isWellFormed() && relativePattern.test(value) && utf8(value).length <= maxPathBytes;
+}
 
 export interface AgentHello {
   readonly service: Service;
@@ -259,9 +267,8 @@ export interface Commit {
 export interface Assemble {
   readonly volume: VolumeId;
   readonly session: SessionUid;
-  /** Where the image goes, relative to the mountpoint. */
+  /** Where the image goes, relative to the mountpoint; empty for the usual place. Nothing there is replaced. */
   readonly saveTo: string;
-  readonly replace: boolean;
 }
 
 export interface ReadChunks {
@@ -541,7 +548,7 @@ export const messages: { readonly [Name in MessageName]: MessageRow<Name> } = {
     from: "agent",
     max: 1200,
     services: ["sparsebak.Assemble"],
-    codec: struct<Assemble>({ volume: volumeId, session: sessionUid, saveTo: relativePath, replace: bool }),
+    codec: struct<Assemble>({ volume: volumeId, session: sessionUid, saveTo: relativePath }),
   },
   goodbye: { code: 12, from: "agent", max: 0, services: "all", codec: struct<Empty>({}) },
   readChunks: {

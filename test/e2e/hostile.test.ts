@@ -75,7 +75,7 @@ const cases: Readonly<Record<string, Case>> = {
   "no word": greeting(4, stalled),
   "a preamble and no word": greeting(4, stalled),
   "a preamble that stops in the middle": greeting(4, /ended by the other side \(exit code 0\)/),
-  "refused with escape sequences": reading(4, /agentHello: not-allowed: \\x1b\[31m/),
+  "refused with escape sequences": reading(4, /: not-allowed: \\x1b\[31m/),
   "refused with an unknown code": greeting(1, broken(/refused\.code: found 999/)),
   "hello with absurd free space": harmless(0, /^$/),
   "hello with a number above 2^53": greeting(1, broken(/an integer above 2\^53-1/)),
@@ -139,7 +139,7 @@ const cases: Readonly<Record<string, Case>> = {
   "pending with a name to obey": met([send], "nothing")(1, broken(/directory/)),
   "pending that is committed": met([send], "nothing")(1, /there is no uncommitted session/),
 
-  "a session refused with a code of integrity": sending(5, /beginSession: corrupt: \\x1b\[31m/),
+  "a session refused with a code of integrity": sending(5, /: corrupt: \\x1b\[31m/),
   "a session that is begun twice": sending(1, orderly("done")),
   "a checkpoint of more than was sent": harmless(0, /^$/),
   "progress of more than was sent": harmless(0, /^$/),
@@ -155,7 +155,7 @@ const cases: Readonly<Record<string, Case>> = {
   "committed another generation": committing(5, /says that it made generation 6, wanted 5/),
   "committed another head": committing(5, /says that it made another head of generation 5/),
   "committed, and not a word of it": committing(4, stalled),
-  "committed, and refused": committing(5, /commit: stale: \\x1b\[31m/),
+  "committed, and refused": committing(5, /: stale: \\x1b\[31m/),
   "committed twice": met([send], "all")(1, orderly("committed")),
   "not committed, and not a word of it": committing(4, stalled),
   "no end behind goodbye": harmless(0, /^$/),
@@ -180,11 +180,7 @@ const cases: Readonly<Record<string, Case>> = {
   "header altered": met([verify], "nothing")(5, /header of S_[\d-]+: it is not the one that the index names/),
   "endless header": met([verify], "nothing")(1, broken(/header: more than \d+ bytes/)),
 
-  "left: chunks that were never sent": met(
-    [send],
-    "intent",
-    "interrupted",
-  )(1, /commit: malformed: the list of/),
+  "left: chunks that were never sent": met([send], "intent", "interrupted")(1, /: malformed: the list of/),
   "left: chunks with another checksum": resuming(0, /nothing of use/),
   "left: a list without end": met(
     [send],

@@ -5,6 +5,10 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } f
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
+import { chainOf, decodeHead, encodeHead } from "../../protocol/archive/head.ts";
+import { fileDigest } from "../../protocol/archive/prefix.ts";
+import type { Generation, Mac } from "../../protocol/archive/types.ts";
+import { startReceiver } from "../support/agent-client.ts";
 import { type Ended, makeSite, type Site, sha256Of } from "../support/site.ts";
 
 const mib = 1024 * 1024;
@@ -192,4 +196,39 @@ test("a known archive that turns up empty or as another one", async () => {
   expect(foreign.code).toBe(5);
   copy(aside, site.archive);
   must(await site.sparsebak(["-u", "send"]));
+});
+
+test("a head that somebody else has put is refused, and the way back is said and works", async () => {
+  await using site = await newSite();
+  const forge = async (): Promise<number> => {
+    await using client = startReceiver("sparsebak.Send", { entry: site.program("receiver.mjs") });
+    const hello = await client.hello(site.drive, "backups");
+    const own = decodeHead(new Uint8Array(readFileSync(join(site.archive, "heads", `${hello.generation}`))));
+    const generation = (hello.generation + 1) as Generation;
+    const log = new Uint8Array([...own.log, ...new Uint8Array(8)]);
+    const body = { ...own, generation, previousChain: own.chain, log };
+    const chain = chainOf(own.archive, generation, own.chain, body);
+    const head = encodeHead({ ...body, chain, mac: new Uint8Array(32) as Mac });
+    await client.put({ kind: "head", generation }, head);
+    const { generation: base, headDigest: baseDigest } = hello;
+    await client.ask("commit", { base, baseDigest, headDigest: fileDigest(head) }, "committed");
+    await client.goodbye();
+    return generation;
+  };
+  const forged = [await forge(), await forge()];
+  for (const each of forged.toReversed()) {
+    for (const command of [["list"], ["-u", "send"], ["-u", "--accept-rollback", "send"]]) {
+      const ended = await site.sparsebak(command);
+      expect(ended.stderr).toMatch(
+        `head ${each}: its authentication code does not fit: altered, or made with another key\nsparsebak: hint: this dom0 has accepted head ${forged[0]! - 1}.`,
+      );
+      expect(ended.stderr).toMatch(`move heads/${each} out of the archive`);
+      expect(ended).toMatchObject({ code: 5 });
+    }
+    for (const place of ["heads", "copies/heads"])
+      rmSync(join(site.archive, place, String(each)), { force: true });
+  }
+  await changeAndSend(site);
+  for (const name of ["a.img", "b.img"]) expect(await site.assembled(name)).toBe(sha256Of(site.image(name)));
+  must(await site.sparsebak(["-u", "check"]));
 });

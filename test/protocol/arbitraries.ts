@@ -141,7 +141,6 @@ export const messageBodies: { readonly [Name in MessageName]: Arbitrary<Messages
     volume: bytes(16),
     session: bytes(16),
     saveTo: fc.oneof(fc.constant(""), path("")),
-    replace: fc.boolean(),
   }),
   goodbye: fc.constant({}),
   receiverHello: fc.record({

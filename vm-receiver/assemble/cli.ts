@@ -194,7 +194,13 @@ async function scrub(found: Arguments, signal: AbortSignal): Promise<number> {
 
 async function untrash(found: Arguments, signal: AbortSignal): Promise<void> {
   const { olderStates } = await import("./untrash.ts");
-  const states = await olderStates(found.path, signal);
+  const source = keySource(found);
+  const file = found.passphraseFile;
+  const unlock = source === undefined && file === undefined ? undefined : await import("./unlock.ts");
+  const states = await olderStates(found.path, signal, (header) => {
+    if (source !== undefined) return unlock?.keysOfReadKey(unlock.readKeyFrom(source));
+    return file === undefined ? undefined : unlock?.keysOfSecret(header, unlock.passphraseFrom(file, warn));
+  });
   const { untrashLines } = await import("./report.ts");
   print(
     process.stdout,
@@ -204,9 +210,13 @@ async function untrash(found: Arguments, signal: AbortSignal): Promise<void> {
   );
 }
 
+function keySource(found: Arguments): string | number | undefined {
+  return found.key === "-" ? 0 : (found.key ?? found.keyFd);
+}
+
 async function run(found: Arguments, signal: AbortSignal): Promise<void> {
   const { resolveVolumePath } = await import("./volume-path.ts");
-  const source = found.key === "-" ? 0 : (found.key ?? found.keyFd);
+  const source = keySource(found);
   const unlock = source === undefined ? undefined : await import("./unlock.ts");
   const readKey = source === undefined ? undefined : unlock?.readKeyFrom(source);
   const place = resolveVolumePath(found.path, readKey && unlock?.sealedDirectory(readKey));
@@ -284,7 +294,7 @@ async function keysOfPassphrase(
   if (!state.header.sealed && file === undefined) return undefined;
   checkSealed(state, file !== undefined || process.stdin.isTTY);
   const unlock = await import("./unlock.ts");
-  if (file !== undefined) return unlock.keysOfSecret(state.header, unlock.passphraseFrom(file));
+  if (file !== undefined) return unlock.keysOfSecret(state.header, unlock.passphraseFrom(file, warn));
   const { askSecret } = await import("./ask-secret.ts");
   return unlock.keysOfSecret(
     state.header,

@@ -7,7 +7,7 @@ import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import type { Assembled } from "./assemble.ts";
 import { formatBytes, formatDuration, formatTime, printable } from "./printable.ts";
 import type { ScrubSummary } from "./scrub-archive.ts";
-import type { OlderState } from "./untrash.ts";
+import type { Lost, OlderState } from "./untrash.ts";
 import { allSessions, type FoundSession } from "./sessions.ts";
 
 /** A line for each session, oldest first. */
@@ -117,10 +117,12 @@ export function scrubLines(summary: ScrubSummary, seconds: number): readonly str
 export function untrashLines(states: readonly OlderState[], path: string): readonly string[] {
   const [newest] = states.flatMap(({ generation, whole }) => whole.map((each) => ({ generation, ...each })));
   if (states.length === 0) return ["nothing that was pruned or deleted is still there"];
+  const line = ({ directory, session, volume }: Lost): string =>
+    `  ${printable(directory)}  ${session}${volume === undefined || volume === directory ? "" : `  ${printable(volume)}`}`;
   const lines = states.flatMap(({ generation, createdAt, whole, broken }) => [
     `head ${generation}, ${formatTime(createdAt)}:`,
-    ...whole.map(({ directory, session }) => `  ${printable(directory)}  ${session}`),
-    ...broken.map(({ directory, session }) => `  ${printable(directory)}  ${session}  no longer whole`),
+    ...whole.map(line),
+    ...broken.map((each) => `${line(each)}  no longer whole`),
   ]);
   if (newest === undefined) return lines;
   const volume = printable(join(path, newest.directory));

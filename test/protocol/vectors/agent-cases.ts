@@ -360,25 +360,13 @@ export const agentCases: readonly Case[] = [
     11,
     2,
     "Build an image below the mountpoint.",
-    [
-      raw("volume", ids.volume),
-      raw("session", ids.session),
-      ...text("save to", "images/work.img"),
-      u8("replace", 0),
-    ],
-    { volume: ids.volume, session: ids.session, saveTo: "images/work.img", replace: false },
+    [raw("volume", ids.volume), raw("session", ids.session), ...text("save to", "images/work.img")],
+    { volume: ids.volume, session: ids.session, saveTo: "images/work.img" },
   ),
   badMessage("assemble", 11, "absolute", "bad-value", "An absolute path.", [
     raw("volume", ids.volume),
     raw("session", ids.session),
     ...text("save to", "/etc/passwd"),
-    u8("replace", 0),
-  ]),
-  badMessage("assemble", 11, "replace", "bad-value", "A truth value of 2.", [
-    raw("volume", ids.volume),
-    raw("session", ids.session),
-    ...text("save to", "a"),
-    u8("replace", 2),
   ]),
 
   okMessage("goodbye", 12, 9, "Carries nothing.", [], {}),
