@@ -12,9 +12,9 @@ import { verifyAllSessions } from "../restore/verify-all.ts";
 import type { OpenArchive } from "../session/archive.ts";
 import { isDamaged } from "../session/damage-report.ts";
 import type { LostChunk } from "../state/lost-chunks.ts";
-import { copiesOf } from "./copies.ts";
+import { noCopies } from "./copies.ts";
 import { type FoundCopies, findCopies } from "./heal-group.ts";
-import { type LostPlaces, lostPlaces, nothingLost, refKey } from "./lost-places.ts";
+import { type LostPlaces, lostPlaces, refKey } from "./lost-places.ts";
 
 /** A session that can't be saved. */
 export interface GoingSession {
@@ -53,7 +53,7 @@ export async function planGroup({ open, volumes, lost, look, signal }: PlanOptio
   const archived = volumes.map((each) => each.volume);
   const found: FoundCopies =
     lost.length === 0
-      ? { needed: [], addresses: new Map(), copies: copiesOf(nothingLost, new Map()) }
+      ? { needed: [], addresses: new Map(), copies: noCopies }
       : await findCopies(open, archived, lostPlaces(lost), signal);
   const missing = found.needed.filter((each) => found.copies.in(each)?.has(each.address) !== true);
   const wanted = new Set(missing.map((each) => toHex(each.id)));
