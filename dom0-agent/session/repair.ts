@@ -46,12 +46,14 @@ export async function repair(
   const paths = context.state.archive(settings.name);
   makeDirectory(paths.directory);
   using lock = await takeLock(paths.lock, `check --repair of ${settings.name}`, 0);
+  const first = await repairRound(context, settings, lock, options);
   let round: Round = options;
-  for (;;) {
-    const came = await repairRound(context, settings, lock, round);
+  let came = first;
+  while (came === "put-off" || came === "more") {
     if (came === "put-off") round = { ...options, agrees: undefined };
-    else if (came !== "more") return came;
+    came = await repairRound(context, settings, lock, round);
   }
+  return came;
 }
 
 interface Round extends Pick<RepairOptions, "readData"> {
