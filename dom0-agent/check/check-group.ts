@@ -9,6 +9,7 @@ import type { LostPlaces } from "../heal/lost-places.ts";
 import type { OpenArchive } from "../session/archive.ts";
 import { type Damage, isDamaged, wholeDamage } from "../session/damage-report.ts";
 import type { ArchivedVolume, VolumeGroup } from "./archived-volume.ts";
+import { mostLost } from "../state/lost-chunks.ts";
 import { type ContainerHealth, examine } from "./container-health.ts";
 import { listStore } from "./list-store.ts";
 
@@ -54,10 +55,14 @@ export async function checkGroup(
     open.client.onProgress = undefined;
   }
   const sessions: (readonly Damage[])[] = [];
+  let noted = 0;
   for (const { index } of volumes) {
     const { found } = await verifyAllSessions(open, index, {
       judge: (container, entry) => byRef.get(keyOf(container))?.judge(entry) ?? "lost",
-      onLost: (container, chunk) => byRef.get(keyOf(container))?.addLost(chunk),
+      onLost: (container, { storedAddress, id, length }) => {
+        const content = noted++ < mostLost ? { id, length } : undefined;
+        byRef.get(keyOf(container))?.addLost(storedAddress, content);
+      },
       onProgress: (done, total) => {
         if (readData) onProgress(index.name, done, total);
       },

@@ -26,8 +26,9 @@ export interface ContainerHealth {
   readonly spares: readonly Damage[];
   /** What is there and shouldn't be, or is left over. */
   readonly extras: readonly Damage[];
-  /** Chunks that dom0 has read, or tried to, and that are not right. */
-  readonly lost: ReadonlyMap<ChunkAddress, LostContent>;
+  /** Chunks that dom0 has read, or tried to, and that are not right. Of those beyond the first of a group it is not kept
+   *  what they are. */
+  readonly lost: ReadonlyMap<ChunkAddress, LostContent | undefined>;
   /** Chunks that the receiver calls missing or corrupt, and that dom0 has not found to be right. To be asked when all
    *  manifests have been looked at, and first while the list is there. */
   claimed(): readonly ChunkAddress[];
@@ -35,7 +36,7 @@ export interface ContainerHealth {
   readonly unlisted: ReadonlySet<ChunkAddress>;
   /** What is to be done about a chunk that a manifest names. */
   judge(entry: ChunkEntry): Verdict;
-  addLost(chunk: LostContent & { readonly storedAddress: ChunkAddress }): void;
+  addLost(address: ChunkAddress, content: LostContent | undefined): void;
 }
 
 /** What a lost chunk is, and the bytes of its content. */
@@ -75,7 +76,7 @@ export async function examine(
   files.push(...said.files);
   // Something about it can't be told by its chunks one by one, so each is looked at.
   const readsAll = readAll || list === undefined || said.files.length > 0;
-  const lost = new Map<ChunkAddress, LostContent>();
+  const lost = new Map<ChunkAddress, LostContent | undefined>();
   let claimed: readonly ChunkAddress[] | undefined;
   const unlisted = new Set<ChunkAddress>();
   return {
@@ -102,7 +103,7 @@ export async function examine(
       const isSuspect = said.chunks.has(address) || suspects?.has(address) === true;
       return fits && !readsAll && !isSuspect ? "right" : "read";
     },
-    addLost: ({ storedAddress, id, length }) => lost.set(storedAddress, { id, length }),
+    addLost: (address, content) => lost.set(address, content),
   };
 }
 

@@ -28,7 +28,8 @@ export function needsList({ list, unlisted }: ContainerHealth): boolean {
 }
 
 /** Commits new lists for the containers of a group that need them, and that stay when the sessions `removed` go, by
- *  hexadecimal uid. Of lost chunks they name those in `kept`. Gives the volumes as they are then. */
+ *  hexadecimal uid. Of lost chunks they name those in `kept`, and those
+ *  of which it is not known what they are: their turn comes later. Gives the volumes as they are then. */
 export async function rebuildLists(
   open: OpenArchive,
   group: readonly CheckedVolume[],
@@ -107,7 +108,7 @@ async function gather(
     for (const entry of manifest.entries()) {
       const of = entry.kind === "chunk" ? found[entry.container] : undefined;
       if (entry.kind !== "chunk" || of === undefined) continue;
-      const isLost = of.health.lost.has(entry.storedAddress);
+      const isLost = of.health.lost.get(entry.storedAddress) !== undefined;
       if (isLost && keptIn[entry.container]?.has(entry.storedAddress) !== true) continue;
       const { storedAddress: address, storedLength, checksum } = entry;
       of.chunks.set(address, { address, storedLength, checksum: checksum.slice() as typeof checksum });

@@ -22,6 +22,8 @@ export interface Candidate extends Copy {
 export interface Uses {
   /** Lost chunks that a session refers to. */
   readonly needed: readonly LostChunk[];
+  /** Volumes with such a session, by hexadecimal id. */
+  readonly users: ReadonlySet<string>;
   /** By hexadecimal id: other places that have the chunk, as far as is known. */
   readonly candidates: ReadonlyMap<string, readonly Candidate[]>;
   /** By hexadecimal volume id, by hexadecimal chunk id: addresses in the volume at which sessions have the chunk. */
@@ -40,6 +42,7 @@ export async function findUses(
 ): Promise<Uses> {
   const ids = idSet(lost.chunks.map((each) => each.id));
   const needed = new Set<LostChunk>();
+  const users = new Set<string>();
   const candidates = new Map<string, Candidate[]>();
   const addresses = new Map<string, Map<string, number[]>>();
   for (const { index } of volumes) {
@@ -57,15 +60,18 @@ export async function findUses(
           const id = toHex(entry.id);
           keep(own, id, entry.address);
           const chunk = lostIn[entry.container]?.get(entry.storedAddress);
-          if (chunk !== undefined) needed.add(chunk);
-          else keep(candidates, id, candidateOf(entry, ref, manifest), isSamePlace);
+          if (chunk === undefined) keep(candidates, id, candidateOf(entry, ref, manifest), isSamePlace);
+          else {
+            needed.add(chunk);
+            users.add(toHex(index.volume));
+          }
         }
       }
     } catch (error) {
       if (!(error instanceof AgentError) || error.reason !== "integrity") throw error;
     }
   }
-  return { needed: [...needed], candidates, addresses };
+  return { needed: [...needed], users, candidates, addresses };
 }
 
 function candidateOf(

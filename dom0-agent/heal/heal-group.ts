@@ -7,9 +7,9 @@ import { pruneGroup } from "../prune/prune-group.ts";
 import type { OpenArchive } from "../session/archive.ts";
 import type { ViewedVolume } from "../session/archive-view.ts";
 import { noteUnfinished } from "../state/unfinished-prune.ts";
-import { type Copies, copiesOf } from "./copies.ts";
+import { type Copies, copiesOf, noCopies } from "./copies.ts";
 import { findUses, type Uses } from "./find-uses.ts";
-import { type LostPlaces, lostPlaces, nothingLost } from "./lost-places.ts";
+import { type LostPlaces, lostPlaces } from "./lost-places.ts";
 import { readCopies } from "./read-copies.ts";
 
 export interface FoundCopies extends Pick<Uses, "needed" | "addresses"> {
@@ -25,9 +25,9 @@ export async function findCopies(
 ): Promise<FoundCopies> {
   const uses = await findUses(open, volumes, lost, signal);
   const [first] = uses.needed;
-  if (first === undefined) return { ...uses, copies: copiesOf(nothingLost, new Map()) };
+  if (first === undefined) return { ...uses, copies: noCopies };
   const byId = await readCopies(open, first.group, uses, signal);
-  return { ...uses, copies: copiesOf(lostPlaces(uses.needed), byId) };
+  return { ...uses, copies: copiesOf(lostPlaces(uses.needed), byId, uses.users) };
 }
 
 export interface HealOptions {

@@ -15,13 +15,12 @@ export function bytesIn(chunks: readonly Pick<LostChunk, "length">[]): number {
 }
 
 /** What became of the lost chunks of a group, and the same for --json. */
-export function copyCountText(
+export function putBackText(
   volumes: readonly ViewedVolume[],
-  needed: readonly LostChunk[],
+  healed: readonly LostChunk[],
   still: readonly LostChunk[],
 ): [message: string, fields: Record<string, unknown>] {
   const names = volumes.flatMap(({ index }) => (index.sessions.length > 0 ? [index.name] : []));
-  const healed = needed.filter((each) => !still.includes(each));
   const rest = still.length === 0 ? "" : `; still lost: ${amountText(still)}`;
   const fields = { healed: healed.length, stillLost: still.length, volumes: names };
   return [`${names.join(", ")}: put back what was lost: ${amountText(healed)}${rest}`, fields];

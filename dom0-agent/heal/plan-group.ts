@@ -2,6 +2,8 @@
 // gone, and which sessions go with these.
 
 import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
+import type { ContainerRef } from "../../protocol/archive/manifest.ts";
+import type { ChunkAddress } from "../../protocol/archive/types.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import type { ArchivedVolume } from "../check/archived-volume.ts";
 import type { CheckedVolume } from "../check/check-group.ts";
@@ -10,9 +12,9 @@ import { verifyAllSessions } from "../restore/verify-all.ts";
 import type { OpenArchive } from "../session/archive.ts";
 import { isDamaged } from "../session/damage-report.ts";
 import type { LostChunk } from "../state/lost-chunks.ts";
-import { copiesOf } from "./copies.ts";
+import { noCopies } from "./copies.ts";
 import { type FoundCopies, findCopies } from "./heal-group.ts";
-import { type LostPlaces, lostPlaces, nothingLost, refKey } from "./lost-places.ts";
+import { type LostPlaces, lostPlaces, refKey } from "./lost-places.ts";
 
 /** A session that can't be saved. */
 export interface GoingSession {
@@ -51,7 +53,7 @@ export async function planGroup({ open, volumes, lost, look, signal }: PlanOptio
   const archived = volumes.map((each) => each.volume);
   const found: FoundCopies =
     lost.length === 0
-      ? { needed: [], addresses: new Map(), copies: copiesOf(nothingLost, new Map()) }
+      ? { needed: [], addresses: new Map(), copies: noCopies }
       : await findCopies(open, archived, lostPlaces(lost), signal);
   const missing = found.needed.filter((each) => found.copies.in(each)?.has(each.address) !== true);
   const wanted = new Set(missing.map((each) => toHex(each.id)));
@@ -64,7 +66,21 @@ export async function planGroup({ open, volumes, lost, look, signal }: PlanOptio
       index.containers.map((each) => refKey({ volume: index.volume, session: each.uid })),
     ),
   );
-  const judged = { open, known, gone: lostPlaces(gone), signal };
+  const held = lostPlaces(missing.filter(isHeld));
+  const lostIn = new Map(
+    volumes.flatMap(({ volume: { index }, containers }) =>
+      containers.map(({ container, lost: of }) => [
+        refKey({ volume: index.volume, session: container.uid }),
+        of,
+      ]),
+    ),
+  );
+  // One of which it is not known what it is waits for the next round.
+  const isGone = (ref: ContainerRef, address: ChunkAddress): boolean =>
+    lostIn.get(refKey(ref))?.get(address) !== undefined &&
+    found.copies.in(ref)?.has(address) !== true &&
+    !held.has(ref, address);
+  const judged = { open, known, isGone, signal };
   const going: (readonly GoingSession[])[] = [];
   let lacksManifest = false;
   for (const each of volumes) {
@@ -76,7 +92,7 @@ export async function planGroup({ open, volumes, lost, look, signal }: PlanOptio
     going.push(seen.going);
     lacksManifest ||= seen.lacksManifest;
   }
-  return { ...found, volumes, held: lostPlaces(missing.filter(isHeld)), holders, gone, going, lacksManifest };
+  return { ...found, volumes, held, holders, gone, going, lacksManifest };
 }
 
 /** The sessions that the check found to be damaged. */
@@ -93,20 +109,20 @@ async function goingIn(
   {
     open,
     known,
-    gone,
+    isGone,
     signal,
   }: {
     readonly open: OpenArchive;
     /** The containers of the group. */
     readonly known: ReadonlySet<string>;
-    readonly gone: LostPlaces;
+    readonly isGone: (ref: ContainerRef, address: ChunkAddress) => boolean;
     readonly signal: AbortSignal;
   },
   { volume: { index }, sessions: checked }: CheckedVolume,
 ): Promise<{ readonly going: readonly GoingSession[]; readonly lacksManifest: boolean }> {
   const { found } = await verifyAllSessions(open, index, {
     judge: (ref, { storedAddress }) =>
-      !known.has(refKey(ref)) || gone.has(ref, storedAddress) ? "lost" : "right",
+      !known.has(refKey(ref)) || isGone(ref, storedAddress) ? "lost" : "right",
     onProgress: () => undefined,
     signal,
   });

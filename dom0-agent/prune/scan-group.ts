@@ -51,10 +51,13 @@ export async function scanGroup({
     rmSync(scratch, { recursive: true, force: true });
   };
   try {
-    const walk = { open, generation: nextGeneration(open), containers, refs, copies, scratch, signal };
+    const walk = { open, generation: nextGeneration(open), containers, refs, scratch, signal };
     const goes = ({ uid }: SessionRecord): boolean => removed.has(toHex(uid));
     const manifests: StepFile[] = [];
-    for (const volume of volumes) manifests.push(...(await walkVolume(walk, volume, goes)));
+    for (const volume of volumes) {
+      const own = copies?.isFor(volume.index.volume) === true ? copies : undefined;
+      manifests.push(...(await walkVolume({ ...walk, copies: own }, volume, goes)));
+    }
     refs.finish();
     return { containers, refs, manifests, [Symbol.dispose]: dispose };
   } catch (error) {

@@ -4,7 +4,7 @@
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
-import { copyCountText } from "../heal/lost-text.ts";
+import { putBackText } from "../heal/lost-text.ts";
 import { type FoundCopies, findCopies, healGroup } from "../heal/heal-group.ts";
 import { lostPlaces } from "../heal/lost-places.ts";
 import { oldHeads } from "../prune/old-heads.ts";
@@ -60,10 +60,12 @@ async function heal(context: Context, settings: ArchiveSettings, noted: readonly
     const { signal } = context;
     const older = await oldHeads(open);
     if (copies.count > 0) await healGroup({ open, volumes, copies, removed: new Set(), older, signal });
-    const still = needed.filter((each) => copies.in(each)?.has(each.address) !== true);
-    left = left.filter((each) => !lost.includes(each) || still.includes(each));
+    const hasCopy = (each: LostChunk): boolean => copies.in(each)?.has(each.address) === true;
+    const still = needed.filter((each) => !hasCopy(each));
+    const settled = new Set(lost).difference(new Set(still));
+    left = left.filter((each) => !settled.has(each));
     writeLost(open.paths, left);
-    if (copies.count > 0) context.report.notice(...copyCountText(volumes, needed, still));
+    if (copies.count > 0) context.report.notice(...putBackText(volumes, needed.filter(hasCopy), still));
   }
   await client.ask("sweep", {});
   await client.close();

@@ -20,11 +20,22 @@ export function lostIn({ groups }: Pick<Seen, "groups">): readonly LostChunk[] {
   return groups.flatMap(({ volumes }) =>
     volumes.flatMap(({ volume: { index }, containers }) =>
       containers.flatMap(({ container, lost }) =>
-        [...lost].map(([address, { id, length }]): LostChunk => {
+        [...lost].flatMap(([address, content]): readonly LostChunk[] => {
+          if (content === undefined) return [];
           const { group, volume } = index;
-          return { group, volume, session: container.uid, address, id: id as LostChunk["id"], length };
+          const id = content.id as LostChunk["id"];
+          return [{ group, volume, session: container.uid, address, id, length: content.length }];
         }),
       ),
+    ),
+  );
+}
+
+/** Whether there are lost chunks of which it was not kept what they are: they are too many at once. */
+export function hasMoreLost({ groups }: Pick<Seen, "groups">): boolean {
+  return groups.some(({ volumes }) =>
+    volumes.some(({ containers }) =>
+      containers.some(({ lost }) => [...lost.values()].some((content) => content === undefined)),
     ),
   );
 }
@@ -47,7 +58,7 @@ export function noteLost(
     return lost;
   }
   writeLost(paths, lost);
-  if (lost.length > mostLost)
-    report.notice(`${lost.length} chunks are lost, of which the first ${mostLost} are looked for at a time`);
+  if (lost.length > mostLost || hasMoreLost(checked))
+    report.notice(`more than ${mostLost} chunks are lost: the next send looks for so many of them`);
   return lost;
 }

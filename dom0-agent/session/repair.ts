@@ -27,7 +27,7 @@ import { type Checked, checkArchive } from "./check.ts";
 import { commitStep, nextGeneration } from "./commit-step.ts";
 import type { Context } from "./context.ts";
 import { openDestination } from "./destination.ts";
-import { noteLost } from "./note-lost.ts";
+import { hasMoreLost, noteLost } from "./note-lost.ts";
 import { sayPlan } from "./repair-plan-report.ts";
 import { sendBack } from "./send-back.ts";
 import { stateLockSeconds } from "./state-lock.ts";
@@ -49,10 +49,13 @@ export async function repair(
   using lock = await takeLock(paths.lock, `check --repair of ${settings.name}`, 0);
   await putHeaderBack(context, settings);
   const first = await repairRound(context, settings, lock, options);
-  if (first !== "again") return first;
-  // Nothing can be sent to a group while a manifest is lost. Now that those sessions are gone, what was put off.
-  const second = await repairRound(context, settings, lock, { ...options, agrees: undefined });
-  return second === "again" ? "integrity" : second;
+  let round: Round = options;
+  let came = first;
+  while (came === "put-off" || came === "more") {
+    if (came === "put-off") round = { ...options, agrees: undefined };
+    came = await repairRound(context, settings, lock, round);
+  }
+  return came;
 }
 
 /** A header that the receiver has lost and dom0 has kept is put back by opening the archive for pruning. */
@@ -67,12 +70,14 @@ interface Round extends Pick<RepairOptions, "readData"> {
   readonly agrees: RepairOptions["agrees"] | undefined;
 }
 
+/** Gives `put-off` where nothing could be sent to a group, because a manifest was lost, and those sessions are gone now,
+ *  and `more` where more is lost than is looked for at a time. */
 async function repairRound(
   context: Context,
   settings: ArchiveSettings,
   lock: Lock,
   { readData, agrees }: Round,
-): Promise<ExitReason | "again"> {
+): Promise<ExitReason | "put-off" | "more"> {
   const { reason, checked } = await checkArchive(context, settings, { readData });
   const lost = noteLost(context, settings, checked, lock);
   const volumes = checked.groups.flatMap((each) => each.volumes);
@@ -110,13 +115,14 @@ async function repairRound(
   await client.close();
   const unsaved = planned.groups.flatMap(({ going }) => going.flat()).filter(({ uid }) => !agreed.has(uid));
   writeLost(open.paths, left);
-  if (isPutOff) return "again";
   if (unsaved.length > 0) {
     context.report.warn(
       `what was to be put back was not: ${unsaved.map((each) => each.name).join(", ")} stay as they are; run check --repair again`,
     );
     return "integrity";
   }
+  if (isPutOff) return "put-off";
+  if (hasMoreLost(checked)) return "more";
   if (!staysDamaged(checked.rest, volumes)) return "done";
   context.report.warn(
     "some of what is damaged, and no session needs, stays: see above, or until it is pruned",

@@ -127,7 +127,7 @@ async function readSession(
       content.push(toHex(entry.id));
     } catch (error) {
       if (!(error instanceof AgentError) || error.reason !== "integrity" || health === undefined) throw error;
-      health.addLost({ ...entry, length: open.record.chunkSize });
+      health.addLost(entry.storedAddress, undefined);
     }
   }
   return content;
