@@ -170,6 +170,8 @@ const unknownWork: ReadonlySet<Opener> = new Set<Opener>(["sweep", "discard"]);
 const unknownShare = 1 / 1024;
 /** Bytes of such work that are believed, at most. */
 const mostOfUnknown = 2 * maxVolumeSize;
+/** Bytes behind the most that a file may have that are taken, and dropped, before the answer counts as one without end. */
+const foreignBytes = 64 * 1024 * 1024;
 /** Milliseconds in which a receiver that has answered everything may leave by itself. */
 const leaveMs = 5000;
 /** Most things that it may find wrong with one container. */
@@ -392,11 +394,14 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       // An empty one gets nobody on, and so there could be any number of them.
       if (frame.body.bytes.length === 0) throw new FormatError("bad-value", `${what}: no data`);
       length += frame.body.bytes.length;
-      if (length > max) throw new FormatError("too-long", `${what}: more than ${max} bytes`);
-      sink(frame.body.bytes);
+      if (length > max + foreignBytes) throw new FormatError("too-long", `${what}: more than ${max} bytes`);
+      if (length <= max) sink(frame.body.bytes);
     };
     try {
       checkDone(what, await request(type, body, "done", onData, about), length);
+      // Another file may lie in its place, which is damage of the drive and no lie of the receiver.
+      if (length > max)
+        throw new AgentError("integrity", `${what}: found ${length} bytes, wanted at most ${max}`);
       return length;
     } catch (error) {
       if (error instanceof RefusedError && error.code === "missing") return undefined;

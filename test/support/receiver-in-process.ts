@@ -8,6 +8,7 @@ import { noVolume } from "../../protocol/archive/prefix.ts";
 import type { SessionUid } from "../../protocol/archive/types.ts";
 import { concatBytes } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
+import { AgentError } from "../../dom0-agent/errors.ts";
 import type { Damage, Scrub } from "../../protocol/wire/messages.ts";
 import { openAbsolute } from "../../vm-receiver/directory.ts";
 import { RefusalError } from "../../vm-receiver/errors.ts";
@@ -51,7 +52,7 @@ export function receiverInProcess(root: string): { readonly client: Client } & D
     read: async (name, max, sink) => {
       try {
         using file = refusedAs("read", () => openMeta(archive, name));
-        if (file.length > max) throw new FormatError("too-long", `more than ${max} bytes`);
+        if (file.length > max) throw new AgentError("integrity", `more than ${max} bytes`);
         sink(refusedAs("read", () => readStretch(file, 0, file.length)));
         return file.length;
       } catch (error) {

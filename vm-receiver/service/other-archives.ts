@@ -8,6 +8,7 @@ import { equalBytes } from "../../protocol/bytes.ts";
 import { type Directory, namesIn, openBelow, openDirectory } from "../directory.ts";
 import { RefusalError, unless } from "../errors.ts";
 import { statOf } from "../files.ts";
+import { copiedHeads } from "../store/copies.ts";
 import { sessionEntry } from "../store/stores.ts";
 import { headerIn } from "./volume-directory.ts";
 
@@ -18,6 +19,7 @@ const tops = [
   fileNames.lock,
   fileNames.readme,
   fileNames.trash,
+  fileNames.copies,
   fileNames.assembled,
 ];
 
@@ -46,7 +48,7 @@ export function checkApart(mountpoint: Directory, path: string, locks: boolean):
   const holds: boolean[] = [];
   using root = openBelow(mountpoint, path, false, (each) => holds.push(holdsArchive(each)));
   if (root !== undefined) {
-    if (holdsNumbers(root, fileNames.heads)) return;
+    if (holdsNumbers(root, fileNames.heads) || copiedHeads(root).length > 0) return;
     holds.pop();
   }
   if (holds.includes(true))
@@ -69,7 +71,12 @@ export function checkNoneThere(root: Directory, uuid: ArchiveUuid): void {
     const of = inner && unless(["EACCES", "EPERM"], () => headerIn(inner));
     return of !== undefined && !equalBytes(of, uuid);
   };
-  if (!holdsNumbers(root, fileNames.dead) && ![...namesIn(root)].some(holds)) return;
+  if (
+    !holdsNumbers(root, fileNames.dead) &&
+    copiedHeads(root).length === 0 &&
+    ![...namesIn(root)].some(holds)
+  )
+    return;
   throw new RefusalError(
     "exists",
     "files of another archive lie there: name another directory, or move them away",

@@ -209,7 +209,8 @@ describe("a caller that names another directory than the archive's own", () => {
 
   test("makes none where another archive's files lie, its heads and README.txt being lost", async () => {
     using site = await committedSite();
-    for (const name of ["heads", "README.txt"]) rmSync(join(site.archive, name), { recursive: true });
+    for (const name of ["heads", "copies", "README.txt"])
+      rmSync(join(site.archive, name), { recursive: true });
     const own = decodeArchiveHeader(bytesOf(join(site.archive, "archive")));
     const bytes = encodeArchiveHeader({ ...own, uuid: new Uint8Array(16).fill(5) as ArchiveUuid });
     const before = contentsOf(site.mountpoint);
