@@ -19,6 +19,11 @@ describe("on real thin volumes", () => {
     expect(said.match(/^ok send/gm)?.length).toBe(6);
   });
 
+  test("monitors while a send runs", async () => {
+    const said = await runProgram("held-send");
+    expect(said.match(/^ok (?:held|next)$/gm)?.length).toBe(2);
+  });
+
   test("a lost chunk of a volume that has not changed", async () => {
     const said = await runProgram("heal");
     expect(said.match(/^ok put back/gm)?.length).toBe(2);
