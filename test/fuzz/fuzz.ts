@@ -1,4 +1,4 @@
-// Fuzzes every decoder and both ends' state machine (docs/security.md). Prints its seed; the same seed, the same inputs.
+// Fuzzes every decoder and both ends' state machine (docs/testing.md). Prints its seed; the same seed, the same inputs.
 //
 //   ./run fuzz [--frames N] [--seed S]      N frames, files and steps in all; ten million unless said otherwise
 //
