@@ -221,8 +221,10 @@ const whereSealed: ReadonlyMap<readonly string[], readonly string[]> = new Map([
   [assemble, [...assemble, "--reveal"]],
 ]);
 
-/** Lies that have to do with what is stored, and how it is protected: these are told to an unsealed archive as well. */
-const aboutStored = /head|archive|index|manifest|chunks?|list|committed|left:|image/;
+/** Lies that put something else in the place of what is stored: these are told to an unsealed archive as well, where other
+ *  codes and digests have to find them out. */
+const aboutStored =
+  /altered|forged|another archive's|sealed otherwise|change places|left: ch|counted so|of an earlier|of another session/;
 const told = (lie: string): boolean => everything || aboutStored.test(lie);
 const everything = process.env["SPARSEBAK_HOSTILE_ALL"] !== undefined;
 
@@ -371,7 +373,7 @@ describe("an unsealed archive", () => {
 
 describe("what is found out later", () => {
   test("a commit that never was is found out by the next command, and nothing is sent on top of it", async () => {
-    using site = sealed.known.copy();
+    using site = unsealed.known.copy();
     const ended = await site.run(send, "not committed, and said to be");
     expect(ended).toMatchObject({ code: 0 });
     expectDecent(ended, site);
@@ -452,7 +454,6 @@ describe("commands that change records and keys", () => {
   ];
 
   test.concurrent.each([
-    "hello of an older head",
     "head forged, and announced so",
     "archive header altered",
     "another archive by the uuid of this one",
