@@ -19,9 +19,10 @@ export function putBackText(
   volumes: readonly ViewedVolume[],
   healed: readonly LostChunk[],
   still: readonly LostChunk[],
-): [message: string, fields: Record<string, unknown>] {
+): { readonly message: string; readonly fields: Readonly<Record<string, unknown>> } {
   const names = volumes.flatMap(({ index }) => (index.sessions.length > 0 ? [index.name] : []));
   const rest = still.length === 0 ? "" : `; still lost: ${amountText(still)}`;
   const fields = { healed: healed.length, stillLost: still.length, volumes: names };
-  return [`${names.join(", ")}: put back what was lost: ${amountText(healed)}${rest}`, fields];
+  const message = `${names.join(", ")}: put back what was lost: ${amountText(healed)}${rest}`;
+  return { message, fields };
 }

@@ -1,6 +1,6 @@
 // One volume's manifests, from its first session to its last: what the sessions that stay refer to, and merged
-// manifests for those that follow sessions that go, or refer to lost chunks of which there are other copies. A merged manifest must lead to its session's map root, or nothing
-// is changed (design section 7).
+// manifests for those that follow sessions that go, or refer to lost chunks of which there are other copies. A merged
+// manifest must lead to its session's map root, or nothing is changed (design section 7).
 
 import { closeSync, openSync, readSync, rmSync, statSync } from "node:fs";
 import type { SessionRecord } from "../../protocol/archive/index-file.ts";

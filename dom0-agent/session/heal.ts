@@ -65,7 +65,10 @@ async function heal(context: Context, settings: ArchiveSettings, noted: readonly
     const settled = new Set(lost).difference(new Set(still));
     left = left.filter((each) => !settled.has(each));
     writeLost(open.paths, left);
-    if (copies.count > 0) context.report.notice(...putBackText(volumes, needed.filter(hasCopy), still));
+    if (copies.count === 0) continue;
+    const { message, fields } = putBackText(volumes, needed.filter(hasCopy), still);
+    const where = context.settings.archives.length > 1 ? `, ${settings.name}` : "";
+    context.report.notice(`${message}${where}`, { archive: settings.name, ...fields });
   }
   await client.ask("sweep", {});
   await client.close();
