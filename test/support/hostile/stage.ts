@@ -66,7 +66,7 @@ export function broken(frame: Uint8Array, change: (view: DataView, bytes: Uint8A
 /** The name of the volume's directory, which means nothing in a sealed archive. */
 export function volumeOf(stage: Stage): string {
   const names = readdirSync(stage.archive, { withFileTypes: true }).filter((each) => each.isDirectory());
-  return names.find((each) => !["heads", "dead", "assembled"].includes(each.name))?.name ?? "";
+  return names.find((each) => !["heads", "dead", "copies", "assembled"].includes(each.name))?.name ?? "";
 }
 
 /** The volume's directory has these. */
