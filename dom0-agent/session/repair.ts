@@ -47,6 +47,8 @@ export async function repair(
   const paths = context.state.archive(settings.name);
   makeDirectory(paths.directory);
   using lock = await takeLock(paths.lock, `check --repair of ${settings.name}`, 0);
+  // Whoever is reading now is not to be found out about behind a long check.
+  (await lockForRemoval(paths, `check --repair of ${settings.name}`))[Symbol.dispose]();
   await putHeaderBack(context, settings);
   const first = await repairRound(context, settings, lock, options);
   let round: Round = options;

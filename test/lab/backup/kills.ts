@@ -47,6 +47,11 @@ function change(): void {
 send();
 send("--dest", "second");
 change();
+/** What a send that is not said to have made a session may have committed. */
+function sayMayBe(): void {
+  if (command === "send") say(`may be ${sha256(device(volume))}`);
+}
+sayMayBe();
 const steps = site.counted("-u", command);
 say(`${command}: ${steps} steps`);
 const every = stride > 0 ? stride : Math.max(1, Math.floor(steps / kills));
@@ -56,8 +61,7 @@ const sendEvery = command === "send" ? 1 : 4;
 let done = 0;
 for (let n = 1 + (offset % every); n <= steps; n += every) {
   change();
-  // What a killed send may have committed.
-  if (command === "send") say(`killed ${sha256(device(volume))}`);
+  sayMayBe();
   const killed = site.killed(n, "-u", command);
   check(killed.signal === "SIGKILL", `step ${n}: ${killed.code} ${killed.stderr}`);
   change();
