@@ -256,9 +256,9 @@ function bodyFor(random: Random, place: Place, service: Service, name: MessageNa
   if (name === "readMeta") {
     const { kind } = changed as unknown as Messages["readMeta"];
     // The fields that a kind does not have are zeros.
-    if (kind === "archive" || kind === "head" || kind === "dead") changed["volume"] = new Uint8Array(16);
-    if (kind === "archive" || kind === "head" || kind === "dead" || kind === "index")
-      changed["session"] = new Uint8Array(16);
+    const ofArchive = ["archive", "head", "dead", "headCopy"].includes(kind);
+    if (ofArchive) changed["volume"] = new Uint8Array(16);
+    if (ofArchive || kind === "index" || kind === "indexCopy") changed["session"] = new Uint8Array(16);
     if (kind === "header") changed["generation"] = 0;
   }
   if (name === "chunk") {

@@ -116,7 +116,10 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
     open: (name) => openMeta(there().archive, name),
     chunks: (asked) => openChunks(there().archive, asked),
     pending: function* () {
-      for (const { directory, name, form, finished, identity } of allLeftovers(writable())) {
+      const archive = writable();
+      // Every send begins with this, also one that finds nothing to put.
+      if (archive.current !== undefined) keepCopies(archive.root, archive.current);
+      for (const { directory, name, form, finished, identity } of allLeftovers(archive)) {
         yield { directory, name, form, finished, session: identity?.session ?? unknownSession };
       }
     },
