@@ -70,12 +70,12 @@ export async function checkCopies(open: OpenArchive): Promise<CheckedCopies> {
 }
 
 /** Writes what is damaged anew, in a step of its own, where no other step has done so since `found` was found as of head
- *  `checked`. True where anything was: what it stood for is then an older state. */
+ *  `checked`. */
 export async function writeAnew(
   open: OpenArchive,
   found: readonly DamagedCopy[],
   checked: number,
-): Promise<boolean> {
+): Promise<void> {
   const entries = open.head.volumes.filter((now) =>
     found.some(
       ({ entry }) =>
@@ -85,7 +85,7 @@ export async function writeAnew(
     ),
   );
   const isHeadDamaged = open.head.generation === checked && found.some(({ entry }) => entry === undefined);
-  if (entries.length === 0 && !isHeadDamaged) return false;
+  if (entries.length === 0 && !isHeadDamaged) return;
   const generation = nextGeneration(open);
   const indexes = [];
   for (const { volume, directory } of entries) {
@@ -93,5 +93,4 @@ export async function writeAnew(
     if (index !== undefined) indexes.push({ directory, index: { ...index, generation } });
   }
   await commitStep(open, { note: { what: "tag" }, indexes });
-  return true;
 }

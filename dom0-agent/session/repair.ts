@@ -112,9 +112,9 @@ async function repairRound(
     await repairGroup(context, open, group, lostPlaces([...group.held.chunks, ...kept]), agreed);
   }
   for (const each of checked.lost) await removeVolume(context, open, each);
-  // What was damaged is of an older state then, which goes as a whole.
-  if (await writeAnew(open, checked.copies, generation))
-    await takeAway(open, { heads: true, files: [], volumes: [] });
+  await writeAnew(open, checked.copies, generation);
+  // What was damaged is of an older state by now, whichever step took its place, and that goes as a whole.
+  if (checked.copies.length > 0) await takeAway(open, { heads: true, files: [], volumes: [] });
   await client.ask("sweep", {});
   await client.close();
   const unsaved = planned.groups.flatMap(({ going }) => going.flat()).filter(({ uid }) => !agreed.has(uid));
