@@ -61,7 +61,8 @@ export async function scrubArchive(options: ScrubArchiveOptions): Promise<ScrubS
   const { chunkSize } = header;
   const volumes = head.volumes.map((volume) => ({
     volume,
-    containers: containersOf(archive, volume, say),
+    // Of the newest state the rest says it (scrubRest).
+    containers: containersOf(archive, volume, options.head === undefined ? undefined : say),
   }));
   const total = volumes.flatMap((each) => each.containers).reduce((sum, each) => sum + each.storedBytes, 0);
   const onBytes = (count: number): void => {
@@ -114,7 +115,7 @@ export async function scrubArchive(options: ScrubArchiveOptions): Promise<ScrubS
 function containersOf(
   archive: Archive,
   volume: HeadVolume,
-  say: ReturnType<typeof sayTo>,
+  say: ReturnType<typeof sayTo> | undefined,
 ): ReturnType<Archive["containers"]> {
   using directory = openIfThere(archive.root, volume.directory);
   if (directory === undefined) return [];
@@ -124,7 +125,7 @@ function containersOf(
     if (!(error instanceof RefusalError)) throw error;
     const what = error.message.includes("is not there") ? "missing" : "corrupt";
     const { indexGeneration: number, volume: id } = volume;
-    say(`${volume.directory}/${indexFile(number)}`, "index", what, { number, volume: id });
+    say?.(`${volume.directory}/${indexFile(number)}`, "index", what, { number, volume: id });
     return [];
   }
 }
