@@ -18,7 +18,14 @@ import {
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import { bool, type Codec, decode, encode, list, only, struct, u32, u64 } from "../../protocol/wire/codec.ts";
-import { makeDirectory, readIfThere, removeFile, replaceFile, syncDirectory } from "./atomic-file.ts";
+import {
+  makeDirectory,
+  readIfThere,
+  removeFile,
+  replaceFile,
+  syncDirectory,
+  temporaryOf,
+} from "./atomic-file.ts";
 import {
   type ChunkPlace,
   type ChunkTable,
@@ -231,7 +238,7 @@ function indexOf(paths: GroupPaths, opened: ChunkTable, found: Stamp): ChunkInde
 /** The same entries in a table with room for `entries`: one pass over the old one, which goes. */
 function grown(paths: GroupPaths, old: ChunkTable, entries: number): ChunkTable {
   old.flush();
-  const path = `${paths.table}.new`;
+  const path = temporaryOf(paths.table);
   const larger = createTable(path, entries);
   try {
     for (const { id, place } of entriesOf(old.file)) larger.add(id, place);

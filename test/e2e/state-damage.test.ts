@@ -32,6 +32,21 @@ test("records of unfinished business that are damaged are put aside, and stop no
   expect(sha256Of(site.image(volume))).toBe(digest);
 });
 
+test("half-written files of a crash go with the next send, though it has nothing to write", async () => {
+  await using site = await makeSite({ volumes: [volume], driveBytes: 128 * mib, local: true });
+  makeImage(site.image(volume), { size: 2 * mib, dataBytes: mib, seed: 1 });
+  expect(await site.sparsebak(["-u", "send"])).toMatchObject({ code: 0 });
+  const archive = join(site.state, "archives", "default");
+  const files = readdirSync(archive, { recursive: true, encoding: "utf8" })
+    .filter((path) => statSync(join(archive, path)).isFile())
+    .map((path) => join(archive, path));
+  expect(files.map((path) => basename(path))).toEqual(expect.arrayContaining(["archive", "stamp", "table"]));
+  for (const file of files) writeFileSync(`${file}.new`, "half");
+  expect(await site.sparsebak(["-u", "send"])).toMatchObject({ code: 0 });
+  expect(files.filter((file) => existsSync(`${file}.new`))).toEqual([]);
+  expect(files.filter((file) => !existsSync(file))).toEqual([]);
+});
+
 test("each file of the state", async () => {
   await using site = await makeSite({
     volumes: [volume],
