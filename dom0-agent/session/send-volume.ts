@@ -5,7 +5,7 @@ import { randomBytes } from "node:crypto";
 import type { Consistency, Container, VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { listBuilder } from "../../protocol/archive/list-file.ts";
 import type { Generation, SessionName, SessionUid } from "../../protocol/archive/types.ts";
-import { equalBytes } from "../../protocol/bytes.ts";
+import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import type { Pending } from "../../protocol/wire/messages.ts";
 import { countSet } from "../delta/bitmap.ts";
 import type { VolumeTask } from "../pipeline/job.ts";
@@ -19,6 +19,7 @@ import { noteCurrent, writeLastSession } from "../state/last-session.ts";
 import { createJournal } from "../state/journal.ts";
 import { takeLock } from "../state/lock.ts";
 import { DamagedStateError } from "../state/record.ts";
+import { noteUnfinished } from "../state/unfinished-prune.ts";
 import type { OpenVolume } from "../storage/storage.ts";
 import type { OpenArchive } from "./archive.ts";
 import { beginVolume, type Monitored, type Source } from "./begin-volume.ts";
@@ -210,7 +211,10 @@ async function sendOnce(
   const isUsed = ({ uid: of }: Container): boolean =>
     spool.containers.some(({ session }) => equalBytes(session, of));
   const finish = { open, known, index, uid, name, form, spool, list, fields };
-  const done = await finishSession({ ...finish, salvaged: salvaged.containers.filter(isUsed) });
+  const used = salvaged.containers.filter(isUsed);
+  // Of them the volume may need no chunk but one, and the journal may have lost its end: the rest is the next prune's.
+  if (used.length > 0) noteUnfinished(open.paths, toHex(known.group), true);
+  const done = await finishSession({ ...finish, salvaged: used });
   map.apply(changes(), groups, { session: uid, sequence, size: source.size, chunkSize, mapRoot });
   await there.remember({ volume: known.id, session: uid }, done.index);
   writeLastSession(paths, { name, takenAt: source.takenAt, currentAt: source.takenAt, size: source.size });

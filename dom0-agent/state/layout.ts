@@ -14,7 +14,7 @@
 //                /headers/N     the archive's header, as each change of its key slots has left it
 //                /intent        the head that is about to be made
 //                /deleted       volumes that were deleted, and their groups
-//                /unfinished    groups of volumes in which a prune has more to remove
+//                /unfinished    groups of volumes with chunks that no session needs
 //                /lost          chunks that a check has found to be lost
 //                /prune/        spools of a prune
 //                /volumes/ID/delta     changes since the last session

@@ -55,6 +55,7 @@ export interface SiteOptions {
   /** Bytes of the drive; an ext4 on a loop device unless `fs` says otherwise. */
   readonly driveBytes?: number;
   readonly mkfs?: readonly string[];
+  readonly mountOptions?: readonly string[];
   /** More lines for [var]. */
   readonly settings?: readonly string[];
   /** The drive is mounted here, and the receiver a child of the agent: no VM in between. */
@@ -116,7 +117,8 @@ export async function makeSite(options: SiteOptions): Promise<Site> {
   truncateSync(disk, options.driveBytes ?? 2 * 1024 ** 3);
   const mkfs = options.mkfs ?? ["mkfs.ext4", "-q", "-F"];
   must(mkfs[0] ?? "", [...mkfs.slice(1), disk]);
-  const mount = (): void => must("mount", ["-o", "loop", disk, site.drive]);
+  const mount = (): void =>
+    must("mount", ["-o", ["loop", ...(options.mountOptions ?? [])].join(), disk, site.drive]);
   const unmount = (): void => must("umount", [site.drive]);
   mount();
   writeFileSync(
