@@ -87,7 +87,7 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
     if (order.state !== "start" && order.state !== "closed") say("aborted", requestId, reason);
     void close(exitCode);
   };
-  const explain = (error: unknown): Reason => reasonOf(error, () => work?.outOfInodes() === true);
+  const explain = (error: unknown): Reason => reasonOf(error, () => work?.space());
   /** The open request can't be done: a refusal where the dialogue knows one there, otherwise the end. */
   const fail = (error: unknown): void => {
     if (over.signal.aborted) return;

@@ -9,7 +9,8 @@ import { maxHeadBytes } from "../../protocol/archive/head.ts";
 import { maxIndexBytes } from "../../protocol/archive/index-file.ts";
 import { archiveFile } from "../../protocol/archive/names.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
-import { RefusalError } from "../errors.ts";
+import type { Directory } from "../directory.ts";
+import { RefusalError, systemCode } from "../errors.ts";
 import type { Put } from "../../protocol/wire/messages.ts";
 import { createFile, removeFile } from "../files.ts";
 import { stateOfHeader } from "../scrub/header-file.ts";
@@ -53,6 +54,7 @@ export function putFile(archive: Archive, memory: WriterMemory, announced: Put, 
   const { directory } = home;
   const temporary = temporaries[kind];
   let fd: number | undefined;
+  let finished = false;
   try {
     if (kind === "head") memory.headPut = undefined;
     removeFile(directory, temporary);
@@ -65,9 +67,11 @@ export function putFile(archive: Archive, memory: WriterMemory, announced: Put, 
         upload.check();
         await syncNamed(directory, temporary);
         await publishers[kind]({ archive, memory, home, temporary, announced, power });
+        finished = true;
       },
       [Symbol.dispose]: () => {
         closeSync(open);
+        if (!finished) dropTemporary(directory, temporary);
         home[Symbol.dispose]();
       },
     };
@@ -75,6 +79,15 @@ export function putFile(archive: Archive, memory: WriterMemory, announced: Put, 
     if (fd !== undefined) closeSync(fd);
     home[Symbol.dispose]();
     throw error;
+  }
+}
+
+/** It may be what fills the drive. Where it can't be removed now, the next connection sweeps it. */
+function dropTemporary(directory: Directory, name: string): void {
+  try {
+    removeFile(directory, name);
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error;
   }
 }
 

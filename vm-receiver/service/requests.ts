@@ -25,6 +25,7 @@ import {
 } from "../../protocol/wire/messages.ts";
 import type { ReceiverSettings } from "../config/settings.ts";
 import { RefusalError } from "../errors.ts";
+import type { Space } from "../space.ts";
 import type { StoredFile } from "../files.ts";
 import type { Archive } from "../store/archive.ts";
 import { keepCopies } from "../store/copies.ts";
@@ -48,8 +49,8 @@ export interface Requests extends Disposable {
   hello(asked: AgentHello): Promise<ReceiverHello>;
   /** Throws RefusalError `not-mounted` where the mountpoint is no longer what was opened; nothing before the hello. */
   checkMount(): void;
-  /** True when the file system is out of inodes, and not of bytes. */
-  outOfInodes(): boolean;
+  /** Of the destination's file system; undefined before the hello. */
+  space(): Space | undefined;
   open(name: MetaName): StoredFile;
   chunks(asked: ReadChunks): ChunkSource;
   pending(): Generator<Pending, void, void>;
@@ -109,10 +110,7 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
       return destination.hello;
     },
     checkMount: () => destination?.mountpoint.check(),
-    outOfInodes: () => {
-      const space = destination?.mountpoint.space();
-      return space !== undefined && space.totalInodes > 0 && space.freeInodes === 0;
-    },
+    space: () => destination?.mountpoint.space(),
     open: (name) => openMeta(there().archive, name),
     chunks: (asked) => openChunks(there().archive, asked),
     pending: function* () {
@@ -136,7 +134,7 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
     salvage: async (asked, onBytes) => salvage(writable(), asked, onBytes),
     put: (announced) => putFile(fresh(), memory, announced, power),
     begin: async (asked) => {
-      const session = await beginSession(fresh(), asked);
+      const session = await beginSession(fresh(), asked, () => there().mountpoint.space());
       memory.begun.set(toHex(asked.volume), asked.directory);
       return session;
     },
