@@ -170,6 +170,10 @@ describe.skipIf(noLoopMounts !== undefined)(
         expect(await floodUntilAborted(client, { ...site.session, begin: asked }, 100)).toBe("no-inodes");
       }
       // With no inode left for so much as a probe, the leftovers can still be removed.
+      const fill = (): void => {
+        for (let i = 0; i < 64; i++) writeFileSync(join(site.mountpoint, `filler${i}`), "");
+      };
+      expect(fill).toThrow("ENOSPC");
       await using client = site.start();
       expect(await client.hello(site.mountpoint, archiveDirectory)).toMatchObject({ freeInodes: 0 });
       const [left] = await client.listPending();
