@@ -6,6 +6,7 @@ import type { Damage } from "../../protocol/wire/messages.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import type { ContainerHealth } from "../check/container-health.ts";
 import type { Rest } from "../check/rest.ts";
+import { countText } from "../count-text.ts";
 import { rangeText } from "./address-ranges.ts";
 import type { Context } from "./context.ts";
 import { isDamaged, sayDamage } from "./damage-report.ts";
@@ -29,18 +30,21 @@ export function reportVolume(context: Context, checked: CheckedVolume, chunkSize
   const bad = sessions.filter(isDamaged);
   for (const each of bad) sayDamage(context, name, each);
   if (extras > 0)
-    context.report.notice(`${name}: ${extras} files are there that the archive does not name`, {
+    context.report.notice(`${name}: ${countText(extras, "file")} that the archive does not name`, {
       volume: name,
       extras,
     });
   if (leftovers > 0)
-    context.report.notice(`${name}: ${leftovers} files are left over from commands that were cut short`, {
-      volume: name,
-      leftovers,
-    });
+    context.report.notice(
+      `${name}: ${countText(leftovers, "file")} left over from commands that were cut short`,
+      {
+        volume: name,
+        leftovers,
+      },
+    );
   if (unneeded !== undefined && unneeded > 0)
     context.report.notice(
-      `${name}: ${unneeded} stored chunks are named by no session; a prune removes them`,
+      `${name}: ${countText(unneeded, "stored chunk")} that no session names: a prune removes them`,
       {
         volume: name,
         unneeded,
@@ -54,7 +58,9 @@ export function reportVolume(context: Context, checked: CheckedVolume, chunkSize
     volume: name,
     command: "check",
     ok: isClean,
-    message: isClean ? `${sessions.length} sessions, nothing is damaged` : `${name}: ${affected}${ending}`,
+    message: isClean
+      ? `${countText(sessions.length, "session")}, nothing is damaged`
+      : `${name}: ${affected}${ending}`,
     fields: {
       sessions: sessions.map((each) => each.session),
       damaged: bad.map((each) => each.session),

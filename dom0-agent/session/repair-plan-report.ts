@@ -2,6 +2,7 @@
 
 import type { LostVolume } from "../check/archived-volume.ts";
 import { isNothing, type Spoil } from "../check/rest.ts";
+import { countText } from "../count-text.ts";
 import { amountText, bytesIn } from "../heal/lost-text.ts";
 import type { GroupPlan } from "../heal/plan-group.ts";
 import type { LostChunk } from "../state/lost-chunks.ts";
@@ -51,8 +52,8 @@ export function sayPlan(
     report.warn(`${name}: none of it can be saved: its index can't be read`, { volume: name, going: "all" });
   const parts = [
     ...(copied.length + held.length > 0 ? ["put back what can be"] : []),
-    ...(going > 0 ? [`remove ${going} sessions for good`] : []),
-    ...(lost.length > 0 ? [`remove ${lost.length} whole volumes for good`] : []),
+    ...(going > 0 ? [`remove ${countText(going, "session")} for good`] : []),
+    ...(lost.length > 0 ? [`remove ${countText(lost.length, "whole volume")} for good`] : []),
     ...(spoil.heads ? ["give up the archive's older states"] : []),
     ...(spoil.files.length > 0
       ? [`remove ${spoil.files.length} files and chunks that no session needs`]

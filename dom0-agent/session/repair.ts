@@ -12,6 +12,7 @@ import { writeAnew } from "../check/copies.ts";
 import { deadOf, isNothing, type Spoil, spoilOf, staysDamaged } from "../check/rest.ts";
 import { needsList, rebuildLists } from "../check/rebuild-lists.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
+import { countText } from "../count-text.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
 import { healGroup } from "../heal/heal-group.ts";
 import { type LostPlaces, lostPlaces } from "../heal/lost-places.ts";
@@ -253,7 +254,10 @@ function sayRepaired(
     volume: name,
     command: "repair",
     ok: true,
-    message: names.length === 0 ? `${left} sessions stay` : `${names.length} sessions removed, ${left} stay`,
+    message:
+      names.length === 0
+        ? `${countText(left, "session")} stay`
+        : `${countText(names.length, "session")} removed, ${left} stay`,
     fields: { removed: names, kept: left },
   });
 }

@@ -351,7 +351,7 @@ test("what nothing names is said, is no damage, and goes with a repair; what is 
   writeFileSync(stranger, "whatever");
   const ended = await site.sparsebak(["check"]);
   expect(ended, ended.stderr).toMatchObject({ code: 0 });
-  expect(ended.stderr).toContain("files are there that the archive does not name");
+  expect(ended.stderr).toContain("that the archive does not name");
   expect(ended.stderr).toContain("there is what the archive does not name");
   const scrubbed = await site.spbkAssemble(["--scrub", site.archive]);
   expect(scrubbed, scrubbed.stdout).toMatchObject({ code: 0 });

@@ -7,7 +7,8 @@ import type { Context } from "../../session/context.ts";
 import { ask } from "../ask.ts";
 import { type CommandLine, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
-import { bytesText, countText } from "../units.ts";
+import { countText } from "../../count-text.ts";
+import { bytesText } from "../units.ts";
 
 export function addDelete({ parser, perform }: CommandLine): void {
   parser.command(

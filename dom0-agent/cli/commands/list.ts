@@ -6,7 +6,8 @@ import type { Context } from "../../session/context.ts";
 import type { ListedSession, ListedVolume } from "../../session/list.ts";
 import { type CommandLine, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
-import { bytesText, countText, timeText } from "../units.ts";
+import { countText } from "../../count-text.ts";
+import { bytesText, timeText } from "../units.ts";
 
 export function addList({ parser, perform }: CommandLine): void {
   parser.command(

@@ -12,7 +12,8 @@ import type { Context } from "../../session/context.ts";
 import type { PruneResult } from "../../session/prune.ts";
 import { type CommandLine, noNames, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
-import { bytesText, countText, timeText } from "../units.ts";
+import { countText } from "../../count-text.ts";
+import { bytesText, timeText } from "../units.ts";
 
 const count = (describe: string) => ({ type: "number", requiresArg: true, describe }) as const;
 

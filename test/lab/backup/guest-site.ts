@@ -136,13 +136,13 @@ export function writeSettings(options: Omit<GuestSiteOptions, "poolChunk" | "poo
 function guestSite(): GuestSite {
   const ini = join(state, "sparsebak.ini");
   const archive = join(drive, "backups");
-  const environment = {
+  const environment = (): Record<string, string> => ({
     PATH: process.env["PATH"] ?? "",
     HOME: "/root",
     DM_DISABLE_UDEV: process.env["DM_DISABLE_UDEV"] ?? "",
     NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? "",
     SPARSEBAK_TOOL_PATH: process.env["SPARSEBAK_TOOL_PATH"] ?? process.env["PATH"] ?? "",
-  };
+  });
   const run = (
     program: string,
     args: readonly string[],
@@ -151,7 +151,7 @@ function guestSite(): GuestSite {
   ): Ran => {
     const done = spawnSync(process.execPath, [...preload, join(dist, "lib", program), ...args], {
       encoding: "utf8",
-      env: { ...environment, ...env },
+      env: { ...environment(), ...env },
     });
     return { code: done.status, signal: done.signal, stdout: done.stdout, stderr: done.stderr };
   };
@@ -167,7 +167,7 @@ function guestSite(): GuestSite {
     heldAt: (what, ...args) =>
       spawn(process.execPath, ["--import", killer, join(dist, "lib", "sparsebak.mjs"), ...args], {
         stdio: ["ignore", "ignore", "inherit"],
-        env: { ...environment, KILL_AT: "1", KILL_FROM: what.source, KILL_SIGNAL: "SIGSTOP" },
+        env: { ...environment(), KILL_AT: "1", KILL_FROM: what.source, KILL_SIGNAL: "SIGSTOP" },
       }),
     counted: (...args) => {
       const done = run("sparsebak.mjs", args, { KILL_COUNT: "/run/count" }, ["--import", killer]);
