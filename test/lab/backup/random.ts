@@ -21,7 +21,7 @@ const seed = Number(process.argv[2]);
 const steps = Number(process.argv[3]);
 const random = randomOf(seed);
 const volume = "vm-work-private";
-const poolChunk = (["64k", "128k", "256k", "1m"] as const)[random(4)] ?? "64k";
+const poolChunk = (["64k", "128k", "256k", "1m", "4m"] as const)[random(5)] ?? "64k";
 const site = makeGuestSite({ volumes: [volume], poolChunk });
 must("lvcreate", "-V", "24M", "-T", "qubes_dom0/vm-pool", "-n", volume);
 let held: number | undefined;
