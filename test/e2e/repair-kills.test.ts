@@ -1,16 +1,15 @@
 // A `check --repair` killed with SIGKILL at what it does to the outside, thing by thing: the agent, and the receiver. The
 // next repair finishes, and what was not lost is there, each session as it was (docs/decisions/0010-check.md).
 
-import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
 import { makeSite, type Site } from "../support/site.ts";
+import { killAgent, killReceiver, killSteps, savedSite } from "../support/site-kills.ts";
 import { type Digests, expectSessions, listed, run, send } from "../support/site-sessions.ts";
 
-/** Every so many-th step, from a random one on; 1 takes them all, which is many minutes. */
-const stride = Number(process.env["SPARSEBAK_KILL_STRIDE"] ?? 40);
-const from = 1 + Math.floor(Math.random() * stride);
+const steps = killSteps(40);
 const mib = 1024 * 1024;
 const chunkBytes = 65_536;
 const volume = "work.img";
@@ -53,16 +52,7 @@ async function damagedSite(local: boolean): Promise<Prepared> {
   flip(join(site.archive, volume, sessions[2]?.split(" ")[1] ?? "", "list"));
   const [index = ""] = readdirSync(join(site.archive, "copies", volume));
   flip(join(site.archive, volume, index));
-  const saved = join(site.directory, "saved");
-  const [archives, savedArchives] = [join(site.state, "archives"), join(saved, "archives")];
-  cpSync(site.archive, join(saved, "archive"), { recursive: true });
-  cpSync(archives, savedArchives, { recursive: true });
-  const reset = (): void => {
-    for (const each of [site.archive, archives]) rmSync(each, { recursive: true, force: true });
-    cpSync(join(saved, "archive"), site.archive, { recursive: true });
-    cpSync(savedArchives, archives, { recursive: true });
-  };
-  return { site, digests, whole: sessions.slice(2), reset };
+  return { site, digests, whole: sessions.slice(2), reset: savedSite(site) };
 }
 
 /** What is whole restores at once; then a repair and a prune finish what was begun, and nothing is left of it. */
@@ -83,35 +73,30 @@ async function afterKill({ site, digests, whole }: Prepared, at: string): Promis
   ).toEqual([]);
 }
 
+const { stride, from } = steps;
+
 test(`the agent killed at every ${stride}th step from ${from} on`, { timeout: 900_000 }, async () => {
   const prepared = await damagedSite(true);
   await using site = prepared.site;
-  const count = join(site.directory, "count");
-  expect(await site.sparsebak(repairing, { countInto: count })).toMatchObject({ code: 0 });
-  await expectSessions(site, prepared.digests, prepared.whole);
-  const steps = Number(readFileSync(count, "utf8"));
-  expect(steps).toBeGreaterThan(30);
-  for (let n = from; n <= steps; n += stride) {
-    prepared.reset();
-    expect((await site.sparsebak(repairing, { killAt: n })).signal).toBe("SIGKILL");
-    await afterKill(prepared, `agent killed at step ${n} of ${steps}`);
-  }
+  const { reset } = prepared;
+  await killAgent({
+    ...steps,
+    site,
+    command: repairing,
+    reset,
+    afterKill: async (at) => afterKill(prepared, at),
+  });
 });
 
 test(`the receiver killed at every ${stride}th step from ${from} on`, { timeout: 900_000 }, async () => {
   const prepared = await damagedSite(false);
   await using site = prepared.site;
-  const count = join(site.directory, "count");
-  site.killReceiverAt(undefined, count);
-  expect(await site.sparsebak(repairing)).toMatchObject({ code: 0 });
-  const steps = Number(readFileSync(count, "utf8"));
-  expect(steps).toBeGreaterThan(30);
-  for (let n = from; n <= steps; n += stride) {
-    prepared.reset();
-    site.killReceiverAt(n);
-    const ended = await site.sparsebak(repairing);
-    expect([0, 4], `step ${n}: ${ended.stderr}`).toContain(ended.code);
-    site.killReceiverAt(undefined);
-    await afterKill(prepared, `receiver killed at step ${n} of ${steps}`);
-  }
+  const { reset } = prepared;
+  await killReceiver({
+    ...steps,
+    site,
+    command: repairing,
+    reset,
+    afterKill: async (at) => afterKill(prepared, at),
+  });
 });
