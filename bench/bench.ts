@@ -1,9 +1,10 @@
 // ./run bench: time, processor time, peak memory and bytes of the main jobs, on data that is the same every time:
-// 2 GB of mixed compressibility in a 10 GiB image, then 300 MB of scattered change. With --rivals the same for borg
-// and restic (if they are installed), in the same run on the same files, and the ratios. Then what should not grow: an
-// image of 1 TiB with little in it, and ten changed chunks; and how long the programs take to start.
+// 2 GB of mixed compressibility in a 10 GiB image, then 300 MB of scattered change. An archive that is sealed and one
+// that isn't take turns, several rounds of it, so that what sealing costs can be told from how the machine's speed
+// drifts: the figures are medians, the ratio is the median of the rounds' ratios. With --rivals the same jobs by borg and
+// restic, which encrypt too, in the same run on the same files, and the ratios. Then what should not grow: an image of
+// 1 TiB with little in it, and ten changed chunks; and how long the programs take to start.
 
-import { spawn } from "node:child_process";
 import { execFileSync } from "node:child_process";
 import {
   closeSync,
@@ -11,15 +12,17 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
-  readFileSync,
   rmSync,
+  writeFileSync,
   writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { changeImage, makeImage } from "./image.ts";
-import { makeSite, table } from "./programs.ts";
+import { diskUse, measure, median, medians, type Row, show } from "./measure.ts";
+import { makeSite, type Site, table } from "./programs.ts";
+import { rival } from "./rivals.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -27,6 +30,8 @@ const { values: options } = parseArgs({
     /** Divides all sizes: 10 for a quick look. */
     scale: { type: "string", default: "1" },
     directory: { type: "string", default: tmpdir() },
+    /** How often the main jobs are measured, sealed and not. */
+    rounds: { type: "string", default: "3" },
   },
 });
 const scale = Number(options.scale);
@@ -37,69 +42,88 @@ const changedBytes = Math.floor(300e6 / scale);
 const volume = "vm-bench-private.img";
 const bin = new URL("../dist/bin/", import.meta.url).pathname;
 
-interface Measured {
-  readonly seconds: number;
-  /** User and system time of the command and all that it waited for. */
-  readonly cpuSeconds: number;
-  /** The largest single process, bytes. */
-  readonly peakBytes: number;
+/** Both kinds of archive, and what each step of a round has cost with it. */
+interface Round {
+  readonly sealed: readonly Row[];
+  readonly unsealed: readonly Row[];
 }
 
-/** Runs a command under time(1). Throws when it fails. */
-async function measure(
-  command: string,
-  args: readonly string[],
-  env: Record<string, string> = {},
-): Promise<Measured> {
-  const report = join(directory, "time");
-  const child = spawn("/usr/bin/time", ["-o", report, "-f", "%e %U %S %M", command, ...args], {
-    stdio: ["ignore", "ignore", "pipe"],
-    env: { ...process.env, ...env },
+/** The main jobs, once with each kind of archive; which one goes first takes turns too. */
+async function round(number: number): Promise<Round> {
+  const place = join(directory, `round${number}`);
+  const kinds = (["sealed", "unsealed"] as const).map((kind) => {
+    const site = makeSite(join(place, kind), [volume], { images, sealed: kind === "sealed" });
+    return { kind, site, archive: join(site.destination, "backups"), rows: [] as Row[] };
   });
-  let complaint = "";
-  child.stderr.on("data", (bytes: Buffer) => (complaint = (complaint + bytes.toString()).slice(-2000)));
-  const code = await new Promise<number | null>((resolve, reject) => {
-    child.on("error", reject).on("close", resolve);
-  });
-  if (code !== 0) throw new Error(`${command} ${args.join(" ")}: exit status ${code}\n${complaint}`);
-  const [seconds = 0, user = 0, system = 0, kilobytes = 0] = readFileSync(report, "utf8")
-    .trim()
-    .split(/\s+/)
-    .map(Number);
-  return { seconds, cpuSeconds: user + system, peakBytes: kilobytes * 1024 };
-}
-
-function diskUse(path: string): number {
-  return Number(execFileSync("du", ["-s", "-B1", path], { encoding: "utf8" }).split("\t")[0]);
-}
-
-interface Row extends Measured {
-  readonly what: string;
-  readonly bytes: number;
-}
-
-async function ours(): Promise<Row[]> {
-  const rows: Row[] = [];
-  const step = async (
-    what: string,
-    program: string,
-    args: readonly string[],
-    bytes: () => number,
-  ): Promise<void> => {
-    rows.push({ what, ...(await measure(join(bin, program), args)), bytes: bytes() });
-  };
-  const archive = join(site.destination, "backups");
-  const stored = (): number => diskUse(archive);
-  await step("first send", "sparsebak", ["-c", site.ini, "-u", "-q", "send"], stored);
+  if (number % 2 === 1) kinds.reverse();
+  makeImage(image, { size, dataBytes, seed: 1 });
+  for (const { kind, site, archive, rows } of kinds) {
+    if (kind === "sealed")
+      execFileSync(join(bin, "sparsebak"), ["-c", site.ini, "-q", "init", "--no-passphrase"]);
+    const args = ["-c", site.ini, "-u", "-q", "send"];
+    rows.push({
+      what: "first send",
+      ...(await measure(join(bin, "sparsebak"), args)),
+      bytes: diskUse(archive),
+    });
+  }
   changeImage(image, changedBytes, 2, size);
-  await step("monitor", "sparsebak", ["-c", site.ini, "-u", "-q", "monitor"], () => 0);
-  const before = stored();
-  await step("second send", "sparsebak", ["-c", site.ini, "-u", "-q", "send"], () => stored() - before);
+  for (const { site, archive, rows } of kinds) {
+    const args = ["-c", site.ini, "-u", "-q"];
+    rows.push({
+      what: "monitor",
+      ...(await measure(join(bin, "sparsebak"), [...args, "monitor"])),
+      bytes: 0,
+    });
+    const before = diskUse(archive);
+    const sent = await measure(join(bin, "sparsebak"), [...args, "send"]);
+    rows.push({ what: "second send", ...sent, bytes: diskUse(archive) - before });
+  }
   const output = join(directory, "out.img");
-  await step("assemble", "spbk-assemble", [join(archive, volume), "-o", output, "-q"], () => diskUse(output));
-  execFileSync("cmp", [output, image]);
-  rmSync(output);
-  return rows;
+  for (const { kind, site, archive, rows } of kinds) {
+    // With a read key the program finds the volume by itself.
+    const what = kind === "sealed" ? [archive, "--key", readKeyOf(site)] : [join(archive, volume)];
+    const args = [...what, "-o", output, "-q"];
+    rows.push({
+      what: "assemble",
+      ...(await measure(join(bin, "spbk-assemble"), args)),
+      bytes: diskUse(output),
+    });
+    execFileSync("cmp", [output, image]);
+    rmSync(output);
+  }
+  rmSync(place, { recursive: true });
+  const rowsOf = (kind: string): Row[] => kinds.find((each) => each.kind === kind)?.rows ?? [];
+  return { sealed: rowsOf("sealed"), unsealed: rowsOf("unsealed") };
+}
+
+/** The path of a file with the key that opens the volume of a sealed archive. */
+function readKeyOf(site: Site): string {
+  const path = join(site.destination, "key");
+  writeFileSync(
+    path,
+    execFileSync(join(bin, "sparsebak"), ["-c", site.ini, "-q", "key", "--export", volume]),
+  );
+  return path;
+}
+
+/** What sealing costs: the sealed archive's time by the other's, for each job, and for all that a round takes. */
+function costOfSealing(rounds: readonly Round[]): string {
+  const jobs = rounds[0]?.sealed.map((row) => row.what) ?? [];
+  const ratio = (of: (rows: readonly Row[]) => number): string =>
+    median(rounds.map((each) => of(each.sealed) / of(each.unsealed))).toFixed(2);
+  const sum = (rows: readonly Row[], which: (row: Row) => boolean, figure: (row: Row) => number): number =>
+    rows.filter(which).reduce((total, row) => total + figure(row), 0);
+  const line = (what: string, which: (row: Row) => boolean): readonly string[] => [
+    what,
+    ratio((rows) => sum(rows, which, (row) => row.seconds)),
+    ratio((rows) => sum(rows, which, (row) => row.cpuSeconds)),
+  ];
+  return table([
+    ["sealed by unsealed", "seconds", "cpu s"],
+    ...jobs.map((job) => line(job, (row) => row.what === job)),
+    line("all", () => true),
+  ]);
 }
 
 /** A terabyte of holes with 50 MB in it; then ten changed chunks. */
@@ -134,87 +158,20 @@ async function startUp(program: string): Promise<number> {
   return Math.min(...seconds);
 }
 
-/** What the rivals do with the same two states of the image. */
-async function rival(name: "borg" | "restic"): Promise<Row[]> {
-  const repository = join(directory, name);
-  mkdirSync(repository);
-  const env = {
-    BORG_PASSPHRASE: "x",
-    RESTIC_PASSWORD: "x",
-    BORG_BASE_DIR: join(directory, "borg-home"),
-    RESTIC_CACHE_DIR: join(directory, "restic-cache"),
-  };
-  const create = (label: string): readonly string[] =>
-    name === "borg"
-      ? [
-          "create",
-          "--compression",
-          "zstd,3",
-          "--chunker-params",
-          "fixed,1048576",
-          `${repository}::${label}`,
-          image,
-        ]
-      : ["-r", repository, "backup", image];
-  await measure(
-    name,
-    name === "borg" ? ["init", "-e", "repokey-blake2", repository] : ["-r", repository, "init"],
-    env,
-  );
-  makeImage(image, { size, dataBytes, seed: 1 });
-  const rows: Row[] = [
-    { what: "first send", ...(await measure(name, create("one"), env)), bytes: diskUse(repository) },
-  ];
-  changeImage(image, changedBytes, 2, size);
-  const before = diskUse(repository);
-  rows.push({
-    what: "second send",
-    ...(await measure(name, create("two"), env)),
-    bytes: diskUse(repository) - before,
-  });
-  const target = join(directory, `${name}-out`);
-  mkdirSync(target);
-  const restore =
-    name === "borg"
-      ? ["-c", `cd ${target} && borg extract --sparse ${repository}::two`]
-      : ["-c", `restic -r ${repository} restore latest --target ${target}`];
-  rows.push({ what: "assemble", ...(await measure("sh", restore, env)), bytes: diskUse(target) });
-  rmSync(target, { recursive: true });
-  return rows;
-}
-
-function show(title: string, rows: readonly Row[], compared: readonly Row[] = []): void {
-  const head = [
-    title,
-    "seconds",
-    "cpu s",
-    "peak MB",
-    "MB",
-    ...(compared.length > 0 ? ["ours is × of its time"] : []),
-  ];
-  const cells = rows.map((row) => {
-    const same = compared.find((each) => each.what === row.what);
-    const figures = [
-      row.seconds.toFixed(1),
-      row.cpuSeconds.toFixed(1),
-      (row.peakBytes / 1e6).toFixed(0),
-      (row.bytes / 1e6).toFixed(0),
-    ];
-    return [row.what, ...figures, ...(same === undefined ? [] : [(same.seconds / row.seconds).toFixed(2)])];
-  });
-  process.stdout.write(`\n${table([head, ...cells])}\n`);
-}
-
 const directory = mkdtempSync(join(options.directory, "sparsebak-bench-"));
-const site = makeSite(directory, [volume]);
-const image = join(site.images, volume);
+const images = join(directory, "images");
+const image = join(images, volume);
+mkdirSync(images);
 try {
   process.stdout.write(
     `${(size / gib).toFixed(1)} GiB image with ${(dataBytes / 1e6).toFixed(0)} MB of data, ${(changedBytes / 1e6).toFixed(0)} MB changed\n`,
   );
-  makeImage(image, { size, dataBytes, seed: 1 });
-  const rows = await ours();
-  show("sparsebak", rows);
+  const rounds: Round[] = [];
+  while (rounds.length < Number(options.rounds)) rounds.push(await round(rounds.length));
+  const rows = medians(rounds.map((each) => each.sealed));
+  show("sparsebak, sealed", rows);
+  show("not sealed", medians(rounds.map((each) => each.unsealed)));
+  process.stdout.write(`\n${costOfSealing(rounds)}\n`);
   show("1 TiB image", await huge());
   for (const program of ["sparsebak", "spbk-assemble"])
     process.stdout.write(`\n${program} --version: ${(await startUp(program)).toFixed(0)} ms`);
@@ -227,7 +184,7 @@ try {
         process.stdout.write(`\n${name}: not installed, left out\n`);
         continue;
       }
-      show(name, await rival(name), rows);
+      show(name, await rival(name, { image, size, dataBytes, changedBytes }, directory), rows);
     }
   }
 } finally {

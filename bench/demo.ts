@@ -1,8 +1,9 @@
 // ./run demo: a backup and back again on this machine, as an ordinary user, through the real agent, wire and receiver:
-// a first session, an increment, a session as a tar file, and the image put together again, byte for byte.
+// a sealed archive, a first session, an increment, a session as a tar file, and the image put together again each time
+// with an exported key, byte for byte.
 
 import { createHash } from "node:crypto";
-import { createReadStream, mkdtempSync, rmSync } from "node:fs";
+import { createReadStream, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { lvmDemo } from "./demo-lvm.ts";
@@ -45,7 +46,8 @@ if (process.argv.includes("--lvm")) {
 }
 const directory = mkdtempSync(join(tmpdir(), "sparsebak-demo-"));
 try {
-  const site = makeSite(directory, [volume]);
+  const site = makeSite(directory, [volume], { sealed: true });
+  const key = join(directory, "demo.key");
   const image = join(site.images, volume);
   const rows = [["", "read", "sent", "stored", "time", "rate"]];
   const send = async (what: string, ...options: string[]): Promise<void> => {
@@ -54,11 +56,10 @@ try {
     rows.push(row(what, seconds, line, Number(line?.["readBytes"])));
     process.stdout.write(`   ${String(line?.["volume"])}: ${String(line?.["message"])}\n`);
   };
-  const assembleAndCompare = async (session?: string): Promise<void> => {
+  const assembleAndCompare = async (): Promise<void> => {
     const output = join(directory, "assembled.img");
-    const archived = join(site.destination, "backups", volume);
-    const choice = session === undefined ? [] : ["--session", session];
-    const { seconds } = await run("spbk-assemble", [archived, "-o", output, "--force", "-q", ...choice]);
+    const archive = join(site.destination, "backups");
+    const { seconds } = await run("spbk-assemble", [archive, "--key", key, "-o", output, "--force", "-q"]);
     const [found, wanted] = [await sha256(output), await sha256(image)];
     if (found !== wanted)
       throw new Error(`the assembled image is not the original: SHA-256 ${found}, wanted ${wanted}`);
@@ -75,8 +76,13 @@ try {
 
   say(`an image of ${megabytes(size)} with 256 MiB of data`);
   makeImage(image, { size, dataBytes: 256 * mib, seed: 1 });
+  say("sparsebak init --no-passphrase: a sealed archive; the key stays with this machine");
+  await run("sparsebak", ["-c", site.ini, "-u", "-q", "init", "--no-passphrase"]);
   say("sparsebak send: the first time, everything");
   await send("first send");
+  say("sparsebak key --export: what spbk-assemble may read this one volume with");
+  const exported = await run("sparsebak", ["-c", site.ini, "-q", "key", "--export", volume]);
+  writeFileSync(key, exported.stdout, { mode: 0o600 });
   await assembleAndCompare();
   say("24 MiB change; sparsebak monitor, sparsebak send: what differs");
   changeImage(image, 24 * mib, 2, size);

@@ -27,6 +27,7 @@ import { archiveKeys, macOf } from "../protocol/seal/keys.ts";
 import { buildHead } from "../dom0-agent/session/build-head.ts";
 import { markOf } from "../dom0-agent/session/archive.ts";
 import { newMasterKey } from "../dom0-agent/keys/master-key.ts";
+import { openChunkIndex } from "../dom0-agent/state/chunk-index.ts";
 import { writeArchiveRecord } from "../dom0-agent/state/archive-record.ts";
 import { ownerOf, stateLayout } from "../dom0-agent/state/layout.ts";
 
@@ -34,6 +35,8 @@ export interface LongArchive {
   readonly sessions: number;
   /** In all sessions together; half of them in the first. */
   readonly chunks: number;
+  /** Makes the chunk files, and dom0's index of them. */
+  readonly files: boolean;
 }
 
 const chunkSize = 65_536;
@@ -46,8 +49,14 @@ const storedChunk = new Uint8Array(100).fill(1);
 const named = <T extends Uint8Array>(text: string, bytes: number): T =>
   new Uint8Array(createHash("sha256").update(text).digest().subarray(0, bytes)) as Uint8Array as T;
 
-/** Makes the archive in `path`, of one volume, and dom0's state of it in `state`. Gives its chunk files. */
-export function makeLongArchive(path: string, state: string, volumeName: string, of: LongArchive): number {
+/** Makes the archive in `path`, of one volume, and dom0's state of it in `state`, with its index of the chunks. Gives
+ *  the number of chunk files. */
+export async function makeLongArchive(
+  path: string,
+  state: string,
+  volumeName: string,
+  of: LongArchive,
+): Promise<number> {
   const uuid = named<ArchiveUuid>("archive", 16);
   const volume = named<VolumeId>("volume", 16);
   const group = volume as Uint8Array as GroupId;
@@ -95,8 +104,23 @@ export function makeLongArchive(path: string, state: string, volumeName: string,
   const containers: Container[] = [];
   const sessions: SessionRecord[] = [];
   const checksum = sha256(storedChunk);
+  /** By chunk file: which session's it is, and which chunk of the volume. */
+  const owners = new Uint32Array(of.chunks);
+  const places = new Uint32Array(of.chunks);
   let files = 0;
   let seed = "";
+  let madeGroup = "";
+  function makeFile(directory: string, address: ChunkAddress): void {
+    const place = chunkPath(address);
+    const made = join(directory, place.group);
+    if (made !== madeGroup) mkdirSync(made, { recursive: true });
+    madeGroup = made;
+    if (files % linksPerFile === 0) {
+      seed = `${path}.seed-${files}`;
+      writeFileSync(seed, storedChunk);
+    }
+    linkSync(seed, join(made, place.file));
+  }
   for (let number = 0; number < of.sessions; number++) {
     const generation = (number + 2) as Generation;
     const takenAt = firstTakenAt + number * hour;
@@ -111,24 +135,17 @@ export function makeLongArchive(path: string, state: string, volumeName: string,
     const listParts = [list.head];
     const records = new Uint8Array(chunks.length * recordBytes);
     const touched = new Set<number>();
-    let madeGroup = "";
     for (const [i, chunk] of chunks.entries()) {
       const address = (chunk * chunkSize) as ChunkAddress;
-      const id = new Uint8Array(32) as ChunkId;
-      new DataView(id.buffer).setFloat64(0, files + 1);
+      const id = idOf(files);
       ids.set(id, chunk * mapIdBytes);
       touched.add(Math.floor(chunk / groupChunks));
       const stored = { storedAddress: address, storedLength: storedChunk.length, checksum };
       encodeRecord(records, i * recordBytes, { kind: "chunk", address, run: 1, id, container: 0, ...stored });
       listParts.push(list.add({ address, storedLength: storedChunk.length, checksum }));
-      const place = chunkPath(address);
-      if (place.group !== madeGroup) mkdirSync(join(directory, place.group), { recursive: true });
-      madeGroup = place.group;
-      if (files % linksPerFile === 0) {
-        seed = `${path}.seed-${files}`;
-        writeFileSync(seed, storedChunk);
-      }
-      linkSync(seed, join(directory, place.group, place.file));
+      if (of.files) makeFile(directory, address);
+      owners[files] = number;
+      places[files] = chunk;
       files++;
     }
     for (const each of touched) {
@@ -194,7 +211,32 @@ export function makeLongArchive(path: string, state: string, volumeName: string,
     };
     head = writeHead(head, { ...body, createdAt: takenAt, volumes: [entry] });
   }
+  if (!of.files) return files;
+  using index = openChunkIndex(paths.group(group), (message) => {
+    throw new Error(message);
+  });
+  const indexed = head.volumes.map((each) => ({ volume, indexDigest: each.indexDigest }));
+  await index.update(
+    () => indexed,
+    (edit) => {
+      const numbers = containers.map(({ uid, listDigest }) =>
+        edit.numberOf({ volume, session: uid, listDigest }),
+      );
+      for (const each of numbers) edit.complete(each ?? 0);
+      edit.reserve(files);
+      for (let i = 0; i < files; i++) {
+        const container = numbers[owners[i] ?? 0] ?? 0;
+        const storedAddress = ((places[i] ?? 0) * chunkSize) as ChunkAddress;
+        edit.add(idOf(i), { container, storedAddress, storedLength: storedChunk.length, checksum });
+      }
+    },
+  );
   return files;
+}
+
+/** The id of the i-th chunk file: any 32 bytes that look random will do. */
+function idOf(i: number): ChunkId {
+  return named<ChunkId>(`chunk ${i}`, 32);
 }
 
 /** So many chunks in a few stretches, another each time. */

@@ -38,11 +38,18 @@ export interface Site {
   readonly destination: string;
 }
 
+export interface SiteOptions {
+  /** Where the image files are, in place of a directory of the site's own. */
+  readonly images?: string;
+  /** Whether the archive will be sealed, which `init` makes it then; it isn't unless told so. */
+  readonly sealed?: boolean;
+}
+
 /** A place with image files, a destination and the settings for both, all below `directory`. */
-export function makeSite(directory: string, volumes: readonly string[]): Site {
+export function makeSite(directory: string, volumes: readonly string[], options: SiteOptions = {}): Site {
   const site = {
     ini: join(directory, "sparsebak.ini"),
-    images: join(directory, "images"),
+    images: options.images ?? join(directory, "images"),
     destination: join(directory, "drive"),
   };
   mkdirSync(site.images, { recursive: true });
@@ -58,7 +65,7 @@ export function makeSite(directory: string, volumes: readonly string[]): Site {
       "destvm = none",
       `destmountpoint = ${site.destination}`,
       "destdir = backups",
-      "encryption = off",
+      `encryption = ${options.sealed === true ? "on" : "off"}`,
       `receiver-settings = ${receiver}`,
       "",
       "[volumes]",

@@ -1,6 +1,7 @@
 // node bench/prune.ts: what a prune costs in an archive of a thousand sessions and a million chunks: one session, then
 // retention that leaves thirty. Time, and the largest memory of the agent and of the receiver, which is its child.
-// With --sessions and --chunks other sizes, to see what grows with what. Wants ./run build before.
+// With --sessions and --chunks other sizes, to see what grows with what; with --no-files the archive has all but its
+// chunk files, so that what is measured is the prune and not the file system. Wants ./run build before.
 
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -11,9 +12,11 @@ import { makeLongArchive } from "./long-archive.ts";
 import { makeSite, table } from "./programs.ts";
 
 const { values: options } = parseArgs({
+  allowNegative: true,
   options: {
     sessions: { type: "string", default: "1000" },
     chunks: { type: "string", default: "1000000" },
+    files: { type: "boolean", default: true },
     directory: { type: "string", default: tmpdir() },
   },
 });
@@ -80,8 +83,8 @@ async function measured(what: string, args: readonly string[]): Promise<readonly
 
 const site = makeSite(directory, [volume]);
 try {
-  const of = { sessions: Number(options.sessions), chunks: Number(options.chunks) };
-  const files = makeLongArchive(join(site.destination, "backups"), directory, volume, of);
+  const of = { sessions: Number(options.sessions), chunks: Number(options.chunks), files: options.files };
+  const files = await makeLongArchive(join(site.destination, "backups"), directory, volume, of);
   console.log(`${of.sessions} sessions, ${files} chunks`);
   const rows = [
     await measured("dry run", ["-q", "prune", "--keep-last", "30", "--dry-run"]),

@@ -14,6 +14,9 @@ const toolNames = [
   "thin_dump",
   "flock",
   "filefrag",
+  "fallocate",
+  "blkdiscard",
+  "sh",
   "qrexec-client",
   "qvm-start",
   "qvm-check",
@@ -57,6 +60,13 @@ function shared(fd: number | undefined): "ignore" | ReadStream {
   return fd === undefined ? "ignore" : createReadStream("", { fd, autoClose: false });
 }
 
+let trace: (text: string) => void = () => undefined;
+
+/** Has every outside program told of when it is started. No secret is ever among a program's arguments. */
+export function traceTools(to: (text: string) => void): void {
+  trace = to;
+}
+
 export interface ToolResult {
   readonly exitCode: number | undefined;
   readonly stdout: string;
@@ -80,6 +90,7 @@ export async function runTool(
   args: readonly string[],
   options: ToolOptions = {},
 ): Promise<ToolResult> {
+  trace([tool, ...args].join(" "));
   const stdin = options.input === undefined ? { stdin: shared(options.stdinFd) } : { input: options.input };
   const result = await execa(tool, args, {
     ...stdin,
@@ -117,6 +128,7 @@ export function startPiped(
   args: readonly string[],
   options: { readonly env?: Readonly<Record<string, string>>; readonly ownGroup?: boolean } = {},
 ): PipedChild {
+  trace([command, ...args].join(" "));
   return execa(command, args, {
     stdin: "pipe",
     stdout: "pipe",

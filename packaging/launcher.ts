@@ -32,6 +32,23 @@ const passed: Readonly<Record<Launcher["kind"], readonly string[]>> = {
  *  costs no measurable time here and 30 MB less memory: what is large lies outside of the heap. */
 const nodeFlags = "--disable-sigusr1 --disable-warning=ExperimentalWarning --max-semi-space-size=1";
 
+/** Finds Node: a private one in lib/ comes first, then the system's. One that is too old would stop at a flag that it
+ *  does not know, and say nothing that helps. */
+const findNode = `node=$base/lib/node
+[ -x "$node" ] || node=/usr/bin/node
+[ -x "$node" ] || node=$(command -v node) || {
+  echo "sparsebak: error: Node.js not found: no $base/lib/node, no /usr/bin/node, none on PATH" >&2
+  echo "sparsebak: hint: install Node.js 22.15 or later (package nodejs)" >&2
+  exit 127
+}
+[ "$node" = "$base/lib/node" ] || case $(env -i "$node" --version) in
+v[0-9].* | v1[0-9].* | v2[01].* | v22.[0-9].* | v22.1[0-4].*)
+  echo "sparsebak: error: $node is version $(env -i "$node" --version), wanted 22.15 or later" >&2
+  echo "sparsebak: hint: install a newer Node.js, or put one in $base/lib/node" >&2
+  exit 127
+  ;;
+esac`;
+
 /** The script's text. It finds lib/ beside its own real directory, through symlinks. */
 export function launcher({ name, bundle, kind }: Launcher): string {
   const service = kind === "service";
@@ -41,26 +58,9 @@ export function launcher({ name, bundle, kind }: Launcher): string {
 ulimit -c 0
 ${service ? `PATH=${servicePath}\nLANG=C\nexport PATH LANG\n` : ""}self=$(readlink -f -- "$0") || exit 127
 base=\${self%/*/*}
-${findNode(service)}
+${findNode}
 set -- "$node" ${nodeFlags} "$base/lib/${bundle}" ${service ? `${name} ` : ""}"$@"
 ${passed[kind].map((variable) => `[ -z "\${${variable}+set}" ] || set -- "${variable}=$${variable}" "$@"`).join("\n")}
 exec env -i ${service ? 'PATH="$PATH" LANG="$LANG" ' : ""}"$@"
 `;
-}
-
-/** A private Node in lib/ comes first, then the system's. A command's user, and nobody else, may name another. */
-function findNode(service: boolean): string {
-  const search = `node=$base/lib/node
-[ -x "$node" ] || node=/usr/bin/node
-[ -x "$node" ] || node=$(command -v node) || {
-  echo "sparsebak: error: Node.js not found: no $base/lib/node, no /usr/bin/node, none on PATH" >&2
-  echo "sparsebak: hint: install Node.js 22.15 or later (package nodejs)" >&2
-  exit 127
-}`;
-  if (service) return search;
-  return `if [ -n "\${SPARSEBAK_NODE-}" ]; then
-  node=$SPARSEBAK_NODE
-else
-  ${search.replaceAll("\n", "\n  ")}
-fi`;
 }

@@ -3,6 +3,7 @@
 
 import { FormatError, InternalError } from "../protocol/errors.ts";
 import { maxReasonBytes, type Refusal } from "../protocol/wire/messages.ts";
+import type { Space } from "./space.ts";
 import { shown } from "./sanitize.ts";
 
 /** The request can't be done. The message says what, the value found and the value wanted. */
@@ -43,18 +44,16 @@ export interface Reason {
   readonly reason: string;
 }
 
-/**
- * The refusal that `error` amounts to. `noInodes` is asked when the file system says that it is full: true means that it
- * is only out of inodes.
- */
-export function reasonOf(error: unknown, noInodes: () => boolean = () => false): Reason {
-  const { code, text } = classify(error, noInodes);
+/** The refusal that `error` amounts to. `space` is asked when the file system says that it is full: it may only be out of
+ *  inodes. */
+export function reasonOf(error: unknown, space: () => Space | undefined = () => undefined): Reason {
+  const { code, text } = classify(error, space);
   return { code, reason: shown(text, maxReasonBytes) };
 }
 
 function classify(
   error: unknown,
-  noInodes: () => boolean,
+  space: () => Space | undefined,
 ): { readonly code: Refusal; readonly text: string } {
   if (error instanceof RefusalError) return { code: error.code, text: error.message };
   if (error instanceof FormatError) return { code: "malformed", text: error.message };
@@ -62,8 +61,13 @@ function classify(
     return { code: "internal", text: String(error) };
   const system = systemCode(error);
   if (system === undefined) return { code: "internal", text: `${error.name}: ${error.message}` };
-  if (system === "ENOSPC" && noInodes())
-    return { code: "no-inodes", text: "the file system has no inodes left" };
+  if (system === "ENOSPC") {
+    const found = space();
+    if (found !== undefined && found.totalInodes > 0 && found.freeInodes === 0)
+      return { code: "no-inodes", text: "the file system has no inodes left" };
+    if (found !== undefined)
+      return { code: "no-space", text: `the file system is full: ${found.freeBytes} bytes are free` };
+  }
   const call = (error as NodeJS.ErrnoException).syscall ?? "a system call";
   const code = systemRefusals[system] ?? "io";
   return {

@@ -61,16 +61,25 @@ export function readWhole(directory: Directory, name: string, max: number): Uint
 
 /** `length` bytes of a stored file from `at`; FormatError `truncated` where it ends before. */
 export function readStretch(file: StoredFile, at: number, length: number): Uint8Array {
-  if (at < 0 || at + length > file.length)
-    throw new FormatError("truncated", `a file of ${file.length} bytes is too short`);
+  checkStretch(file, at, length);
   const bytes = new Uint8Array(length);
-  let done = 0;
-  while (done < length) {
-    const count = readSync(file.fd, bytes, done, length - done, file.offset + at + done);
+  fillFrom(file, at, bytes);
+  return bytes;
+}
+
+/** The same into an array that is there. */
+export function fillFrom(file: StoredFile, at: number, into: Uint8Array): void {
+  checkStretch(file, at, into.length);
+  for (let done = 0; done < into.length;) {
+    const count = readSync(file.fd, into, done, into.length - done, file.offset + at + done);
     if (count === 0) throw new FormatError("truncated", `a file ends after ${at + done} bytes`);
     done += count;
   }
-  return bytes;
+}
+
+function checkStretch(file: StoredFile, at: number, length: number): void {
+  if (at < 0 || at + length > file.length)
+    throw new FormatError("truncated", `a file of ${file.length} bytes is too short`);
 }
 
 /** Writes all of `bytes`, at `position` or where the descriptor stands. */

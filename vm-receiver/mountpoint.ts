@@ -1,19 +1,12 @@
 // The place that the other side calls the mountpoint. It must be one: a drive that is not plugged in must not turn into
 // a directory on the system's own disk, neither at the beginning nor in mid-send (design section 6).
 
-import { closeSync, constants, fstatSync, openSync, readlinkSync, statfsSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readlinkSync } from "node:fs";
 import { type Directory, openAbsolute } from "./directory.ts";
 import { RefusalError, systemCode } from "./errors.ts";
 import { type Mount, mountIdOf, mountTable } from "./mount-table.ts";
 import { shown } from "./sanitize.ts";
-
-/** Free and total, in bytes and inodes; 0 total inodes means that the file system does not say. */
-export interface Space {
-  readonly freeBytes: number;
-  readonly totalBytes: number;
-  readonly freeInodes: number;
-  readonly totalInodes: number;
-}
+import { type Space, spaceOf } from "./space.ts";
 
 export interface Mountpoint extends Disposable {
   readonly directory: Directory;
@@ -79,7 +72,7 @@ function mountpointOf(path: string, directory: Directory, id: number): Mountpoin
       if (mount?.readOnly === true)
         throw new RefusalError("read-only", `${shown(path)} is mounted read-only`);
     },
-    space: () => spaceOf(directory),
+    space: () => spaceOf(directory.fd),
     [Symbol.dispose]: () => directory[Symbol.dispose](),
   };
 }
@@ -110,19 +103,4 @@ function isMountedAt(id: number, path: string): boolean {
 
 function mountOf(id: number): Mount | undefined {
   return mountTable().find((mount) => mount.id === id);
-}
-
-function spaceOf(directory: Directory): Space {
-  const { bsize, blocks, bavail, files, ffree } = statfsSync(`/proc/self/fd/${directory.fd}`);
-  return {
-    freeBytes: safe(bsize * bavail),
-    totalBytes: safe(bsize * blocks),
-    freeInodes: files === 0 ? 0 : safe(ffree),
-    totalInodes: safe(files),
-  };
-}
-
-/** Network file systems give absurd numbers; the wire ends at 2^53−1. */
-function safe(value: number): number {
-  return Math.min(Math.max(Math.trunc(value), 0), Number.MAX_SAFE_INTEGER);
 }

@@ -45,5 +45,12 @@ export async function readVolumes(open: OpenArchive): Promise<{
       lost.push({ entry, name: known?.name ?? entry.directory, why: error.message });
     }
   }
-  return { groups: [...groups].map(([group, volumes]) => ({ group, volumes })), lost };
+  // By name, for whoever reads what is said of them.
+  const nameOf = ({ index }: ArchivedVolume): string => index.name;
+  const sorted = [...groups].map(([group, volumes]) => ({
+    group,
+    volumes: volumes.toSorted((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1)),
+  }));
+  const first = ({ volumes: [each] }: VolumeGroup): string => (each === undefined ? "" : nameOf(each));
+  return { groups: sorted.toSorted((a, b) => (first(a) < first(b) ? -1 : 1)), lost };
 }

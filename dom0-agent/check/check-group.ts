@@ -5,9 +5,11 @@ import type { ContainerRef } from "../../protocol/archive/manifest.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { allSessions } from "../restore/find-session.ts";
 import { verifyAllSessions } from "../restore/verify-all.ts";
+import type { LostPlaces } from "../heal/lost-places.ts";
 import type { OpenArchive } from "../session/archive.ts";
 import { type Damage, isDamaged, wholeDamage } from "../session/damage-report.ts";
 import type { ArchivedVolume, VolumeGroup } from "./archived-volume.ts";
+import { mostLost } from "../state/lost-chunks.ts";
 import { type ContainerHealth, examine } from "./container-health.ts";
 import { listStore } from "./list-store.ts";
 
@@ -24,13 +26,15 @@ export interface CheckGroupOptions {
   readonly open: OpenArchive;
   /** dom0 reads every chunk itself. */
   readonly readData: boolean;
+  /** Chunks that an earlier check has found to be lost: dom0 reads them itself. */
+  readonly suspected: LostPlaces;
   readonly onProgress: (volume: string, done: number, total: number) => void;
   readonly signal: AbortSignal;
 }
 
 /** Checks a group. Throws what the connection throws; damage is a result. */
 export async function checkGroup(
-  { open, readData, onProgress, signal }: CheckGroupOptions,
+  { open, readData, suspected, onProgress, signal }: CheckGroupOptions,
   { volumes }: VolumeGroup,
 ): Promise<readonly CheckedVolume[]> {
   using lists = listStore(open.paths.directory);
@@ -42,17 +46,23 @@ export async function checkGroup(
     open.client.onProgress = (bytes) => onProgress(index.name, Math.min(total, done + bytes), total);
     for (const container of index.containers) {
       signal.throwIfAborted();
-      const health = await examine(open, volume, container, lists, readData);
-      byRef.set(keyOf({ volume: index.volume, session: container.uid }), health);
+      const ref = { volume: index.volume, session: container.uid };
+      const suspects = suspected.in(ref);
+      const health = await examine(open, volume, container, lists, { readAll: readData, suspects });
+      byRef.set(keyOf(ref), health);
       done += container.storedBytes;
     }
     open.client.onProgress = undefined;
   }
   const sessions: (readonly Damage[])[] = [];
+  let noted = 0;
   for (const { index } of volumes) {
     const { found } = await verifyAllSessions(open, index, {
       judge: (container, entry) => byRef.get(keyOf(container))?.judge(entry) ?? "lost",
-      onLost: (container, address) => byRef.get(keyOf(container))?.addLost(address),
+      onLost: (container, { storedAddress, id, length }) => {
+        const content = noted++ < mostLost ? { id, length } : undefined;
+        byRef.get(keyOf(container))?.addLost(storedAddress, content);
+      },
       onProgress: (done, total) => {
         if (readData) onProgress(index.name, done, total);
       },
@@ -61,6 +71,8 @@ export async function checkGroup(
     sessions.push(found);
   }
   const complete = sessions.every((each) => each.every(({ whole }) => whole === undefined));
+  // The lists are gone afterwards.
+  for (const each of byRef.values()) each.claimed();
   return volumes.map((volume, i) => {
     const { index } = volume;
     const healthOf = (uid: Uint8Array): ContainerHealth | undefined =>

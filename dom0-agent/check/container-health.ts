@@ -5,8 +5,9 @@ import type { Container } from "../../protocol/archive/index-file.ts";
 import type { ChunkEntry } from "../../protocol/archive/manifest.ts";
 import type { ChunkAddress } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
-import type { DamagedFile, DamageKind } from "../../protocol/wire/messages.ts";
+import type { Damage, DamagedFile, DamageKind } from "../../protocol/wire/messages.ts";
 import { AgentError } from "../errors.ts";
+import type { ExpectedChunk } from "../../protocol/seal/open-chunk.ts";
 import type { Verdict } from "../restore/verify-all.ts";
 import type { OpenArchive } from "../session/archive.ts";
 import { RefusedError } from "../session/client.ts";
@@ -21,18 +22,25 @@ export interface ContainerHealth {
   readonly list: ChunkList | undefined;
   /** Files that are missing or wrong, but for its chunks and its manifest. */
   readonly files: readonly FileDamage[];
-  /** What is there and shouldn't be. */
-  readonly extras: number;
-  /** Chunks that dom0 has read, or tried to, and that are not right. */
-  readonly lost: ReadonlySet<ChunkAddress>;
-  /** Chunks that the receiver calls missing or corrupt, and that dom0 has not found to be right. */
+  /** Damage that costs no session: headers and padding of a tar, what is dead or superseded and waits to be removed. */
+  readonly spares: readonly Damage[];
+  /** What is there and shouldn't be, or is left over. */
+  readonly extras: readonly Damage[];
+  /** Chunks that dom0 has read, or tried to, and that are not right. Of those beyond the first of a group it is not kept
+   *  what they are. */
+  readonly lost: ReadonlyMap<ChunkAddress, LostContent | undefined>;
+  /** Chunks that the receiver calls missing or corrupt, and that dom0 has not found to be right. To be asked when all
+   *  manifests have been looked at, and first while the list is there. */
   claimed(): readonly ChunkAddress[];
   /** Chunks that a manifest names and its list does not, or not so. */
   readonly unlisted: ReadonlySet<ChunkAddress>;
   /** What is to be done about a chunk that a manifest names. */
   judge(entry: ChunkEntry): Verdict;
-  addLost(address: ChunkAddress): void;
+  addLost(address: ChunkAddress, content: LostContent | undefined): void;
 }
+
+/** What a lost chunk is, and the bytes of its content. */
+export type LostContent = Pick<ExpectedChunk, "id" | "length">;
 
 export interface FileDamage {
   readonly file: Exclude<DamagedFile, "chunk">;
@@ -41,13 +49,18 @@ export interface FileDamage {
   readonly why?: string;
 }
 
-/** Examines a container. `readAll`: none of its chunks is taken as right unread. */
+export interface ExamineOptions {
+  readonly readAll: boolean;
+  readonly suspects: Pick<ReadonlySet<ChunkAddress>, "has"> | undefined;
+}
+
+/** Examines a container. `readAll`: none of its chunks is taken as right unread; nor are those of `suspects`. */
 export async function examine(
   open: OpenArchive,
   volume: ArchivedVolume,
   container: Container,
   lists: ListStore,
-  readAll: boolean,
+  { readAll, suspects }: ExamineOptions,
 ): Promise<ContainerHealth> {
   const { index } = volume;
   const files: FileDamage[] = [];
@@ -63,17 +76,20 @@ export async function examine(
   files.push(...said.files);
   // Something about it can't be told by its chunks one by one, so each is looked at.
   const readsAll = readAll || list === undefined || said.files.length > 0;
-  const lost = new Set<ChunkAddress>();
+  const lost = new Map<ChunkAddress, LostContent | undefined>();
+  let claimed: readonly ChunkAddress[] | undefined;
   const unlisted = new Set<ChunkAddress>();
   return {
     volume,
     container,
     list,
     files,
+    spares: said.spares,
     extras: said.extras,
     lost,
     unlisted,
-    claimed: () => [...said.chunks].filter((each) => lost.has(each) || list?.isMarked(each) !== true),
+    claimed: () =>
+      (claimed ??= [...said.chunks].filter((each) => lost.has(each) || list?.isMarked(each) !== true)),
     judge: (entry) => {
       const address = entry.storedAddress;
       if (lost.has(address)) return "lost";
@@ -84,35 +100,40 @@ export async function examine(
         equalBytes(listed.checksum, entry.checksum);
       if (fits) list?.mark(address);
       else if (list !== undefined) unlisted.add(address);
-      return fits && !readsAll && !said.chunks.has(address) ? "right" : "read";
+      const isSuspect = said.chunks.has(address) || suspects?.has(address) === true;
+      return fits && !readsAll && !isSuspect ? "right" : "read";
     },
-    addLost: (address) => lost.add(address),
+    addLost: (address, content) => lost.set(address, content),
   };
 }
 
 interface Said {
   readonly chunks: ReadonlySet<ChunkAddress>;
   readonly files: readonly FileDamage[];
-  readonly extras: number;
+  readonly spares: readonly Damage[];
+  readonly extras: readonly Damage[];
 }
 
 /** What the receiver says. Of header, manifest and list dom0 has a view of its own. */
 async function scrubbed(open: OpenArchive, { index }: ArchivedVolume, container: Container): Promise<Said> {
   const chunks = new Set<ChunkAddress>();
   const files: FileDamage[] = [];
-  let extras = 0;
+  const spares: Damage[] = [];
+  const extras: Damage[] = [];
   try {
     const holds = { chunks: container.chunks, bytes: container.storedBytes };
-    for (const { file, what, address } of await open.client.scrub(index.volume, container.uid, holds)) {
-      if (what === "extra") extras++;
-      else if (file === "chunk") chunks.add(address);
+    for (const each of await open.client.scrub(index.volume, container.uid, holds)) {
+      const { file, what } = each;
+      if (what === "extra" || what === "leftover") extras.push(each);
+      else if (what === "stale" || file === "member") spares.push(each);
+      else if (file === "chunk") chunks.add(each.number as ChunkAddress);
       else if (file === "offsets" || file === "other") files.push({ file, what });
     }
   } catch (error) {
     if (!(error instanceof RefusedError) || !["missing", "corrupt", "io"].includes(error.code)) throw error;
     files.push({ file: "other", what: error.code === "missing" ? "missing" : "corrupt", why: error.message });
   }
-  return { chunks, files, extras };
+  return { chunks, files, spares, extras };
 }
 
 /** What a promise gives; where it fails because of damage, that. */

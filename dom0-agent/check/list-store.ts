@@ -6,6 +6,7 @@ import type { Container, VolumeIndex } from "../../protocol/archive/index-file.t
 import {
   type ListEntry,
   listHeadBytes,
+  listLength,
   listRecordBytes,
   listTailBytes,
   readListRecord,
@@ -35,8 +36,6 @@ export interface ListStore extends Disposable {
   fetch(open: OpenArchive, index: VolumeIndex, container: Container): Promise<ChunkList>;
 }
 
-/** Bytes of the largest list that dom0 takes: that of a 16 TiB volume in chunks of 128 KiB. */
-const maxListBytes = 8 * 1024 * 1024 * 1024;
 /** Records of a block, which is read at once, and blocks that are kept. */
 const blockRecords = 1024;
 const blockBytes = blockRecords * listRecordBytes;
@@ -61,7 +60,9 @@ export function listStore(directory: string): ListStore {
       const what = `${index.name}: list of ${container.name}`;
       const start = file.length();
       const name = metaOf("list", container.listGeneration, index.volume, container.uid);
-      const length = await open.client.read(name, maxListBytes, (bytes) => file.append(bytes));
+      const length = await open.client.read(name, listLength(container.chunks), (bytes) =>
+        file.append(bytes),
+      );
       if (length === undefined) throw new AgentError("integrity", `${what}: the receiver does not have it`);
       const records = verified(what, () => checkedRecords(file, start, length, index, container));
       if (records === undefined)

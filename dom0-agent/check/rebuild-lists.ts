@@ -12,6 +12,7 @@ import type { OpenArchive } from "../session/archive.ts";
 import { commitStep, nextGeneration, type StepFile } from "../session/commit-step.ts";
 import { fetchManifest } from "../session/fetch-manifest.ts";
 import { allSessions } from "../restore/find-session.ts";
+import type { LostPlaces } from "../heal/lost-places.ts";
 import type { CheckedVolume } from "./check-group.ts";
 import type { ContainerHealth } from "./container-health.ts";
 import type { ArchivedVolume } from "./archived-volume.ts";
@@ -27,11 +28,13 @@ export function needsList({ list, unlisted }: ContainerHealth): boolean {
 }
 
 /** Commits new lists for the containers of a group that need them, and that stay when the sessions `removed` go, by
- *  hexadecimal uid. Gives the volumes as they are then. */
+ *  hexadecimal uid. Of lost chunks they name those in `kept`, and those
+ *  of which it is not known what they are: their turn comes later. Gives the volumes as they are then. */
 export async function rebuildLists(
   open: OpenArchive,
   group: readonly CheckedVolume[],
   removed: ReadonlySet<string>,
+  kept: LostPlaces,
 ): Promise<readonly ArchivedVolume[]> {
   const volumes = group.map((each) => each.volume);
   const broken = new Map<string, Rebuilt>();
@@ -42,7 +45,7 @@ export async function rebuildLists(
     }
   }
   if (broken.size === 0) return volumes;
-  for (const volume of volumes) await gather(open, volume, broken, removed);
+  for (const volume of volumes) await gather(open, volume, broken, removed, kept);
   for (const [key, { health, chunks }] of broken) {
     const { index } = health.volume;
     const stays = index.sessions.some(
@@ -92,16 +95,21 @@ async function gather(
   { index }: ArchivedVolume,
   broken: ReadonlyMap<string, Rebuilt>,
   removed: ReadonlySet<string>,
+  kept: LostPlaces,
 ): Promise<void> {
   const sessions = allSessions(index);
   const last = sessions.findLastIndex(({ record }) => !removed.has(toHex(record.uid)));
   for (const { container } of sessions.slice(0, last + 1)) {
     using manifest = await fetchManifest(open, index, container, `${open.paths.directory}/.repair`);
     const own = { volume: index.volume, session: container.uid };
-    const found = [own, ...manifest.containers].map((ref) => broken.get(keyOf(ref)));
+    const refs = [own, ...manifest.containers];
+    const found = refs.map((ref) => broken.get(keyOf(ref)));
+    const keptIn = refs.map((ref) => kept.in(ref));
     for (const entry of manifest.entries()) {
       const of = entry.kind === "chunk" ? found[entry.container] : undefined;
-      if (entry.kind !== "chunk" || of === undefined || of.health.lost.has(entry.storedAddress)) continue;
+      if (entry.kind !== "chunk" || of === undefined) continue;
+      const isLost = of.health.lost.get(entry.storedAddress) !== undefined;
+      if (isLost && keptIn[entry.container]?.has(entry.storedAddress) !== true) continue;
       const { storedAddress: address, storedLength, checksum } = entry;
       of.chunks.set(address, { address, storedLength, checksum: checksum.slice() as typeof checksum });
     }

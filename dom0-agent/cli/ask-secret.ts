@@ -4,19 +4,20 @@
 import { StringDecoder } from "node:string_decoder";
 import { AgentError } from "../errors.ts";
 
-const [interrupt, endOfInput, backspace, eraseLine] = ["\u0003", "\u0004", "\u0008", "\u0015", "\u001b"];
+const [interrupt, endOfInput, backspace, eraseLine] = ["\u0003", "\u0004", "\u0008", "\u0015"];
 const deleted = "\u007f";
 const maxCharacters = 1024;
 /** What was typed behind the line end of the last answer: it is the next one's. */
 let ahead = "";
 
 /** What was typed up to the end of the line. Throws AgentError `usage` where there is no terminal, `failed` where it was
- *  given up. */
+ *  given up, or where it can't be taken as it was typed; what follows up to the line's end is then read all the same. */
 export async function askSecret(prompt: string, signal: AbortSignal): Promise<string> {
   const { stdin, stderr } = process;
   if (!stdin.isTTY) throw new AgentError("usage", `${prompt}: nobody to ask: standard input is no terminal`);
   const decoder = new StringDecoder("utf8");
   let typed: string[] = [];
+  let refusal: string | undefined;
   stdin.setRawMode(true); // before the prompt: what is typed from then on is not shown
   stderr.write(`${prompt}: `);
   stdin.resume();
@@ -31,13 +32,17 @@ export async function askSecret(prompt: string, signal: AbortSignal): Promise<st
             ahead = Array.from(text)
               .slice(i + 1)
               .join("");
-            resolve(typed.join(""));
+            if (refusal === undefined) resolve(typed.join(""));
+            else reject(new AgentError("failed", `${prompt}: ${refusal}`, "try again"));
             return;
           }
           if (character === interrupt || character === endOfInput) stop();
           else if (character === backspace || character === deleted) typed.pop();
-          else if (character === eraseLine) typed = [];
-          else if (character >= " " && typed.length < maxCharacters) typed.push(character);
+          else if (character === eraseLine) [typed, refusal] = [[], undefined];
+          else if (character < " " || character === "\ufffd")
+            refusal = "found a key that is no character, as an arrow or a tab, or bytes that are no UTF-8";
+          else if (typed.length === maxCharacters) refusal = `found more than ${maxCharacters} characters`;
+          else typed.push(character);
         }
       };
       stdin.on("data", (bytes: Buffer) => take(decoder.write(bytes)));

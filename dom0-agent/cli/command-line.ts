@@ -13,6 +13,7 @@ export interface GlobalOptions {
   readonly dest: string | undefined;
   readonly "accept-rollback": boolean;
   readonly json: boolean;
+  readonly verbose: boolean;
   readonly quiet: boolean;
   readonly progress: boolean;
 }

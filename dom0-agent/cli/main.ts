@@ -5,6 +5,7 @@ import yargs from "yargs";
 import { programVersion } from "../../protocol/version.ts";
 import { AgentError, exitStatuses } from "../errors.ts";
 import { reasonOf } from "../reason.ts";
+import { traceTools } from "../tools.ts";
 import type { CommandLine, GlobalOptions, Run } from "./command-line.ts";
 import { addAdd } from "./commands/add.ts";
 import { addAssemble } from "./commands/assemble.ts";
@@ -22,11 +23,14 @@ import { addSend } from "./commands/send.ts";
 import { addStatus } from "./commands/status.ts";
 import { addTag } from "./commands/tag.ts";
 import { addVerify } from "./commands/verify.ts";
-import { createOutput } from "./output.ts";
+import { createOutput, guardStreams } from "./output.ts";
 
 const stop = new AbortController();
 let stopSignal: NodeJS.Signals | undefined;
 let status = 0;
+
+// What can't be printed changes no backup, but whoever reads the output has to know.
+guardStreams(() => (process.exitCode = status ||= exitStatuses.failed));
 
 for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(name, () => {
@@ -40,11 +44,12 @@ for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 /** Runs a command and settles the exit status. */
 async function perform(options: GlobalOptions, run: Run): Promise<void> {
   const output = createOutput(options);
+  if (options.verbose) traceTools((text) => output.trace(text));
   try {
     // Loaded here, so that --help and --version don't wait for it.
     const { openContext } = await import("./run-context.ts");
     const context = await openContext(options, output, stop.signal);
-    status = exitStatuses[await run(context, output)];
+    status = exitStatuses[await run(context, output)] || status;
   } catch (error) {
     output.clear();
     output.error(error);
@@ -82,7 +87,17 @@ async function parse(): Promise<void> {
     .check((options) => {
       // What prune has several of is an array by itself.
       const repeats = options._[0] === "prune" ? ["session"] : [];
-      for (const name of ["config", "dest", "session", "saveTo", "before"]) {
+      for (const name of [
+        "config",
+        "dest",
+        "session",
+        "saveTo",
+        "before",
+        "remove",
+        "slot",
+        "export",
+        "passphrase-file",
+      ]) {
         if (repeats.includes(name)) continue;
         if (Array.isArray(options[name])) throw new AgentError("usage", `--${name}: given more than once`);
       }
@@ -112,15 +127,24 @@ async function parse(): Promise<void> {
       describe: "go on from an older or forked state of the archive",
     })
     .option("json", { type: "boolean", default: false, describe: "one JSON object a line on stdout" })
+    .option("verbose", {
+      alias: "v",
+      type: "boolean",
+      default: false,
+      describe: "also the outside programs that are run, on stderr",
+    })
     .option("quiet", { alias: "q", type: "boolean", default: false, describe: "only warnings and errors" })
     .option("progress", { type: "boolean", default: true, describe: "progress bar on a terminal" })
-    .demandCommand(1, 1, "which command? see --help")
+    .demandCommand(1, 1, "which command?")
     .strict()
     .version(programVersion)
-    .help()
+    .help("help")
+    .alias("help", "h")
     .exitProcess(false)
     .fail((message, error: Error | undefined) => {
-      throw error ?? new AgentError("usage", message, "see sparsebak --help");
+      // yargs has errors of its own, also about the command line.
+      if (error instanceof AgentError) throw error;
+      throw new AgentError("usage", message || (error?.message ?? "not understood"), "see sparsebak --help");
     });
   for (const add of commands) add({ parser, perform });
   await parser.parseAsync();
@@ -132,4 +156,4 @@ try {
   createOutput({ json: false, quiet: false, progress: false }).error(error);
   status = exitStatuses[reasonOf(error)];
 }
-process.exitCode = status;
+process.exitCode ||= status;

@@ -3,6 +3,7 @@
 
 import { reasonOf } from "../reason.ts";
 import type { Reporter, VolumeReport } from "../session/context.ts";
+import { printable } from "../transport/printable.ts";
 import { bytesText, durationText } from "./units.ts";
 
 export interface OutputOptions {
@@ -14,6 +15,8 @@ export interface OutputOptions {
 export interface Output extends Reporter {
   /** A result for people, and its fields for --json. */
   line(text: string, fields: Readonly<Record<string, unknown>>): void;
+  /** What --verbose shows. */
+  trace(text: string): void;
   /** Removes the progress bar. */
   readonly clear: () => void;
 }
@@ -36,6 +39,7 @@ export function createOutput(options: OutputOptions): Output {
       if (options.json) json(fields);
       else if (!options.quiet) process.stdout.write(`${text}\n`);
     },
+    trace: (text) => toStderr(`sparsebak: runs ${printable(Buffer.from(text.slice(0, 500)))}`),
     notice: (message, fields = {}) => {
       if (options.json) json({ type: "notice", message, ...fields });
       else if (!options.quiet) toStderr(`sparsebak: ${message}`);
@@ -63,6 +67,25 @@ export function createOutput(options: OutputOptions): Output {
     clear: bar.clear,
   };
   return output;
+}
+
+/**
+ * A reader that has gone away (`| head`) doesn't stop a backup, and isn't told of; any other failure to print is told
+ * once, on stderr, and handed to `onFailure`.
+ */
+export function guardStreams(onFailure: () => void): void {
+  let told = false;
+  const guard = (stream: NodeJS.WriteStream, name: string): void => {
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (told || error.code === "EPIPE" || error.code === "ERR_STREAM_DESTROYED") return;
+      told = true;
+      onFailure();
+      if (stream !== process.stderr)
+        process.stderr.write(`sparsebak: error: print to ${name}: ${error.message}\n`);
+    });
+  };
+  guard(process.stdout, "standard output");
+  guard(process.stderr, "standard error");
 }
 
 function volumeLine(result: VolumeReport): string {
@@ -97,11 +120,11 @@ function progressBar(enabled: boolean): { show: Reporter["progress"]; clear: () 
       const share = total === 0 ? 1 : Math.min(1, done / total);
       const seconds = (now - startedAt) / 1000;
       const rate = seconds > 0 ? done / seconds : 0;
-      const left = rate > 0 ? durationText((total - done) / rate) : "";
+      const left = rate > 0 ? ` ${durationText((total - done) / rate)} left` : "";
       const width = 24;
       const filled = Math.round(share * width);
       const gauge = `${"█".repeat(filled)}${"░".repeat(width - filled)}`;
-      const text = `${volume} ${gauge} ${Math.floor(share * 100)} % ${bytesText(rate)}/s ${left} left`;
+      const text = `${volume} ${gauge} ${Math.floor(share * 100)} % ${bytesText(rate)}/s${left}`;
       process.stderr.write(`\r\u001b[K${text.slice(0, (process.stderr.columns ?? 80) - 1)}`);
     },
     clear,

@@ -2,11 +2,11 @@
 
 import { existsSync } from "node:fs";
 import { loadSettings } from "../config/settings.ts";
-import { AgentError } from "../errors.ts";
 import type { Context } from "../session/context.ts";
-import { makeDirectory } from "../state/atomic-file.ts";
 import { ownerOf, stateLayout } from "../state/layout.ts";
+import { setDamagedAside } from "../state/set-aside.ts";
 import { takeLock } from "../state/lock.ts";
+import { openStateDirectory } from "../state/state-directory.ts";
 import type { Storage, StorageOptions } from "../storage/storage.ts";
 import { confirm } from "./ask.ts";
 import { askNewSecret, askSecret } from "./ask-secret.ts";
@@ -21,14 +21,7 @@ export async function openContext(
 ): Promise<Context> {
   const settings = loadSettings(options.config);
   const state = stateLayout(settings.stateDirectory);
-  try {
-    makeDirectory(settings.stateDirectory);
-  } catch (error) {
-    throw new AgentError(
-      "failed",
-      `make the state directory ${settings.stateDirectory}: ${(error as Error).message}`,
-    );
-  }
+  openStateDirectory(settings.stateDirectory);
   let owner: string;
   if (existsSync(`${settings.stateDirectory}/owner`)) owner = ownerOf(settings.stateDirectory);
   else {
@@ -39,6 +32,7 @@ export async function openContext(
       );
     owner = ownerOf(settings.stateDirectory);
   }
+  setDamagedAside(state, (message) => output.warn(message));
   const { maxDataPercent, maxMetadataPercent } = settings;
   const storage = await openStorage(settings.source, {
     owner,
@@ -65,6 +59,7 @@ export async function openContext(
       what === "new"
         ? askNewSecret("passphrase", signal)
         : askSecret("Passphrase, or recovery form of the key", signal),
+    secretsAreSeen: process.stdout.isTTY,
     showSecret: (lines) => {
       const text = lines.join("\n");
       process.stdout.write(`${options.json ? JSON.stringify({ type: "secret", text }) : text}\n`);

@@ -2,14 +2,16 @@
 // the rest of the program works with values that are right.
 
 import { existsSync, readFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { parse } from "ini";
 import { isVolumeName } from "../../protocol/archive/names.ts";
 import { defaultChunkSize, isChunkSize } from "../../protocol/archive/types.ts";
 import { AgentError } from "../errors.ts";
+import { checkLines } from "./check-lines.ts";
 import { defaultGroups, type GroupSettings } from "./groups.ts";
 import { hasLimit, type Retention } from "../prune/retention.ts";
 import { retentionFrom, retentionKeys } from "./keep-keys.ts";
+import { destinationOf } from "../transport/destination.ts";
 import { nearest } from "./nearest.ts";
 
 export type SourceSettings =
@@ -48,6 +50,8 @@ export interface Settings {
   readonly maxMetadataPercent: number;
   /** Days for which the old volume is kept after a restore that nobody confirms. */
   readonly keepOldDays: number;
+  /** Days for which the snapshot of a volume that was removed from this machine is kept. */
+  readonly keepGoneDays: number;
   /** Start the destination VM when it is halted. */
   readonly startVm: boolean;
   /** Seconds without progress of the other side after which it is given up. */
@@ -77,6 +81,7 @@ const varKeys = [
   "max-data-percent",
   "max-metadata-percent",
   "keep-old-days",
+  "keep-gone-days",
   "start-vm",
   "stall-seconds",
   "receiver-settings",
@@ -109,7 +114,8 @@ export function loadSettings(configOption: string | undefined): Settings {
 
 /** The settings that `content` holds; `file` is for messages. State lives beside a file that --config named. */
 export function parseSettings(content: string, file: string, stateDirectory: string): Settings {
-  const sections = sectionsOf(content, file);
+  // Editors of other systems begin a file with a mark of its encoding.
+  const sections = sectionsOf(content.replace(/^\uFEFF/, ""), file);
   const main = keysOf(sections.get("var"), "var", varKeys, file);
   const archives: ArchiveSettings[] = [];
   if (main.has("destvm") || main.has("destmountpoint"))
@@ -137,6 +143,7 @@ export function parseSettings(content: string, file: string, stateDirectory: str
     maxDataPercent: percent(wanted, "max-data-percent", 95),
     maxMetadataPercent: percent(wanted, "max-metadata-percent", 90),
     keepOldDays: number(wanted, "keep-old-days", 30, 0, 36_500),
+    keepGoneDays: number(wanted, "keep-gone-days", 30, 0, 36_500),
     startVm: yesNo(wanted, "start-vm", true),
     stallSeconds: number(wanted, "stall-seconds", 300, 5, 86_400),
     receiverSettings: main.get("receiver-settings"),
@@ -144,8 +151,8 @@ export function parseSettings(content: string, file: string, stateDirectory: str
 }
 
 function sectionsOf(content: string, file: string): Map<string, Readonly<Record<string, unknown>>> {
-  // The ini package reads a dot in a section's name as nesting; volume names never are section names, so refuse it.
   const sections = new Map<string, Readonly<Record<string, unknown>>>();
+  checkLines(content, file);
   for (const [section, values] of Object.entries<unknown>(parse(content))) {
     if (typeof values !== "object" || values === null) {
       throw usage(`${file}: «${section}» stands outside of a section`, "put it below [var]");
@@ -226,11 +233,15 @@ function archiveFrom(
   };
   const path = (value: string): boolean =>
     value.split("/").every((part) => part !== "" && part !== "." && part !== "..");
-  const mountpoint = need("destmountpoint");
+  const destvm = need("destvm");
+  const destination = destinationOf(destvm);
+  if (destination.kind === "wrong")
+    throw usage(`${file}: [${section}]: destvm: found «${destvm}», wanted ${destination.wanted}`);
+  const mountpoint = need("destmountpoint").replace(/\/+$/, "");
   if (!mountpoint.startsWith("/") || !path(mountpoint.slice(1))) {
     throw usage(`${file}: destmountpoint: found «${mountpoint}», wanted an absolute path without . and ..`);
   }
-  const directory = (own.get("destdir") ?? "").replace(/^\.$/, "");
+  const directory = (own.get("destdir") ?? "").replace(/\/+$/, "").replace(/^\.$/, "");
   if (directory !== "" && !path(directory)) {
     throw usage(`${file}: destdir: found «${directory}», wanted a relative path without . and ..`);
   }
@@ -250,7 +261,7 @@ function archiveFrom(
     );
   return {
     name,
-    destvm: need("destvm"),
+    destvm,
     mountpoint,
     directory,
     encryption,
@@ -340,9 +351,4 @@ function size({ file, main }: Wanted, key: Key, fallback: number): number {
 
 function usage(message: string, hint?: string): AgentError {
   return new AgentError("usage", message, hint);
-}
-
-/** Where a settings file keeps its state; for messages and the man page. */
-export function stateOf(settings: Settings, ...parts: readonly string[]): string {
-  return join(settings.stateDirectory, ...parts);
 }

@@ -2,6 +2,7 @@
 // section 8).
 
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { looksLikeRecoveryForm } from "../../protocol/seal/recovery.ts";
 import { AgentError } from "../errors.ts";
 
 /** Bytes of the longest file that holds a passphrase. */
@@ -10,7 +11,7 @@ const minCharacters = 8;
 
 /**
  * The passphrase in a file, without the line end behind it: its first line is all there may be, but for a recovery form,
- * which has two. `/dev/fd/N` reads a descriptor. `warn` hears of a file that others can read.
+ * which may have been broken. `/dev/fd/N` reads a descriptor. `warn` hears of a file that others can read.
  */
 export function passphraseFrom(path: string, warn: (message: string) => void): string {
   let fd: number;
@@ -48,4 +49,10 @@ export function checkNewPassphrase(passphrase: string): void {
   // eslint-disable-next-line no-control-regex -- control characters are what it looks for
   if (/[\u0000-\u001f\u007f]/u.test(passphrase))
     throw new AgentError("usage", "new passphrase: found a control character or a second line");
+  if (looksLikeRecoveryForm(passphrase))
+    throw new AgentError(
+      "usage",
+      "new passphrase: found what looks like a recovery form, wanted something that can't be mistaken for one",
+      "add a word, or a character that is neither letter nor digit",
+    );
 }

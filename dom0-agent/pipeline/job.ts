@@ -7,6 +7,7 @@ import type { ChunkKeys } from "../keys/archive-seal.ts";
 import { recordBytes } from "../../protocol/archive/manifest.ts";
 import { frameHeaderBytes } from "../../protocol/wire/frame.ts";
 import type { TableFile } from "../state/chunk-table.ts";
+import type { IdSet } from "./id-set.ts";
 
 /** A table of chunks that are there already. */
 export interface Lookup {
@@ -32,6 +33,8 @@ export interface VolumeTask extends ChunkKeys {
   readonly requestId: number;
   /** Where a chunk is looked up before it is compressed, one after another. */
   readonly lookups: readonly Lookup[];
+  /** Chunks that the archive has lost: one of them is stored, or looked up, though it is as the id map says. */
+  readonly putBack?: IdSet | undefined;
 }
 
 export interface Job {

@@ -18,6 +18,7 @@ import { chunkSealer, type ChunkSealer } from "../../protocol/seal/chunk-seal.ts
 import { writeFrameHeader } from "../../protocol/wire/frame.ts";
 import type { ChunkKeys } from "../keys/archive-seal.ts";
 import { chunkFrameHead, chunksPerJob, type Job, type JobResult, recordsAt, type VolumeTask } from "./job.ts";
+import { hasId } from "./id-set.ts";
 import { lookUp } from "./look-up.ts";
 
 /** Buffers that one worker uses for all jobs of a volume. */
@@ -96,7 +97,8 @@ function processRun(
       continue;
     }
     const id = chunkIdOf(task.idKey, plain);
-    if (!isNew && oldId.equals(id)) continue;
+    const isLost = task.putBack !== undefined && hasId(task.putBack, id, 0);
+    if (!isNew && oldId.equals(id) && !isLost) continue;
     const there = lookUp(task.lookups, id, to);
     if (there !== undefined) {
       encodeRecord(out, recordsAt(chunkSize) + to.records++ * recordBytes, {

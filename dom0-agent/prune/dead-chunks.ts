@@ -45,7 +45,8 @@ export interface DeadOptions {
   readonly maxRuns: number;
 }
 
-const blockRecords = 4096;
+/** Records that are looked at, and written, at once: few, so that they are garbage before they get old. */
+const blockRecords = 256;
 
 /** Throws AgentError `integrity` where the list is not the one that the index names, or lacks a chunk that is needed. */
 export async function deadChunks(
@@ -76,8 +77,9 @@ export async function deadChunks(
     const runs: { address: ChunkRun["address"]; count: number }[] = [];
     const dead = { chunks: 0, bytes: 0 };
     let more = false;
+    const kept = new Uint8Array(blockRecords * listRecordBytes);
     for (const part of entriesOf(source, records)) {
-      const kept: Uint8Array[] = [];
+      let keptBytes = 0;
       for (const entry of verified(what, () => part.map(readListRecord))) {
         const chunk = entry.address / chunkSize;
         if (next.done !== true && next.value < chunk) throw wrong("it lacks a chunk that a manifest names");
@@ -85,13 +87,17 @@ export async function deadChunks(
         if (isLiving) next = living.next();
         if (isLiving || !takeDead(runs, entry, chunkSize, on.maxRuns)) {
           more ||= !isLiving;
-          kept.push(verified(what, () => builder.add(entry)));
+          kept.set(
+            verified(what, () => builder.add(entry)),
+            keptBytes,
+          );
+          keptBytes += listRecordBytes;
           continue;
         }
         dead.chunks++;
         dead.bytes += entry.storedLength;
       }
-      for (const record of kept) writeAll(target, record);
+      writeAll(target, kept.subarray(0, keptBytes));
     }
     if (next.done !== true) throw wrong("it lacks a chunk that a manifest names");
     const { tail, digest, chunks, bytes } = builder.finish();
@@ -138,7 +144,7 @@ function checkedRecords(
 ): number | undefined {
   const end = length - digestBytes;
   const hash = createHash("sha256");
-  const block = new Uint8Array(1024 * 1024);
+  const block = new Uint8Array(Math.min(1024 * 1024, Math.max(0, end)));
   for (let at = 0; at < end; at += block.length) {
     const part = block.subarray(0, Math.min(block.length, end - at));
     readFully(fd, part, at);

@@ -1,7 +1,7 @@
 // dom0's index of a group's chunks follows a prune, so that the next send need not make it again.
 
 import { existsSync } from "node:fs";
-import type { ChunkRun } from "../../protocol/archive/dead-file.ts";
+import { isInRuns } from "../../protocol/archive/dead-file.ts";
 import type { Head } from "../../protocol/archive/head.ts";
 import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import type { GroupId } from "../../protocol/archive/types.ts";
@@ -22,27 +22,15 @@ export async function forgetDead(
   if (!existsSync(open.paths.group(group).stamp)) return;
   const { chunkSize } = open.record;
   try {
-    await dropFromIndex(open, group, before, indexes, ({ session }, { storedAddress }) => {
+    await dropFromIndex(open, group, before, indexes, ({ session }) => {
       const fate = fates.get(toHex(session));
-      if (fate === undefined) return false;
-      return fate.after === undefined || isWithin(fate.runs, storedAddress, chunkSize);
+      if (fate === undefined) return undefined;
+      if (fate.after === undefined) return () => true;
+      if (fate.runs.length === 0) return undefined;
+      return (address) => isInRuns(fate.runs, address, chunkSize);
     });
   } catch (error) {
     if (!(error instanceof DamagedTableError)) throw error;
     forgetIndex(open.paths, group);
   }
-}
-
-/** True where one of the runs, which rise, holds the address. */
-function isWithin(runs: readonly ChunkRun[], address: number, chunkSize: number): boolean {
-  let low = 0;
-  let high = runs.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    const run = runs[middle];
-    if (run !== undefined && run.address + run.count * chunkSize <= address) low = middle + 1;
-    else high = middle;
-  }
-  const found = runs[low];
-  return found !== undefined && found.address <= address;
 }

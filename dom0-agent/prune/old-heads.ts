@@ -20,37 +20,42 @@ const keptHeads = 3;
 /** Bytes of heads that are read for one prune: what is left goes with the next. */
 const maxReadBytes = 64 * 1024 * 1024;
 
-/** What the step to the next head no longer needs of older heads. */
-export async function oldHeads(open: OpenArchive): Promise<OldHeads> {
+/** What the step to the next head no longer needs of older heads. `kept` heads stay, 2 at least: the current one and the
+ *  one that is being made. */
+export async function oldHeads(
+  open: OpenArchive,
+  { kept, mostBytes }: { readonly kept: number; readonly mostBytes: number } = {
+    kept: keptHeads,
+    mostBytes: maxReadBytes,
+  },
+): Promise<OldHeads> {
   const current = open.head.generation;
-  const end = current + 2 - keptHeads;
+  const end = current + 2 - kept;
   const oldest = await oldestHead(open, end);
-  const wanted = new Set<string>();
-  const found = new Map<string, { readonly volume: string; readonly generation: Generation }>();
-  const keyOf = (volume: string, generation: Generation): string => `${volume} ${generation}`;
+  // By volume. Heads and volumes may be thousands each: a number is all that is kept of an index.
+  const found = new Map<string, Set<Generation>>();
   let read = 0;
   let at = oldest;
-  for (; at < end && read < maxReadBytes; at++) {
+  for (; at < end && read < mostBytes; at++) {
     const head = await readOldHead(open, at);
     read += head?.bytes ?? 0;
     for (const each of head?.head.volumes ?? []) {
       const volume = toHex(each.volume);
-      found.set(keyOf(volume, each.indexGeneration), { volume, generation: each.indexGeneration });
+      const generations = found.get(volume) ?? new Set();
+      found.set(volume, generations.add(each.indexGeneration));
     }
   }
   if (at === oldest) return { headsBelow: 0 as Generation, indexes: new Map() };
   // Every head from `at` on stays, and so does what it names. An index has one stretch of heads that name it, so those
   // behind the first that stays name none that only heads before it do.
   const next = at === current ? open.head : (await readOldHead(open, at))?.head;
+  if (next === undefined) return { headsBelow: at as Generation, indexes: new Map() };
   for (const head of [next, open.head])
-    for (const each of head?.volumes ?? []) wanted.add(keyOf(toHex(each.volume), each.indexGeneration));
-  const indexes = new Map<string, Generation[]>();
-  if (next === undefined) return { headsBelow: at as Generation, indexes };
-  for (const [key, { volume, generation }] of found) {
-    if (!wanted.has(key)) indexes.set(volume, [...(indexes.get(volume) ?? []), generation]);
-  }
-  for (const each of indexes.values()) each.sort((a, b) => a - b);
-  return { headsBelow: at as Generation, indexes };
+    for (const each of head.volumes) found.get(toHex(each.volume))?.delete(each.indexGeneration);
+  const indexes = [...found]
+    .filter(([, generations]) => generations.size > 0)
+    .map(([volume, generations]) => [volume, [...generations].sort((a, b) => a - b)] as const);
+  return { headsBelow: at as Generation, indexes: new Map(indexes) };
 }
 
 /** The lowest head that is there, at most `end`. */

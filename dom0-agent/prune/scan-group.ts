@@ -6,6 +6,7 @@ import { toHex } from "../../protocol/bytes.ts";
 import type { OpenArchive } from "../session/archive.ts";
 import type { ViewedVolume } from "../session/archive-view.ts";
 import { nextGeneration, type StepFile } from "../session/commit-step.ts";
+import type { Copies } from "../heal/copies.ts";
 import { type ChunkRefs, chunkRefs } from "./chunk-refs.ts";
 import { type GroupContainers, groupContainers } from "./group-containers.ts";
 import { walkVolume } from "./walk-volume.ts";
@@ -16,6 +17,8 @@ export interface GroupOptions {
   readonly volumes: readonly ViewedVolume[];
   /** Sessions that go, by hexadecimal uid. */
   readonly removed: ReadonlySet<string>;
+  /** Copies that sessions refer to from then on in place of lost chunks; read, and found to be right. */
+  readonly copies?: Copies | undefined;
   /** A directory for spools, made and removed again. */
   readonly scratch: string;
   readonly signal: AbortSignal;
@@ -25,7 +28,7 @@ export interface GroupScan extends Disposable {
   readonly containers: GroupContainers;
   /** What the sessions that stay refer to. */
   readonly refs: ChunkRefs;
-  /** Merged manifests of sessions that follow removed ones, for the next generation. */
+  /** Manifests of sessions that follow removed ones or refer to copies now, for the next generation. */
   readonly manifests: readonly StepFile[];
 }
 
@@ -35,6 +38,7 @@ export async function scanGroup({
   open,
   volumes,
   removed,
+  copies,
   scratch,
   signal,
 }: GroupOptions): Promise<GroupScan> {
@@ -50,7 +54,10 @@ export async function scanGroup({
     const walk = { open, generation: nextGeneration(open), containers, refs, scratch, signal };
     const goes = ({ uid }: SessionRecord): boolean => removed.has(toHex(uid));
     const manifests: StepFile[] = [];
-    for (const volume of volumes) manifests.push(...(await walkVolume(walk, volume, goes)));
+    for (const volume of volumes) {
+      const own = copies?.isFor(volume.index.volume) === true ? copies : undefined;
+      manifests.push(...(await walkVolume({ ...walk, copies: own }, volume, goes)));
+    }
     refs.finish();
     return { containers, refs, manifests, [Symbol.dispose]: dispose };
   } catch (error) {

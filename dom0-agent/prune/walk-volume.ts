@@ -1,6 +1,6 @@
 // One volume's manifests, from its first session to its last: what the sessions that stay refer to, and merged
-// manifests for those that follow sessions that go. A merged manifest must lead to its session's map root, or nothing
-// is changed (design section 7).
+// manifests for those that follow sessions that go, or refer to lost chunks of which there are other copies. A merged
+// manifest must lead to its session's map root, or nothing is changed (design section 7).
 
 import { closeSync, openSync, readSync, rmSync, statSync } from "node:fs";
 import type { SessionRecord } from "../../protocol/archive/index-file.ts";
@@ -13,6 +13,7 @@ import type { OpenArchive } from "../session/archive.ts";
 import type { ViewedVolume } from "../session/archive-view.ts";
 import type { StepFile } from "../session/commit-step.ts";
 import { fetchManifest } from "../session/fetch-manifest.ts";
+import type { Copies, Copy } from "../heal/copies.ts";
 import { manifestSpool } from "../session/manifest-spool.ts";
 import type { ChunkRefs } from "./chunk-refs.ts";
 import { type GroupContainers, sessionContainer } from "./group-containers.ts";
@@ -25,6 +26,8 @@ export interface Walk {
   readonly containers: GroupContainers;
   /** Hears every chunk that a session that stays refers to. */
   readonly refs: ChunkRefs;
+  /** Copies that are referred to from now on in place of lost chunks. */
+  readonly copies?: Copies | undefined;
   /** Directory for spools. */
   readonly scratch: string;
   readonly signal: AbortSignal;
@@ -45,7 +48,9 @@ export async function walkVolume(
     const before = sessions[i - 1];
     return !goes(each) && before !== undefined && goes(before);
   });
-  const maxSize = Math.max(0, ...sessions.slice(0, lastMerged + 1).map((each) => each.size));
+  // Which sessions refer to lost chunks is seen when their manifests are read.
+  const lastMapped = on.copies === undefined ? lastMerged : sessions.length - 1;
+  const maxSize = Math.max(0, ...sessions.slice(0, lastMapped + 1).map((each) => each.size));
   using map = volumeMap(`${on.scratch}/map`, chunkSize, maxSize);
   const files: StepFile[] = [];
   let behindRemoved = false;
@@ -55,19 +60,30 @@ export async function walkVolume(
     const stays = !goes(session);
     // A session that goes, with no other behind it that stays, hides nothing and keeps nothing.
     if (!stays && i > lastMerged) continue;
-    const merges = stays && behindRemoved;
     const container = sessionContainer(volume, session.uid);
     using manifest = await fetchManifest(on.open, index, container, `${on.scratch}/manifest`);
     const own = { volume: index.volume, session: session.uid };
     const numbers = [own, ...manifest.containers].map((ref) => on.containers.numberOf(ref, manifest.what));
-    const mapped = i <= lastMerged;
+    const copiesOf = [own, ...manifest.containers].map((ref) => on.copies?.in(ref));
+    const mapped = i <= lastMapped;
+    let healed = false;
     if (mapped) map.resize(session.size);
-    for (const entry of manifest.entries()) {
-      const number = entry.kind === "hole" ? 0 : (numbers[entry.container] ?? 0);
+    for (const named of manifest.entries()) {
+      if (named.kind === "hole") {
+        if (mapped) map.apply(named, 0);
+        continue;
+      }
+      const copy = copyOf(named, copiesOf[named.container]);
+      healed ||= copy !== undefined;
+      const entry = copy === undefined ? named : { ...named, ...copy.place };
+      const number =
+        copy === undefined
+          ? (numbers[named.container] ?? 0)
+          : on.containers.numberOf(copy.container, manifest.what);
       if (mapped) map.apply(entry, number);
-      if (entry.kind === "chunk" && stays && !merges) on.refs.add(number, entry.storedAddress / chunkSize);
+      if (stays && !behindRemoved) on.refs.add(number, entry.storedAddress / chunkSize);
     }
-    if (merges) {
+    if (stays && (behindRemoved || healed)) {
       if (!equalBytes(map.root(), session.mapRoot))
         throw new AgentError(
           "integrity",
@@ -85,6 +101,15 @@ export async function walkVolume(
   return files;
 }
 
+/** The copy that an entry refers to from now on. */
+function copyOf(
+  { id, storedAddress }: ChunkEntry,
+  copies: ReadonlyMap<ChunkEntry["storedAddress"], Copy> | undefined,
+): Copy | undefined {
+  const copy = copies?.get(storedAddress);
+  return copy !== undefined && equalBytes(copy.id, id) ? copy : undefined;
+}
+
 /** Writes a session's merged manifest to the scratch directory. The first session of a volume names no holes: nothing
  *  came before it. */
 function mergedManifest(
@@ -99,12 +124,15 @@ function mergedManifest(
   const path = `${on.scratch}/${Buffer.from(index.volume).toString("hex")}-${number}`;
   using spool = manifestSpool(`${path}.records`, { size: session.size, chunkSize });
   const own = on.containers.numberOf({ volume: index.volume, session: session.uid }, "merged manifest");
+  /** By number in the group: number in the manifest. */
+  const numbers = new Map([[own, 0]]);
   for (const entry of changes) {
     if (entry.kind === "hole") {
       if (!first) spool.addHole(entry);
       continue;
     }
-    const container = entry.container === own ? 0 : spool.numberOf(on.containers.refOf(entry.container));
+    const container = numbers.get(entry.container) ?? spool.numberOf(on.containers.refOf(entry.container));
+    numbers.set(entry.container, container);
     spool.add([{ ...entry, container }]);
     on.refs.add(entry.container, entry.storedAddress / chunkSize);
   }

@@ -2,7 +2,7 @@
 // is plain data.
 
 import type { ChunkKeys } from "../keys/archive-seal.ts";
-import type { ExpectedChunk } from "../pipeline/open-chunk.ts";
+import type { ExpectedChunk } from "../../protocol/seal/open-chunk.ts";
 
 /** What becomes of a chunk's plaintext. */
 export type Use =

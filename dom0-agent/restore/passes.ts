@@ -4,6 +4,7 @@
 import { mapIdBytes } from "../../protocol/archive/map-root.ts";
 import { type Bitmap, bitmap, isSet, setRange } from "../delta/bitmap.ts";
 import type { Crew } from "./crew.ts";
+import type { Stretch } from "./job.ts";
 import type { SessionMap } from "./session-map.ts";
 
 /** Chunks of one job. */
@@ -73,26 +74,40 @@ export async function checkHoles(
   const differing = bitmap(Math.ceil(size / chunkSize));
   let written = 0;
   let looked = 0;
-  for (const { entry, address, run } of map.steps()) {
-    if (entry?.kind === "chunk") continue;
-    const end = address / chunkSize + run;
-    for (let first = address / chunkSize; first < end;) {
+  for (const { first, count } of holeStretches(map, wanted)) {
+    for (let at = first; at < first + count; at += jobChunks) {
       on.signal.throwIfAborted();
-      const count = wantedRun(wanted, first, Math.min(end, first + jobChunks));
-      if (count > 0) {
-        const stretch = { first, count };
-        await crew.submit({ kind: "zeros", fd, stretch, fix }, (result) => {
-          setPairs(differing, result.differing);
-          written += result.written;
-          looked += stretch.count;
-          on.onProgress?.(Math.min(size, looked * chunkSize));
-        });
-      }
-      first += Math.max(1, count);
+      const stretch = { first: at, count: Math.min(jobChunks, first + count - at) };
+      await crew.submit({ kind: "zeros", fd, stretch, fix }, (result) => {
+        setPairs(differing, result.differing);
+        written += result.written;
+        looked += stretch.count;
+        on.onProgress?.(Math.min(size, looked * chunkSize));
+      });
     }
   }
   await crew.drained();
   return { differing, written };
+}
+
+/** The holes of a map, of the `wanted` chunks or of all: each as long as it is, in rising order. */
+export function* holeStretches(map: SessionMap, wanted: Bitmap | undefined): Generator<Stretch> {
+  let first = 0;
+  let count = 0;
+  for (const { entry, address, run } of map.steps()) {
+    if (entry?.kind === "chunk") continue;
+    const start = address / map.chunkSize;
+    for (let at = start; at < start + run;) {
+      const length = wantedRun(wanted, at, start + run);
+      if (length > 0 && at === first + count) count += length;
+      else if (length > 0) {
+        if (count > 0) yield { first, count };
+        [first, count] = [at, length];
+      }
+      at += Math.max(1, length);
+    }
+  }
+  if (count > 0) yield { first, count };
 }
 
 /** How many chunks from `first` on, before `end`, are wanted. */

@@ -7,7 +7,7 @@ import type { ChunkAddress } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { maxReadChunks } from "../../protocol/wire/messages.ts";
 import { type Bitmap, isSet } from "../delta/bitmap.ts";
-import type { ExpectedChunk } from "../pipeline/open-chunk.ts";
+import type { ExpectedChunk } from "../../protocol/seal/open-chunk.ts";
 import type { MapStep } from "./record-source.ts";
 
 /** A stored chunk, and where in the volume it belongs. */

@@ -8,6 +8,7 @@ import { type Crew, startCrew } from "./crew.ts";
 import { damaged, fetchWindows, targetBytes } from "./fetch.ts";
 import { checkHoles } from "./passes.ts";
 import { planWindows, wideWindow } from "./plan.ts";
+import { punchHoles } from "./punch-holes.ts";
 import type { SessionMap } from "./session-map.ts";
 
 /** What the work on one volume shares. */
@@ -25,6 +26,8 @@ export interface Restored {
   /** Bytes that came from the archive, in their stored form, and bytes that were written. */
   readonly fetchedBytes: number;
   readonly writtenBytes: number;
+  /** Bytes of holes that were given back to the storage. */
+  readonly discardedBytes: number;
 }
 
 /** Workers for one volume. They stop on `signal`. */
@@ -47,7 +50,7 @@ export function crewFor(
 
 /**
  * Makes `fd` what the map says: all of it, or the `wanted` chunks. Where `blank`, what is not written reads as zeros and
- * holes are left alone; otherwise they are read, and zeros written where there are none. Throws AgentError `integrity`
+ * holes are left alone; otherwise they are given back to the storage, and read, and zeros written where there are none. Throws AgentError `integrity`
  * at the first chunk that is missing or damaged.
  */
 export async function restoreInto(
@@ -76,11 +79,13 @@ export async function restoreInto(
     },
     signal,
   });
+  let discardedBytes = 0;
   if (!target.blank) {
+    discardedBytes = await punchHoles({ map, fd: target.fd, wanted, signal });
     const holes = await checkHoles({ crew, map, fd: target.fd, wanted, fix: true, signal });
     writtenBytes += holes.written;
   }
-  return { fetchedBytes, writtenBytes };
+  return { fetchedBytes, writtenBytes, discardedBytes };
 }
 
 const streamBytes: number = 16 * 1024 * 1024;
@@ -117,5 +122,5 @@ export async function restoreStream(
     },
     signal,
   });
-  return { fetchedBytes, writtenBytes: map.size };
+  return { fetchedBytes, writtenBytes: map.size, discardedBytes: 0 };
 }

@@ -6,7 +6,6 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import type { ChunkEntry, ContainerRef, ManifestEntry } from "../../protocol/archive/manifest.ts";
-import type { ChunkAddress } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { AgentError } from "../errors.ts";
 import type { OpenArchive } from "../session/archive.ts";
@@ -18,6 +17,7 @@ import { volumePathsIn } from "../state/layout.ts";
 import { takeLock } from "../state/lock.ts";
 import { checkChunks } from "./check-chunks.ts";
 import { type DamageMap, damageMap } from "./damage-map.ts";
+import type { Fetch } from "./plan.ts";
 import { allSessions, type FoundSession } from "./find-session.ts";
 import { type NumberedManifest, numberedManifest } from "./manifest-file.ts";
 import type { MapStep } from "./record-source.ts";
@@ -31,7 +31,7 @@ export interface VerifyAllOptions {
   /** Without, all are read. Asked once or more for each entry, with the container that it lies in. */
   readonly judge?: (container: ContainerRef, entry: ChunkEntry) => Verdict;
   /** Hears of each chunk that was read and is not right. */
-  readonly onLost?: (container: ContainerRef, storedAddress: ChunkAddress) => void;
+  readonly onLost?: (container: ContainerRef, chunk: Fetch) => void;
   /** Stored bytes of sessions that have been checked, of how many. */
   readonly onProgress: (done: number, total: number) => void;
   readonly signal: AbortSignal;
@@ -133,7 +133,7 @@ async function checkSession(
     steps: steps(),
     size,
     chunkSize,
-    onLost: (fetch) => options.onLost?.(refOf(containers, fetch), fetch.storedAddress),
+    onLost: (fetch) => options.onLost?.(refOf(containers, fetch), fetch),
     onProgress,
     signal: options.signal,
   });

@@ -9,7 +9,7 @@ import { maxStoredLength } from "../../protocol/archive/types.ts";
 import { mapIdBytes } from "../../protocol/archive/map-root.ts";
 import { chunkOpener } from "../../protocol/seal/chunk-seal.ts";
 import { FormatError } from "../../protocol/errors.ts";
-import { freePlaintext, openChunk } from "../pipeline/open-chunk.ts";
+import { freePlaintext, openChunk } from "../../protocol/seal/open-chunk.ts";
 import {
   type BadChunk,
   type Job,

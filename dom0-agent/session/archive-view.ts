@@ -2,6 +2,7 @@
 // by name, or at chunks across volumes, work on.
 
 import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
+import { equalBytes } from "../../protocol/bytes.ts";
 import type { Settings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import { type OpenArchive, readIndex } from "./archive.ts";
@@ -31,7 +32,30 @@ export async function indexOf(open: OpenArchive, name: string): Promise<VolumeIn
   const named = (await readView(open)).filter((each) => each.index.name === name);
   const found = named.find((each) => each.index.sessions.length > 0) ?? named[0];
   if (found !== undefined) return found.index;
-  throw new AgentError("failed", `${name}: the archive has no such volume`, "see sparsebak list");
+  throw new NoSuchVolumeError(name);
+}
+
+/** The archive has no volume of that name. */
+export class NoSuchVolumeError extends AgentError {
+  override readonly name: string = "NoSuchVolumeError";
+
+  constructor(volume: string) {
+    super("failed", `${volume}: the archive has no such volume`, "see sparsebak list");
+  }
+}
+
+/** What a read key opens besides its volume: the chunks of the others in its group (docs/keys.md, K9). undefined where it is
+ *  alone there. */
+export async function alsoOpened(
+  open: OpenArchive,
+  { volume, group }: VolumeIndex,
+): Promise<string | undefined> {
+  const others = (await readView(open))
+    .map(({ index }) => index)
+    .filter((each) => equalBytes(each.group, group) && !equalBytes(each.volume, volume))
+    .filter((each) => each.sessions.length > 0);
+  if (others.length === 0) return undefined;
+  return `the volume shares chunks with others, and the key opens theirs too: ${others.map((each) => each.name).join(", ")}`;
 }
 
 /** Which volumes of an archive a command works on. */

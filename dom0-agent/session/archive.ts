@@ -7,10 +7,18 @@ import {
   archiveHeaderMacInput,
   decodeArchiveHeader,
 } from "../../protocol/archive/archive-header.ts";
-import { decodeHead, type Head, headMacInput, maxHeadBytes } from "../../protocol/archive/head.ts";
+import {
+  decodeHead,
+  type Head,
+  headMacInput,
+  logEntryOf,
+  type HeadVolume,
+  maxHeadBytes,
+} from "../../protocol/archive/head.ts";
 import { decodeIndex, maxIndexBytes, type VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { archiveFile } from "../../protocol/archive/names.ts";
 import { fileDigest, noVolume } from "../../protocol/archive/prefix.ts";
+import type { BodyOpener } from "../../protocol/archive/sealed-body.ts";
 import type { ArchiveUuid, Digest, Generation, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
@@ -34,6 +42,7 @@ import type { ArchivePaths } from "../state/layout.ts";
 import { tryLock } from "../state/lock.ts";
 import { DamagedStateError } from "../state/record.ts";
 import type { Client } from "./client.ts";
+import { type CopiedName, readOrCopy } from "./read-or-copy.ts";
 
 /** Everything about one archive that a command works with. */
 export interface OpenArchive {
@@ -50,6 +59,8 @@ export interface OpenArchive {
   record: ArchiveRecord;
   /** The bytes of `archive`, or of `archive.N` where its key slots have been changed. */
   header: Uint8Array;
+  /** What is wrong with the one that the receiver has, where these are the bytes that dom0 has kept. */
+  readonly headerLost?: string;
 }
 
 export const noSession: SessionUid = new Uint8Array(16) as SessionUid;
@@ -73,46 +84,62 @@ export async function readHead(
   client: Client,
   uuid: ArchiveUuid,
 ): Promise<{ readonly head: Head; readonly digest: Digest }> {
-  const { generation, headDigest } = client.hello;
-  const raw = await client.readWhole(metaOf("head", generation), maxHeadBytes);
-  if (raw === undefined)
-    throw integrity(`head ${generation}: the receiver announced it and does not have it`);
-  const head = verified(`head ${generation}`, () => decodeHead(raw, { archive: uuid, generation }));
-  if (!equalBytes(fileDigest(raw), headDigest))
-    throw integrity(`head ${generation}: it is not the one that was announced`);
-  return { head, digest: fileDigest(raw) };
+  const { generation, headDigest: digest } = client.hello;
+  const what = `head ${generation}`;
+  const head = await readOrCopy(client, headName(generation), what, maxHeadBytes, (raw) => {
+    const untrusted = verified(what, () => decodeHead(raw, { archive: uuid, generation }));
+    if (!equalBytes(fileDigest(raw), digest))
+      throw integrity(`${what}: it is not the one that was announced`);
+    return untrusted;
+  });
+  return { head, digest };
 }
 
-/** Throws where the head was not made with the archive's key. */
-export function checkHeadMac(head: Head, keys: ArchiveKeys): void {
+/** Throws where the head was not made with the archive's key. `known`: the generation that dom0 has accepted. */
+export function checkHeadMac(head: Head, keys: ArchiveKeys, known?: Generation): void {
   if (macFits(keys.head, headMacInput(head), head.mac)) return;
+  const { generation } = head;
+  const isNew = known !== undefined && generation > known;
   throw integrity(
-    `head ${head.generation}: its authentication code does not fit: altered, or made with another key`,
+    `head ${generation}: its authentication code does not fit: altered, or made with another key`,
+    isNew
+      ? `this dom0 has accepted head ${known}. Whoever may send there can have made head ${generation}: move heads/${generation} out of the archive and run this again (docs/install.md, «A head that dom0 has not made»)`
+      : undefined,
   );
 }
 
-/** The header that a head names, as far as it can be checked without a key. */
-export async function readHeader(
-  client: Client,
-  head: Head,
-): Promise<{ readonly bytes: Uint8Array; readonly untrusted: ArchiveHeader }> {
+interface ReadHeader {
+  readonly bytes: Uint8Array;
+  readonly untrusted: ArchiveHeader;
+  /** What is wrong with the receiver's, where this is the one that was kept. */
+  readonly lost?: string;
+}
+
+/** The header that a head names, as far as it can be checked without a key: the receiver's, or else `kept`, which has the
+ *  digest that the head names. */
+export async function readHeader(client: Client, head: Head, kept?: Uint8Array): Promise<ReadHeader> {
   const bytes = await client.readWhole(metaOf("archive", head.archiveGeneration), maxArchiveHeaderBytes);
-  const wrong = (why: string): AgentError =>
-    new AgentError(
-      "integrity",
-      `archive header: ${why}`,
-      `every volume's directory holds a copy of ${archiveFile(head.archiveGeneration)}: put one in its place`,
-    );
-  if (bytes === undefined) throw wrong("the receiver does not have it");
-  let untrusted: ArchiveHeader;
+  const found = bytes === undefined ? "the receiver does not have it" : decodedHeader(bytes, head);
+  if (typeof found !== "string") return found;
+  if (kept !== undefined)
+    return { bytes: kept, untrusted: verified("kept header", () => decodeArchiveHeader(kept)), lost: found };
+  throw integrity(
+    `archive header: ${found}`,
+    `every volume's directory holds a copy of ${archiveFile(head.archiveGeneration)}: put one in its place`,
+  );
+}
+
+/** What the bytes say, or why they are not the header that the head names. */
+function decodedHeader(bytes: Uint8Array, head: Head): ReadHeader | string {
   try {
-    untrusted = decodeArchiveHeader(bytes);
+    const untrusted = decodeArchiveHeader(bytes);
+    const isNamed =
+      equalBytes(untrusted.uuid, head.archive) && equalBytes(fileDigest(bytes), head.archiveDigest);
+    return isNamed ? { bytes, untrusted } : "it is not the one that the head names";
   } catch (error) {
-    throw error instanceof FormatError ? wrong(error.message) : error;
+    if (error instanceof FormatError) return error.message;
+    throw error;
   }
-  if (!equalBytes(untrusted.uuid, head.archive) || !equalBytes(fileDigest(bytes), head.archiveDigest))
-    throw wrong("it is not the one that the head names");
-  return { bytes, untrusted };
 }
 
 /** Throws where the header was not made with the archive's key. */
@@ -151,7 +178,7 @@ export async function acceptHead(
   const isAt = (mark: HeadMark): boolean =>
     head.generation === mark.generation && equalBytes(head.chain, mark.chain);
   const descendsFrom = (mark: HeadMark): boolean => {
-    const entry = head.log[mark.generation - 1];
+    const entry = logEntryOf(head, mark.generation);
     return (
       head.generation > mark.generation &&
       entry !== undefined &&
@@ -210,19 +237,47 @@ export function markOf(head: Head, digest: Digest): HeadMark {
 /** A volume's index as of the current head; undefined for a volume that the archive does not have. */
 export async function readIndex(open: OpenArchive, volume: VolumeId): Promise<VolumeIndex | undefined> {
   const entry = open.head.volumes.find((each) => equalBytes(each.volume, volume));
-  if (entry === undefined) return undefined;
-  const raw = await open.client.readWhole(metaOf("index", entry.indexGeneration, volume), maxIndexBytes);
-  const what = `index.${entry.indexGeneration} of ${entry.directory}`;
-  if (raw === undefined) throw integrity(`${what}: the receiver does not have it`);
-  if (!equalBytes(fileDigest(raw), entry.indexDigest))
-    throw integrity(`${what}: it is not the one that the head names`);
-  return verified(what, () =>
-    decodeIndex(
-      raw,
-      { archive: open.record.uuid, volume, generation: entry.indexGeneration },
-      open.seal.opener,
-    ),
-  );
+  return entry && readNamedIndex(open.client, entry, open.record.uuid, open.seal.opener);
+}
+
+/** The index that a head names. Throws AgentError `integrity` where neither it nor its copy is that. */
+export async function readNamedIndex(
+  client: Client,
+  entry: HeadVolume,
+  archive: ArchiveUuid,
+  opener: BodyOpener | undefined,
+): Promise<VolumeIndex> {
+  const what = indexText(entry);
+  const decode = indexDecoder(entry, archive, opener);
+  return readOrCopy(client, indexName(entry), what, maxIndexBytes, decode);
+}
+
+/** Decodes an index, if it is the one that a head names. Throws AgentError `integrity`. */
+export function indexDecoder(
+  entry: HeadVolume,
+  archive: ArchiveUuid,
+  opener: BodyOpener | undefined,
+): (untrusted: Uint8Array) => VolumeIndex {
+  const { volume, indexGeneration: generation, indexDigest } = entry;
+  const what = indexText(entry);
+  return (raw) => {
+    if (!equalBytes(fileDigest(raw), indexDigest))
+      throw integrity(`${what}: it is not the one that the head names`);
+    return verified(what, () => decodeIndex(raw, { archive, volume, generation }, opener));
+  };
+}
+
+/** An index as messages name it. */
+export function indexText({ directory, indexGeneration }: HeadVolume): string {
+  return `index.${indexGeneration} of ${directory}`;
+}
+
+export function headName(generation: number): CopiedName {
+  return { ...metaOf("head", generation), kind: "head" };
+}
+
+export function indexName({ volume, indexGeneration }: HeadVolume): CopiedName {
+  return { ...metaOf("index", indexGeneration, volume), kind: "index" };
 }
 
 /** Asks for the commit of a head that was put, and remembers it with what `step` changes in dom0's own records. */

@@ -11,6 +11,7 @@ import {
 } from "../../protocol/archive/head.ts";
 import { fileDigest } from "../../protocol/archive/prefix.ts";
 import type { ArchiveUuid, Digest, Generation } from "../../protocol/archive/types.ts";
+import { concatBytes } from "../../protocol/bytes.ts";
 import { type ArchiveKeys, logEntry, macOf } from "../../protocol/seal/keys.ts";
 
 export interface BuiltHead {
@@ -29,7 +30,7 @@ export function buildHead(
   const generation = ((previous?.generation ?? 0) + 1) as Generation;
   const previousChain = previous?.chain ?? noChain;
   const chain = chainOf(archive, generation, previousChain, body);
-  const log = [...(previous?.log ?? []), logEntry(keys, generation, chain)];
+  const log = concatBytes([previous?.log ?? new Uint8Array(0), logEntry(keys, generation, chain)]);
   const fields = { ...body, archive, generation, previousChain, chain, log };
   const bytes = encodeHead({ ...fields, mac: macOf(keys.head, headMacInput(fields)) });
   return { head: decodeHead(bytes, { archive, generation }), bytes, digest: fileDigest(bytes) };

@@ -2,7 +2,11 @@
 
 import type { LostVolume } from "../check/archived-volume.ts";
 import type { CheckedVolume } from "../check/check-group.ts";
+import type { Damage } from "../../protocol/wire/messages.ts";
+import { toHex } from "../../protocol/bytes.ts";
 import type { ContainerHealth } from "../check/container-health.ts";
+import type { Rest } from "../check/rest.ts";
+import { countText } from "../count-text.ts";
 import { rangeText } from "./address-ranges.ts";
 import type { Context } from "./context.ts";
 import { isDamaged, sayDamage } from "./damage-report.ts";
@@ -17,20 +21,30 @@ export function reportVolume(context: Context, checked: CheckedVolume, chunkSize
   const { name } = volume.index;
   let damagedContainers = 0;
   let extras = 0;
+  let leftovers = 0;
   for (const each of containers) {
     if (sayContainer(context, name, each, chunkSize)) damagedContainers++;
-    extras += each.extras;
+    extras += each.extras.filter(({ what }) => what === "extra").length;
+    leftovers += each.extras.filter(({ what }) => what === "leftover").length;
   }
   const bad = sessions.filter(isDamaged);
   for (const each of bad) sayDamage(context, name, each);
   if (extras > 0)
-    context.report.notice(`${name}: ${extras} files are there that the archive does not name`, {
+    context.report.notice(`${name}: ${countText(extras, "file")} that the archive does not name`, {
       volume: name,
       extras,
     });
+  if (leftovers > 0)
+    context.report.notice(
+      `${name}: ${countText(leftovers, "file")} left over from commands that were cut short`,
+      {
+        volume: name,
+        leftovers,
+      },
+    );
   if (unneeded !== undefined && unneeded > 0)
     context.report.notice(
-      `${name}: ${unneeded} stored chunks are named by no session; a prune removes them`,
+      `${name}: ${countText(unneeded, "stored chunk")} that no session names: a prune removes them`,
       {
         volume: name,
         unneeded,
@@ -44,7 +58,9 @@ export function reportVolume(context: Context, checked: CheckedVolume, chunkSize
     volume: name,
     command: "check",
     ok: isClean,
-    message: isClean ? `${sessions.length} sessions, nothing is damaged` : `${name}: ${affected}${ending}`,
+    message: isClean
+      ? `${countText(sessions.length, "session")}, nothing is damaged`
+      : `${name}: ${affected}${ending}`,
     fields: {
       sessions: sessions.map((each) => each.session),
       damaged: bad.map((each) => each.session),
@@ -56,7 +72,7 @@ export function reportVolume(context: Context, checked: CheckedVolume, chunkSize
 
 /** True where anything of the container is damaged. */
 function sayContainer(context: Context, volume: string, health: ContainerHealth, chunkSize: number): boolean {
-  const { files, lost, unlisted } = health;
+  const { files, lost, unlisted, spares } = health;
   const { name } = health.container;
   for (const { file, what, why } of files) {
     const text = why ?? `${name}: ${file === "offsets" ? "the tar" : "something"} is ${what}`;
@@ -69,7 +85,7 @@ function sayContainer(context: Context, volume: string, health: ContainerHealth,
       container: name,
       unlisted: unlisted.size,
     });
-  const gone = [...new Set([...lost, ...health.claimed()])].sort((a, b) => a - b);
+  const gone = [...new Set([...lost.keys(), ...health.claimed()])].sort((a, b) => a - b);
   if (gone.length > 0) {
     const ranges = stretches(gone, chunkSize);
     const shown = ranges.slice(0, mostShown).map(rangeText).join(" ");
@@ -81,7 +97,13 @@ function sayContainer(context: Context, volume: string, health: ContainerHealth,
       ranges: ranges.slice(0, mostRanges),
     });
   }
-  return files.length + unlisted.size + gone.length > 0;
+  if (spares.length > 0)
+    context.report.warn(`${volume}: ${name}: damaged, and no session needs it: ${kindsOf(spares)}`, {
+      volume,
+      container: name,
+      spares: spares.length,
+    });
+  return files.length + unlisted.size + gone.length + spares.length > 0;
 }
 
 function stretches(
@@ -95,6 +117,72 @@ function stretches(
     else found.push({ offset: address, length: chunkSize });
   }
   return found;
+}
+
+const words: Readonly<Record<Damage["file"], string>> = {
+  header: "header",
+  manifest: "manifest",
+  list: "list",
+  chunk: "chunk",
+  offsets: "tar",
+  other: "file",
+  member: "place in a tar between its files",
+  head: "older head",
+  index: "older index",
+  archive: "archive header",
+  dead: "list of what was pruned",
+  readme: "README.txt",
+  lock: "lock",
+  trash: "record of the trash time",
+  session: "session",
+};
+
+/** How many of each kind: `chunk (3), list`. */
+function kindsOf(found: readonly Damage[]): string {
+  const counts = new Map<Damage["file"], number>();
+  for (const { file } of found) counts.set(file, (counts.get(file) ?? 0) + 1);
+  return [...counts].map(([file, count]) => words[file] + (count > 1 ? ` (${count})` : "")).join(", ");
+}
+
+/** What is to be done about damage that a repair does not touch. */
+const byHand: Partial<Record<Damage["file"], string>> = {
+  readme: "remove README.txt there: the next send writes it anew",
+  lock: "remove the file lock there while nothing runs: the next send makes it anew",
+  trash: "set trash-days in receiver.ini there: the next send writes the file trash anew",
+  dead: "remove it from dead/ there: what it names is then extra, and check --repair takes it away",
+};
+
+/** Reports what is in no container; `names` of volumes by hexadecimal id. True where anything of it is damaged. */
+export function reportRest(
+  context: Context,
+  { damaged, extras, leftovers, waiting }: Rest,
+  names: ReadonlyMap<string, string>,
+): boolean {
+  const { report } = context;
+  const byVolume = Map.groupBy(damaged, ({ volume }) => names.get(toHex(volume)) ?? "");
+  for (const [volume, found] of byVolume) {
+    const of = volume === "" ? "the archive" : volume;
+    report.warn(`${of}: damaged or missing, and no session needs it: ${kindsOf(found)}`, {
+      ...(volume === "" ? {} : { volume }),
+      spares: found.length,
+    });
+  }
+  for (const file of new Set(damaged.map((each) => each.file))) {
+    const hint = byHand[file];
+    if (hint !== undefined) report.notice(hint);
+  }
+  if (extras.length > 0)
+    report.notice(
+      `there is what the archive does not name: ${kindsOf(extras)}; spbk-assemble --scrub names it, check --repair removes what is of the archive's kinds`,
+      { extras: extras.length },
+    );
+  if (leftovers.length > 0)
+    report.notice(`left over from commands that were cut short: ${kindsOf(leftovers)}`, {
+      leftovers: leftovers.length,
+    });
+  if (waiting > 0)
+    report.notice(`in the trash: what ${waiting} ${waiting === 1 ? "step" : "steps"} took away`, { waiting });
+  return damaged.length > 0;
 }
 
 /** Reports a volume whose index can't be read. */

@@ -1,15 +1,22 @@
 // check: the whole archive against its own lists, and what each damage costs.
 
 import type { Digest } from "../../protocol/archive/types.ts";
-import { equalBytes } from "../../protocol/bytes.ts";
+import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { type LostVolume, readVolumes } from "../check/archived-volume.ts";
 import { type CheckedVolume, checkGroup } from "../check/check-group.ts";
+import { checkRest, type Rest } from "../check/rest.ts";
+import { checkCopies, type DamagedCopy } from "../check/copies.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
+import { amountText } from "../heal/lost-text.ts";
+import { lostPlaces } from "../heal/lost-places.ts";
+import { lockForReading, tryLock } from "../state/lock.ts";
+import { readLost } from "../state/lost-chunks.ts";
 import { type OpenArchive, where } from "./archive.ts";
-import { reportLost, reportVolume } from "./check-report.ts";
+import { reportLost, reportRest, reportVolume } from "./check-report.ts";
 import type { Context } from "./context.ts";
 import { openDestination } from "./destination.ts";
+import { noteLost } from "./note-lost.ts";
 
 export interface CheckOptions {
   /** dom0 fetches every chunk and checks it itself. */
@@ -23,6 +30,10 @@ export interface Checked {
   readonly groups: readonly CheckedGroup[];
   /** Volumes whose index can't be read. */
   readonly lost: readonly LostVolume[];
+  /** Everything that is in no container. */
+  readonly rest: Rest;
+  /** The head, indexes and second copies that are damaged. */
+  readonly copies: readonly DamagedCopy[];
 }
 
 export interface CheckedGroup {
@@ -36,7 +47,15 @@ export async function check(
   settings: ArchiveSettings,
   options: CheckOptions,
 ): Promise<ExitReason> {
-  const { reason } = await checkArchive(context, settings, options);
+  using _readers = await lockForReading(context.state.archive(settings.name), "check");
+  const { reason, checked } = await checkArchive(context, settings, options);
+  using lock = await tryLock(context.state.archive(settings.name).lock);
+  const lost = noteLost(context, settings, checked, lock);
+  if (lost.length > 0)
+    context.report.notice(
+      `lost: ${amountText(lost)}; a send puts back what the volumes still hold: send, then check again`,
+      { lostChunks: lost.length },
+    );
   return reason;
 }
 
@@ -49,18 +68,36 @@ export async function checkArchive(
   const { report, signal } = context;
   const open = await opened(context, settings);
   await using client = open.client;
+  if (open.headerLost !== undefined)
+    throw new AgentError(
+      "integrity",
+      "check: without the archive header the destination can't check the rest",
+      "sparsebak check --repair puts it back first",
+    );
   const { groups, lost } = await readVolumes(open);
   for (const each of lost) reportLost(context, each);
   let damaged = lost.length > 0;
+  const noted = readLost(open.paths, (message) => report.warn(message));
+  const suspected = lostPlaces(noted);
   const checked: CheckedGroup[] = [];
   for (const group of groups) {
     const volumes = await checkGroup(
-      { open, readData, onProgress: (...how) => report.progress(...how), signal },
+      { open, readData, suspected, onProgress: (...how) => report.progress(...how), signal },
       group,
     );
     checked.push({ group: group.group, volumes });
     for (const each of volumes) damaged = reportVolume(context, each, open.record.chunkSize) || damaged;
   }
+  const rest = await checkRest(open);
+  const names = new Map(open.record.volumes.map(({ id, name }) => [toHex(id), name]));
+  damaged = reportRest(context, rest, names) || damaged;
+  const copies = await checkCopies(open);
+  for (const { why } of copies.damaged) report.warn(`${why}; check --repair writes it anew`);
+  for (const what of copies.uncopied)
+    report.notice(
+      `${what}: there is no second copy of it; the next command that writes to the archive makes one`,
+    );
+  damaged = copies.damaged.length > 0 || damaged;
   await client.close();
   if (!readData)
     report.notice(
@@ -69,7 +106,7 @@ export async function checkArchive(
   if (damaged) await checkUnmoved(context, settings, open);
   return {
     reason: damaged ? "integrity" : "done",
-    checked: { headDigest: open.headDigest, groups: checked, lost },
+    checked: { headDigest: open.headDigest, groups: checked, lost, rest, copies: copies.damaged },
   };
 }
 

@@ -20,8 +20,13 @@ export async function chooseVolumes(
   }
   if (named.some(isPattern)) return matched(settings, storage, named);
   if (named.length > 0) return [...new Set(named)];
-  if (all) return [...(await storage.survey([], { all: true })).volumes.keys()].sort();
   const enabled = [...settings.volumes].filter(([, on]) => on).map(([name]) => name);
+  if (all) {
+    const there = (await storage.survey([], { all: true })).volumes.keys();
+    const chosen = [...new Set([...there, ...enabled])].sort();
+    if (chosen.length > 0) return chosen;
+    throw new AgentError("usage", "--all: found no volume that could be backed up");
+  }
   if (enabled.length > 0) return enabled;
   const hint =
     settings.volumes.size === 0

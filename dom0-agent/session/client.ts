@@ -6,12 +6,13 @@ import {
   encodePreamble,
   type Frame,
   frameDecoder,
+  frameHeaderBytes,
   maxNoiseBytes,
+  writeFrameHeader,
 } from "../../protocol/wire/frame.ts";
 import {
   type AgentHello,
   type Damage,
-  maxPartBytes,
   type MessageName,
   type Messages,
   type MetaName,
@@ -21,8 +22,14 @@ import {
   type Service,
 } from "../../protocol/wire/messages.ts";
 import { dialogue } from "../../protocol/wire/states.ts";
-import { decodePrefix } from "../../protocol/archive/prefix.ts";
-import type { ChunkAddress, Digest, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
+import { decodePrefix, noVolume } from "../../protocol/archive/prefix.ts";
+import {
+  type ChunkAddress,
+  type Digest,
+  maxVolumeSize,
+  type SessionUid,
+  type VolumeId,
+} from "../../protocol/archive/types.ts";
 import { FormatError, InternalError } from "../../protocol/errors.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
 import { utf8 } from "../../protocol/wire/writer.ts";
@@ -36,8 +43,10 @@ export class RefusedError extends AgentError {
   override readonly name: string = "RefusedError";
   readonly code: Refusal;
 
-  constructor(what: string, code: Refusal, untrustedReason: string) {
-    super(refusalReasons[code], `${what}: ${code}: ${printable(utf8(untrustedReason))}`, hints[code]);
+  /** `who`: the receiver. Refused in answer to the hello, not-allowed is a matter of its settings. */
+  constructor(who: string, code: Refusal, untrustedReason: string, inAnswerTo?: MessageName) {
+    const hint = code === "not-allowed" && inAnswerTo !== "agentHello" ? undefined : hints[code];
+    super(refusalReasons[code], `${who}: ${code}: ${printable(utf8(untrustedReason))}`, hint);
     this.code = code;
   }
 }
@@ -88,6 +97,8 @@ export interface Client extends AsyncDisposable {
   readonly sentBytes: number;
   /** Refuse to put an index, header or manifest that is not sealed: set once a sealed archive is open. */
   sealedOnly: boolean;
+  /** Hears why a head or an index can't be used, where its second copy is used in its place. */
+  onCopyUsed: ((why: string) => void) | undefined;
   /** What the receiver says of the session that is being sent: bytes and chunks that it has dealt with. */
   onProgress: ((bytes: number, chunks: number) => void) | undefined;
   /** Reads a file of the archive into `sink`, at most `max` bytes; gives its length, undefined when it's missing. */
@@ -110,6 +121,8 @@ export interface Client extends AsyncDisposable {
     session: SessionUid,
     holds: { readonly chunks: number; readonly bytes: number },
   ): Promise<readonly Damage[]>;
+  /** The same for all of the archive that is in no container of its newest head. */
+  scrubRest(): Promise<readonly Damage[]>;
   listPending(): Promise<readonly Pending[]>;
   /** Has a container made of an uncommitted session; its list goes into `sink`, at most `max` bytes. Gives its length,
    *  undefined where nothing of the session is usable. `about`: bytes that it can have stored, at most. */
@@ -143,10 +156,22 @@ export interface ConnectOptions {
   readonly signal: AbortSignal;
 }
 
+/** Bytes of a file that are put at once, all from one buffer: a manifest may be hundreds of megabytes. */
+const partBytes = 256 * 1024;
 /** Most uncommitted sessions that a receiver may list. */
 const maxPending = 4096;
 /** Bytes, of what a request is about, that a receiver must get on for it to count as progress. */
 const progressBytes = 64 * 1024;
+/** What makes a receiver deal with bytes that nobody here knows the number of: all that is dead and due, and all that a
+ *  session has left, each name of it looked at and each file removed. */
+const unknownWork: ReadonlySet<Opener> = new Set<Opener>(["sweep", "discard"]);
+/** Where the number is not known, the share of what a receiver says it has dealt with that it must get on by. Numbers
+ *  that only grow so come to an end: behind some 18 000 waits, with mostOfUnknown. */
+const unknownShare = 1 / 1024;
+/** Bytes of such work that are believed, at most. */
+const mostOfUnknown = 2 * maxVolumeSize;
+/** Bytes behind the most that a file may have that are taken, and dropped, before the answer counts as one without end. */
+const foreignBytes = 64 * 1024 * 1024;
 /** Milliseconds in which a receiver that has answered everything may leave by itself. */
 const leaveMs = 5000;
 /** Most things that it may find wrong with one container. */
@@ -155,14 +180,17 @@ const maxDamages = 65_536;
 const scrubOverhead = 2048;
 
 interface Waiting {
+  readonly opener: MessageName;
   readonly what: string;
   readonly answer: MessageName;
   readonly resolve: (frame: Frame) => void;
   readonly reject: (error: Error) => void;
   readonly onFrame?: OnFrame;
   /** Bytes that the request makes the receiver work on, apart from what it is sent. */
-  readonly about: number;
+  readonly about: Work;
 }
+
+type Work = number | "unknown";
 
 /** Takes a frame of an answer that has several. What it resolves is waited for before more is read. */
 type OnFrame = (frame: Frame) => Promise<void> | undefined | void;
@@ -176,8 +204,9 @@ export async function connect(options: ConnectOptions): Promise<Client> {
   const name = transport.name;
   let lastId = 0;
   let sessionId = 0;
-  let answers = 0;
-  let dataBytes = 0;
+  // Of the open request: bytes that its answer has brought, and steps that its numbers have come to.
+  let answerBytes = 0;
+  let claimedSteps = 0;
   let sentBytes = 0;
   let waiting: Waiting | undefined;
   let failure: Error | undefined;
@@ -191,10 +220,18 @@ export async function connect(options: ConnectOptions): Promise<Client> {
   };
   const watch: StallWatch = stallWatch({ seconds: options.stallSeconds, what: name, onStall: fail });
 
-  /** Steps of progress. Nobody gets on with more than was sent, or than the request is about: numbers that only grow
-   *  keep no connection. */
-  const credible = (untrustedBytes: number): number =>
-    Math.floor(Math.min(untrustedBytes, sentBytes + (waiting?.about ?? 0)) / progressBytes);
+  /** Steps of progress that a number comes to. Nobody gets on with more than was sent, or than the request is about;
+   *  where that is not known, a step is ever more bytes: numbers that only grow keep no connection. */
+  const credible = (untrustedBytes: number): number => {
+    const about = waiting?.about ?? 0;
+    const sure = about === "unknown" ? Math.max(sentBytes, progressBytes / unknownShare) : sentBytes + about;
+    if (about !== "unknown" || untrustedBytes <= sure)
+      return Math.floor(Math.min(untrustedBytes, sure) / progressBytes);
+    const times = Math.min(untrustedBytes, mostOfUnknown) / sure;
+    return Math.floor(sure / progressBytes + Math.log(times) / unknownShare);
+  };
+  /** Bytes of answers count besides: they are held to what was asked for as they come. An empty answer brings nothing. */
+  const getOn = (): void => watch.progress(claimedSteps + Math.floor(answerBytes / progressBytes));
 
   const handle = (frame: Frame): Promise<void> | undefined | void => {
     order.step(frame.type, frame.id);
@@ -203,7 +240,8 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       return;
     }
     if (frame.type === "progress") {
-      watch.progress(credible(frame.body.bytes + frame.body.chunks));
+      claimedSteps = Math.max(claimedSteps, credible(frame.body.bytes + frame.body.chunks));
+      getOn();
       onProgress?.(frame.body.bytes, frame.body.chunks);
       return;
     }
@@ -212,12 +250,13 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     if (request === undefined) throw new FormatError("bad-order", `${frame.type} without a request`);
     if (frame.type === "refused") {
       waiting = undefined;
-      request.reject(new RefusedError(`${name}: ${request.what}`, frame.body.code, frame.body.reason));
+      request.reject(new RefusedError(name, frame.body.code, frame.body.reason, request.opener));
     } else if (frame.type === request.answer) {
       waiting = undefined;
       request.resolve(copied(frame));
     } else if (request.onFrame) {
-      watch.progress(frame.type === "data" ? credible((dataBytes += frame.body.bytes.length)) : ++answers);
+      if (frame.type === "data" || frame.type === "stored") answerBytes += frame.body.bytes.length;
+      getOn();
       return request.onFrame(frame);
     } else throw new FormatError("bad-order", `${frame.type} is no answer to ${request.what}`);
   };
@@ -248,9 +287,11 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     order.step(type, id);
     await write(encodeFrame(type, id, body));
   };
-  const write = async (bytes: Uint8Array): Promise<void> => {
+  /** With `flush`, resolves when the bytes may be overwritten. */
+  const write = async (bytes: Uint8Array, flush = false): Promise<void> => {
     try {
       await watch.waitFor(connection.write(bytes));
+      if (flush) await watch.waitFor(connection.flushed());
       sentBytes += bytes.length;
     } catch (error) {
       // What the receiver said before its end explains more than the broken pipe does.
@@ -260,14 +301,29 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       throw failure ?? error;
     }
   };
-  const answered = (what: string, answer: MessageName, onFrame?: OnFrame, about = 0): Promise<Frame> => {
+  const answered = (
+    opener: MessageName,
+    answer: MessageName,
+    onFrame?: OnFrame,
+    about: Work = 0,
+    what: string = opener,
+  ): Promise<Frame> => {
     if (waiting) throw new InternalError(`${what}: another request is open`);
     if (failure) return Promise.reject(failure);
     watch.restart();
-    dataBytes = 0;
+    answerBytes = 0;
+    claimedSteps = 0;
     return watch.waitFor(
       new Promise<Frame>((resolve, reject) => {
-        waiting = { what, answer, about, resolve, reject, ...(onFrame === undefined ? {} : { onFrame }) };
+        waiting = {
+          opener,
+          what,
+          answer,
+          about,
+          resolve,
+          reject,
+          ...(onFrame === undefined ? {} : { onFrame }),
+        };
       }),
     );
   };
@@ -276,7 +332,7 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     body: Messages[Name],
     answer: MessageName,
     onFrame?: OnFrame,
-    about = 0,
+    about: Work = 0,
   ): Promise<Frame> => {
     const id = ++lastId;
     const frame = answered(type, answer, onFrame, about);
@@ -338,11 +394,14 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       // An empty one gets nobody on, and so there could be any number of them.
       if (frame.body.bytes.length === 0) throw new FormatError("bad-value", `${what}: no data`);
       length += frame.body.bytes.length;
-      if (length > max) throw new FormatError("too-long", `${what}: more than ${max} bytes`);
-      sink(frame.body.bytes);
+      if (length > max + foreignBytes) throw new FormatError("too-long", `${what}: more than ${max} bytes`);
+      if (length <= max) sink(frame.body.bytes);
     };
     try {
       checkDone(what, await request(type, body, "done", onData, about), length);
+      // Another file may lie in its place, which is damage of the drive and no lie of the receiver.
+      if (length > max)
+        throw new AgentError("integrity", `${what}: found ${length} bytes, wanted at most ${max}`);
       return length;
     } catch (error) {
       if (error instanceof RefusedError && error.code === "missing") return undefined;
@@ -350,8 +409,21 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     }
   };
 
+  const scrub = async (of: Messages["scrub"], about: Work): Promise<readonly Damage[]> => {
+    const found: Damage[] = [];
+    const onDamage = (frame: Frame): void => {
+      if (frame.type !== "damage") throw new FormatError("bad-order", `${frame.type} in an answer to scrub`);
+      if (found.length === maxDamages)
+        throw new FormatError("too-long", `more than ${maxDamages} damages of one scrub`);
+      found.push(frame.body);
+    };
+    await request("scrub", of, "done", onDamage, about);
+    return found;
+  };
+
   const client: Client = {
     sealedOnly: false,
+    onCopyUsed: undefined,
     hello,
     connection,
     get sentBytes() {
@@ -405,19 +477,9 @@ export async function connect(options: ConnectOptions): Promise<Client> {
         );
       }
     },
-    scrub: async (volume, session, { chunks, bytes }) => {
-      const found: Damage[] = [];
-      const onDamage = (frame: Frame): void => {
-        if (frame.type !== "damage")
-          throw new FormatError("bad-order", `${frame.type} in an answer to scrub`);
-        if (found.length === maxDamages)
-          throw new FormatError("too-long", `more than ${maxDamages} damages of a session`);
-        found.push(frame.body);
-      };
-      const about = bytes + (chunks + maxDamages) * scrubOverhead;
-      await request("scrub", { volume, session }, "done", onDamage, about);
-      return found;
-    },
+    scrub: async (volume, session, { chunks, bytes }) =>
+      scrub({ volume, session }, bytes + (chunks + maxDamages) * scrubOverhead),
+    scrubRest: async () => scrub({ volume: noVolume, session: new Uint8Array(16) as SessionUid }, "unknown"),
     listPending: async () => {
       const found: Pending[] = [];
       const done = await request("listPending", {}, "done", (frame) => {
@@ -430,9 +492,9 @@ export async function connect(options: ConnectOptions): Promise<Client> {
       checkDone("listPending", done, 0);
       return found;
     },
-    // How much a sweep has to do nobody here knows.
-    ask: async (type, body, about = type === "sweep" ? Number.MAX_SAFE_INTEGER : 0) => {
+    ask: async (type, body, known = 0) => {
       const answer = type === "commit" ? "committed" : type === "assemble" ? "assembled" : "done";
+      const about = unknownWork.has(type) ? "unknown" : known;
       const frame = await request(type, body, answer, undefined, about);
       // A sweep says how many bytes came free.
       if (frame.type === "done" && type !== "sweep") checkDone(type, frame, 0);
@@ -441,14 +503,15 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     },
     put: async (metaName, length, digest, parts) => {
       const id = ++lastId;
-      const frame = answered(`put ${metaName.kind}`, "done");
+      const frame = answered("put", "done", undefined, 0, `put ${metaName.kind}`);
       frame.catch(() => undefined);
       await say("put", id, { name: metaName, length, digest });
       let start = true;
+      const room = new Uint8Array(frameHeaderBytes + Math.min(length, partBytes));
       for (const part of parts) {
         if (start && client.sealedOnly) checkSealed(metaName, part);
         start = false;
-        for (let at = 0; at < part.length; at += maxPartBytes) {
+        for (let at = 0; at < part.length; at += partBytes) {
           // Answered before it has all come: refused, then, or a lie.
           if (waiting === undefined) {
             await frame;
@@ -457,7 +520,12 @@ export async function connect(options: ConnectOptions): Promise<Client> {
               `${name}: broke the protocol: put ${metaName.kind}: done too early`,
             );
           }
-          await say("part", id, { bytes: part.subarray(at, at + maxPartBytes) });
+          if (failure) throw failure;
+          order.step("part", id);
+          const piece = part.subarray(at, at + partBytes);
+          writeFrameHeader(room, 0, "part", id, piece.length);
+          room.set(piece, frameHeaderBytes);
+          await write(room.subarray(0, frameHeaderBytes + piece.length), true);
         }
       }
       checkDone(`put ${metaName.kind}`, await frame, length);

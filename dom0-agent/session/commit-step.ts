@@ -9,6 +9,7 @@ import type { Digest, Generation, SessionUid, VolumeId } from "../../protocol/ar
 import { equalBytes } from "../../protocol/bytes.ts";
 import { type StepNote, writeIntent } from "../state/archive-record.ts";
 import { removeFile } from "../state/atomic-file.ts";
+import { keepHeader } from "../state/kept-headers.ts";
 import { commitHead, markOf, metaOf, type OpenArchive } from "./archive.ts";
 import { buildHead } from "./build-head.ts";
 
@@ -57,7 +58,10 @@ export async function commitStep(open: OpenArchive, step: Step): Promise<void> {
     await put("dead", encodeDead({ ...step.dead, archive: open.record.uuid, generation, createdAt }));
   for (const { kind, volume, session, length, digest, parts } of step.files ?? [])
     await client.put(metaOf(kind, generation, volume, session), length, digest, parts());
-  if (step.header !== undefined) await put("archive", step.header);
+  if (step.header !== undefined) {
+    keepHeader(open.paths, generation, step.header);
+    await put("archive", step.header);
+  }
   const changed = [];
   for (const { directory, index } of step.indexes) {
     const bytes = encodeIndex(index, open.seal.sealer);

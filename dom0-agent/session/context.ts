@@ -41,6 +41,9 @@ export interface Context {
   acceptRollback(what: string): Promise<boolean>;
   /** Asks for a passphrase without echo, a new one twice; only called when not unattended. */
   askPassphrase(what: "new" | "known"): Promise<string>;
-  /** Prints what is to be written down on paper, and nowhere else. */
+  /** Whether what showSecret prints is seen on a terminal; else it would go into a file or another program. */
+  readonly secretsAreSeen: boolean;
+  /** Prints what is to be written down on paper, and nowhere else. What nobody asked for in so many words only where
+   *  secretsAreSeen. */
   showSecret(lines: readonly string[]): void;
 }

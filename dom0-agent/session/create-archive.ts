@@ -16,6 +16,7 @@ import type { ArchiveSettings } from "../config/settings.ts";
 import { archiveSeal } from "../keys/archive-seal.ts";
 import { newMasterKey } from "../keys/master-key.ts";
 import { type ArchiveRecord, writeArchiveRecord } from "../state/archive-record.ts";
+import { keepHeader } from "../state/kept-headers.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import { commitHead, metaOf, noDigest, type OpenArchive } from "./archive.ts";
 import { buildHead } from "./build-head.ts";
@@ -62,6 +63,7 @@ export async function createArchive(
     slots: wanted.passphrases.map((each) => makeSlot(master, each, record.uuid)),
   };
   const header = encodeArchiveHeader({ ...fields, mac: macOf(keys.header, archiveHeaderMacInput(fields)) });
+  keepHeader(paths, 0 as Generation, header);
   await client.put(metaOf("archive", 0), header.length, fileDigest(header), [header]);
   const made = buildHead(keys, record.uuid, undefined, {
     createdAt: fields.createdAt,

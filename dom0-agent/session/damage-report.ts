@@ -1,5 +1,6 @@
 // What verify says of damage: by sessions, as ranges of addresses, with the first reasons.
 
+import { countText } from "../count-text.ts";
 import { type Bitmap, countSet } from "../delta/bitmap.ts";
 import { type AddressRange, rangesOf, rangeText } from "./address-ranges.ts";
 import type { Context } from "./context.ts";
@@ -48,7 +49,7 @@ export function sayDamage(context: Context, volume: string, damage: Damage): voi
   const shown = ranges.slice(0, mostShown).map(rangeText).join(" ");
   const more = ranges.length > mostShown ? " …" : "";
   context.report.warn(
-    `${volume}: ${session}: ${whole ?? `${chunks} chunks can't be restored: ${shown}${more}`}`,
+    `${volume}: ${session}: ${whole ?? `${countText(chunks, "chunk")} can't be restored: ${shown}${more}`}`,
     {
       volume,
       session,
@@ -67,7 +68,7 @@ export function damageOutcome(
   readBytes: number,
 ): VolumeOutcome {
   const bad = found.filter(isDamaged);
-  const named = found.length === 1 ? (found[0]?.session ?? "") : `${found.length} sessions`;
+  const named = found.length === 1 ? (found[0]?.session ?? "") : countText(found.length, "session");
   if (bad.length === 0) {
     return {
       message: `${named}: every chunk is right`,

@@ -8,7 +8,7 @@ import { type Freed, pruneGroup } from "../prune/prune-group.ts";
 import { removeVolumeState } from "../state/after-step.ts";
 import { readArchiveRecord } from "../state/archive-record.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
-import { takeArchiveLock, takeLock } from "../state/lock.ts";
+import { lockForRemoval, takeArchiveLock, takeLock } from "../state/lock.ts";
 import { noteUnfinished } from "../state/unfinished-prune.ts";
 import { where } from "./archive.ts";
 import { chooseInArchive, readView, type Selection } from "./archive-view.ts";
@@ -47,6 +47,7 @@ export async function* deleteVolumes(
   const paths = context.state.archive(settings.name);
   makeDirectory(paths.directory);
   using _lock = await takeArchiveLock(paths.lock, `delete from ${settings.name}`);
+  using _readers = await lockForRemoval(paths, `delete from ${settings.name}`);
   const open = await openDestination(context, settings, "sparsebak.Prune", async () => false);
   if (open === undefined) throw noArchive(settings);
   await using client = open.client;

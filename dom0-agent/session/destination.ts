@@ -6,7 +6,7 @@ import type { ArchiveSettings } from "../config/settings.ts";
 import { readArchiveRecord } from "../state/archive-record.ts";
 import { transportFor } from "../transport/index.ts";
 import { DamagedStateError } from "../state/record.ts";
-import { noArchive, type OpenArchive } from "./archive.ts";
+import { integrity, metaOf, noArchive, type OpenArchive } from "./archive.ts";
 import { type Client, connect } from "./client.ts";
 import type { Context } from "./context.ts";
 import type { NewArchive } from "./create-archive.ts";
@@ -28,7 +28,7 @@ export async function connectTo(
     startVm: context.settings.startVm,
     local: { receiver: receiverProgram(), settings: context.settings.receiverSettings },
   });
-  return connect({
+  const client = await connect({
     transport,
     service,
     where: {
@@ -39,6 +39,15 @@ export async function connectTo(
     stallSeconds: context.settings.stallSeconds,
     signal: context.signal,
   });
+  const said = new Set<string>();
+  client.onCopyUsed = (why) => {
+    if (said.has(why)) return;
+    said.add(why);
+    context.report.warn(
+      `${why}; its second copy is used. The destination's medium may be failing: see sparsebak check`,
+    );
+  };
+  return client;
 }
 
 /** For the receiver to know what is looked for; it decides nothing, so a damaged record is no matter here. */
@@ -69,9 +78,24 @@ export async function openDestination(
       holdsLock: service === "sparsebak.Send" || service === "sparsebak.Prune",
     });
     if (open === undefined) await client[Symbol.asyncDispose]();
+    else await useKeptHeader(context, open, service);
     return open;
   } catch (error) {
     await client[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** Where the receiver has lost the header and dom0 has not: a reader goes on with dom0's own, sparsebak.Prune gets it
+ *  back, by the digest that the verified head has of it, and nothing is sent to an archive without one. */
+async function useKeptHeader(context: Context, open: OpenArchive, service: Service): Promise<void> {
+  const { head, header, headerLost, client } = open;
+  if (headerLost === undefined) return;
+  const what = `archive header: ${headerLost}`;
+  if (service === "sparsebak.Prune") {
+    await client.put(metaOf("archive", head.archiveGeneration), header.length, head.archiveDigest, [header]);
+    context.report.warn(`${what}; put back from dom0's own copy`);
+  } else if (service === "sparsebak.Receive")
+    context.report.warn(`${what}; gone on with dom0's own copy, which sparsebak check --repair puts back`);
+  else throw integrity(what, "sparsebak check --repair puts dom0's own copy of it back");
 }

@@ -4,6 +4,7 @@
 import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
+import { lockForReading } from "../state/lock.ts";
 import { StorageError } from "../storage/storage.ts";
 import { TransportError } from "../transport/transport.ts";
 import { type OpenArchive, where } from "./archive.ts";
@@ -11,6 +12,7 @@ import { chooseInArchive, indexOf, readView } from "./archive-view.ts";
 import type { Context } from "./context.ts";
 import { openDestination } from "./destination.ts";
 import { isPattern } from "./match-names.ts";
+import { ifMovedOn } from "./moved-on.ts";
 
 /** What the work on one volume came to: done, or done and not what one would wish (a difference, damage). */
 export interface VolumeOutcome {
@@ -32,6 +34,7 @@ export async function eachVolume(
   volumes: readonly string[] | "all",
   work: (open: OpenArchive, index: VolumeIndex) => Promise<VolumeOutcome>,
 ): Promise<ExitReason> {
+  using _readers = await lockForReading(context.state.archive(settings.name), command);
   const reasons: ExitReason[] = [];
   let open: OpenArchive | undefined;
   try {
@@ -46,7 +49,8 @@ export async function eachVolume(
         const text = ok ? message : `${volume}: ${message}`;
         context.report.volume({ volume, command, ok, message: text, hint, fields });
         reasons.push(reason);
-      } catch (error) {
+      } catch (cause) {
+        const error = await ifMovedOn(context, open, command, cause);
         // The connection may be in the middle of something: the next volume gets a new one.
         await open?.client[Symbol.asyncDispose]();
         open = undefined;

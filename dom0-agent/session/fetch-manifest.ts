@@ -19,6 +19,11 @@ import { writeAll } from "../state/atomic-file.ts";
 import { openNameless } from "../state/nameless-file.ts";
 import { metaOf, type OpenArchive, verified } from "./archive.ts";
 
+/** Records that are decoded at once: so few that they are garbage before they get old, which is what keeps the heap small. */
+const blockRecords = 256;
+/** Working space; nothing in it outlives a call. */
+const scratch = new Uint8Array(1024 * 1024);
+
 export interface FetchedManifest extends Disposable {
   /** What it is, for messages. */
   readonly what: string;
@@ -54,7 +59,7 @@ export async function fetchManifest(
     }
     const file = {
       length,
-      read: (into: Uint8Array, offset: number) => into.set(readPart(fd, offset, into.length)),
+      read: (into: Uint8Array, offset: number) => readFully(fd, into, offset),
     };
     const expected = { archive: index.archive, volume: index.volume, generation };
     const manifest = verified(what, () => openManifest(file, expected, open.seal.opener));
@@ -65,9 +70,9 @@ export async function fetchManifest(
       containers: manifest.containers,
       entries: function* () {
         const reader = recordReader(manifest);
-        const step = 4096;
-        for (let at = 0; at < manifest.records; at += step) {
-          const part = new Uint8Array(Math.min(step, manifest.records - at) * recordBytes);
+        const block = new Uint8Array(Math.min(blockRecords, manifest.records) * recordBytes);
+        for (let at = 0; at < manifest.records; at += blockRecords) {
+          const part = block.subarray(0, Math.min(blockRecords, manifest.records - at) * recordBytes);
           yield* verified(what, () => {
             manifest.readRecords(part, at);
             return reader.read(part);
@@ -86,20 +91,21 @@ export async function fetchManifest(
 function digestOfSpool(fd: number, length: number): Digest {
   const hash = createHash("sha256");
   const end = Math.max(0, length - digestBytes);
-  const step = 1024 * 1024;
-  for (let at = 0; at < end; at += step) hash.update(readPart(fd, at, Math.min(step, end - at)));
+  for (let at = 0; at < end; at += scratch.length) {
+    const part = scratch.subarray(0, Math.min(scratch.length, end - at));
+    readFully(fd, part, at);
+    hash.update(part);
+  }
   const digest = new Uint8Array(hash.digest());
-  const stated = readPart(fd, end, length - end);
+  const stated = new Uint8Array(length - end);
+  readFully(fd, stated, end);
   return (equalBytes(digest, stated) ? digest : new Uint8Array(digestBytes)) as Digest;
 }
 
-function readPart(fd: number, position: number, length: number): Uint8Array {
-  const part = new Uint8Array(length);
-  let done = 0;
-  while (done < length) {
-    const got = readSync(fd, part, done, length - done, position + done);
+function readFully(fd: number, into: Uint8Array, position: number): void {
+  for (let done = 0; done < into.length;) {
+    const got = readSync(fd, into, done, into.length - done, position + done);
     if (got === 0) throw new RangeError(`read manifest: found its end at ${position + done}`);
     done += got;
   }
-  return part;
 }

@@ -17,24 +17,35 @@ import {
   type IndexEditor,
   openChunkIndex,
 } from "../state/chunk-index.ts";
-import { type ChunkPlace, DamagedTableError, entriesOf, type TableFile } from "../state/chunk-table.ts";
+import { type LostPlaces, nothingLost } from "../heal/lost-places.ts";
+import {
+  type ChunkPlace,
+  DamagedTableError,
+  entriesOf,
+  findChunk,
+  pageBytes,
+  type TableFile,
+} from "../state/chunk-table.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import { type OpenArchive, readIndex } from "./archive.ts";
 import { fetchManifest } from "./fetch-manifest.ts";
 
 /** The index of `group` as of the current head. Only what is missing is fetched; where it can't be built upon, all of
- *  it is. `notice` hears why. Throws AgentError `integrity` for files that are not what the head names. */
+ *  it is. It has no place of those that are `lost`. `notice` hears why. Throws AgentError `integrity` for files that are
+ *  not what the head names. */
 export async function openGroupIndex(
   open: OpenArchive,
   group: GroupId,
   notice: (message: string) => void,
+  lost: LostPlaces = nothingLost,
 ): Promise<ChunkIndex> {
   const paths = open.paths.group(group);
   for (;;) {
     const index = openChunkIndex(paths, notice);
     let why = "chunks were removed meanwhile";
     try {
-      if (await caughtUp(open, group, index)) return index;
+      if (offersLost(index, lost)) why = "it has chunks that are lost";
+      else if (await caughtUp(open, group, index, lost)) return index;
     } catch (error) {
       index[Symbol.dispose]();
       if (!(error instanceof DamagedTableError)) throw error;
@@ -47,7 +58,12 @@ export async function openGroupIndex(
 }
 
 /** Adds what sessions have brought that the index does not know. False where something that it knows is gone. */
-async function caughtUp(open: OpenArchive, group: GroupId, index: ChunkIndex): Promise<boolean> {
+async function caughtUp(
+  open: OpenArchive,
+  group: GroupId,
+  index: ChunkIndex,
+  lost: LostPlaces,
+): Promise<boolean> {
   const now = digestsOf(open.head);
   const stale = index.volumes.filter(
     ({ volume, indexDigest }) => !sameDigest(now.get(toHex(volume)), indexDigest),
@@ -70,10 +86,24 @@ async function caughtUp(open: OpenArchive, group: GroupId, index: ChunkIndex): P
   await index.update(stamped, async (edit) => {
     for (const volume of behind) {
       seen.set(toHex(volume), volume);
-      await addVolume(open, index, edit, volume, read, (of) => seen.set(toHex(of), of));
+      await addVolume(open, index, edit, volume, read, lost, (of) => seen.set(toHex(of), of));
     }
   });
   return true;
+}
+
+/** True where it has one of the lost places: made without them, it has the other copies of these chunks, if there are any. */
+function offersLost(index: ChunkIndex, lost: LostPlaces): boolean {
+  return lost.chunks.some(({ id }) => {
+    const place = placeOf(index, id);
+    const container = place && index.containers[place.container - 1];
+    return place !== undefined && container !== undefined && lost.has(container, place.storedAddress);
+  });
+}
+
+/** Where the group has the chunk; undefined where it does not. Throws DamagedTableError. */
+export function placeOf(index: ChunkIndex, id: Uint8Array): ChunkPlace | undefined {
+  return findChunk(index.file, id, new Uint8Array(pageBytes));
 }
 
 type ReadIndex = (volume: VolumeId) => Promise<VolumeIndex | undefined>;
@@ -85,6 +115,7 @@ async function addVolume(
   edit: IndexEditor,
   volume: VolumeId,
   read: ReadIndex,
+  lost: LostPlaces,
   onVolume: (volume: VolumeId) => void,
 ): Promise<void> {
   const current = await read(volume);
@@ -106,13 +137,16 @@ async function addVolume(
     );
     const own = { volume, session: container.uid };
     const numbers: (number | undefined)[] = [];
+    const lostOf = [own, ...manifest.containers].map((ref) => lost.in(ref));
     for (const ref of [own, ...manifest.containers]) {
       numbers.push(await numberOf(edit, ref, read));
       onVolume(ref.volume);
     }
     for (const entry of manifest.entries()) {
       const number = entry.kind === "chunk" ? numbers[entry.container] : undefined;
-      if (entry.kind === "chunk" && number !== undefined) edit.add(entry.id, { ...entry, container: number });
+      if (entry.kind === "hole" || number === undefined) continue;
+      if (lostOf[entry.container]?.has(entry.storedAddress) === true) continue;
+      edit.add(entry.id, { ...entry, container: number });
     }
     if (numbers[0] !== undefined) edit.complete(numbers[0]);
   }
@@ -155,14 +189,15 @@ export async function addCommitted(
 /**
  * Takes the chunks that a step of this dom0 has removed out of a group's index, so that it need not be made again.
  * `before` is the head that the step was made from, `open` has the one that it made, `indexes` are the new indexes of
- * the volumes that it changed. An index of another state than `before` is forgotten instead.
+ * the volumes that it changed, `deadIn` says of each container which stored addresses are dead in it. An index of
+ * another state than `before` is forgotten instead.
  */
 export async function dropFromIndex(
   open: OpenArchive,
   group: GroupId,
   before: Head,
   indexes: readonly VolumeIndex[],
-  isDead: (container: ContainerRef, place: ChunkPlace) => boolean,
+  deadIn: (container: ContainerRef) => ((storedAddress: number) => boolean) | undefined,
 ): Promise<void> {
   const paths = open.paths.group(group);
   const ignored = (): void => undefined;
@@ -185,7 +220,7 @@ export async function dropFromIndex(
       const volumeNow = changed.get(toHex(volume));
       return volumeNow === undefined ? listDigest : containerOf(volumeNow, session)?.listDigest;
     });
-    edit.drop(isDead);
+    edit.drop(deadIn);
   });
 }
 

@@ -4,8 +4,6 @@
 
 import type { ArchiveHeader } from "../../protocol/archive/archive-header.ts";
 import type { Head } from "../../protocol/archive/head.ts";
-import { decodeIndex, maxIndexBytes } from "../../protocol/archive/index-file.ts";
-import { fileDigest } from "../../protocol/archive/prefix.ts";
 import type { Digest } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
@@ -15,7 +13,10 @@ import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import { archiveSeal } from "../keys/archive-seal.ts";
 import { writeMasterKey } from "../keys/master-key.ts";
+import { makeDirectory } from "../state/atomic-file.ts";
+import { noteCurrent } from "../state/last-session.ts";
 import { type ArchiveRecord, type KnownVolume, writeArchiveRecord } from "../state/archive-record.ts";
+import { keepHeader } from "../state/kept-headers.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import {
   checkHeaderAgrees,
@@ -23,20 +24,22 @@ import {
   checkHeadMac,
   integrity,
   markOf,
-  metaOf,
   readHead,
   readHeader,
-  verified,
+  readNamedIndex,
 } from "./archive.ts";
 import type { Client } from "./client.ts";
 
 /** The archive that the receiver shows, with nothing verified by a key yet. */
-export async function untrustedArchive(
-  client: Client,
-): Promise<{ readonly head: Head; readonly digest: Digest; readonly untrustedHeader: ArchiveHeader }> {
+export async function untrustedArchive(client: Client): Promise<{
+  readonly head: Head;
+  readonly digest: Digest;
+  readonly untrustedHeader: ArchiveHeader;
+  readonly headerBytes: Uint8Array;
+}> {
   const { head, digest } = await readHead(client, client.hello.archive);
-  const { untrusted } = await readHeader(client, head);
-  return { head, digest, untrustedHeader: untrusted };
+  const { bytes, untrusted } = await readHeader(client, head);
+  return { head, digest, untrustedHeader: untrusted, headerBytes: bytes };
 }
 
 /** The master key by a passphrase that has a slot, or by its recovery form. Throws AgentError `failed` for a wrong one,
@@ -69,7 +72,7 @@ export async function adoptArchive(
   master: Uint8Array,
   known: ArchiveRecord | undefined,
 ): Promise<ArchiveRecord> {
-  const { head, digest, untrustedHeader } = await untrustedArchive(client);
+  const { head, digest, untrustedHeader, headerBytes } = await untrustedArchive(client);
   const keys = archiveKeys(master, head.archive);
   checkHeaderMac(untrustedHeader, keys);
   checkHeadMac(head, keys);
@@ -78,6 +81,7 @@ export async function adoptArchive(
     if (!equalBytes(known.uuid, header.uuid))
       throw integrity(`archive ${settings.name}: found another archive, wanted the one of dom0's record`);
     checkHeaderAgrees(header, known);
+    keepHeader(paths, head.archiveGeneration, headerBytes);
     writeMasterKey(paths, master);
     return known;
   }
@@ -94,19 +98,18 @@ export async function adoptArchive(
   };
   const { opener } = archiveSeal(master, record);
   const volumes: KnownVolume[] = [];
-  for (const { volume, directory, indexGeneration, indexDigest } of head.volumes) {
-    const what = `index.${indexGeneration} of ${directory}`;
-    const raw = await client.readWhole(metaOf("index", indexGeneration, volume), maxIndexBytes);
-    if (raw === undefined) throw integrity(`${what}: the receiver does not have it`);
-    if (!equalBytes(fileDigest(raw), indexDigest))
-      throw integrity(`${what}: it is not the one that the head names`);
-    const expected = { archive: header.uuid, volume, generation: indexGeneration };
-    const index = verified(what, () => decodeIndex(raw, expected, opener));
+  for (const entry of head.volumes) {
+    const { volume, directory } = entry;
+    const index = await readNamedIndex(client, entry, header.uuid, opener);
     // A deleted volume of which chunks are still needed has no sessions.
-    if (index.sessions.length > 0)
-      volumes.push({ name: index.name, id: volume, group: index.group, directory });
+    if (index.sessions.length === 0) continue;
+    volumes.push({ name: index.name, id: volume, group: index.group, directory });
+    const volumePaths = paths.volume(volume);
+    makeDirectory(volumePaths.directory);
+    noteCurrent(volumePaths, index);
   }
   const whole = { ...record, volumes };
+  keepHeader(paths, head.archiveGeneration, headerBytes);
   writeMasterKey(paths, master);
   writeArchiveRecord(paths, whole);
   return whole;

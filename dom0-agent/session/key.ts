@@ -19,9 +19,11 @@ import { AgentError } from "../errors.ts";
 import { readMasterKey } from "../keys/master-key.ts";
 import { checkNewPassphrase } from "../keys/passphrase.ts";
 import { type ArchiveRecord, readArchiveRecord } from "../state/archive-record.ts";
+import { deletedVolume } from "../state/deleted-volumes.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import { takeArchiveLock } from "../state/lock.ts";
 import { type OpenArchive, verified, where } from "./archive.ts";
+import { alsoOpened, indexOf, NoSuchVolumeError } from "./archive-view.ts";
 import { commitStep } from "./commit-step.ts";
 import type { Context } from "./context.ts";
 import { openDestination } from "./destination.ts";
@@ -121,7 +123,7 @@ function slotAt(
   if (slot === undefined && slots.length > 1)
     throw new AgentError("usage", `key: the archive has ${slots.length} passphrases: which one? give --slot`);
   const wanted = slot ?? 1;
-  if (wanted < 1 || wanted > slots.length)
+  if (!Number.isSafeInteger(wanted) || wanted < 1 || wanted > slots.length)
     throw new AgentError("usage", `key: found slot ${wanted}, wanted 1 to ${slots.length}`, "see key --list");
   return wanted - 1;
 }
@@ -132,20 +134,45 @@ export function showRecovery(context: Context, settings: ArchiveSettings): strin
   return recoveryForm(readMasterKey(paths));
 }
 
-/** The read key of a volume, as text, from dom0's own state: the VM is not asked. */
-export function exportReadKey(context: Context, settings: ArchiveSettings, volume: string): string {
+/** The read key of a volume, as text; of one that was deleted from here, where the archive has none of that name. Throws
+ *  AgentError. */
+export async function exportReadKey(
+  context: Context,
+  settings: ArchiveSettings,
+  name: string,
+): Promise<string> {
+  try {
+    return await readKeyNow(context, settings, name);
+  } catch (error) {
+    const { paths, record } = knownArchive(context, settings);
+    const deleted = error instanceof NoSuchVolumeError ? deletedVolume(paths, name) : undefined;
+    if (deleted === undefined) throw error;
+    context.report.notice(
+      `${name}: deleted from the archive; this key reads what the destination's trash still has of it (spbk-assemble --untrash)`,
+    );
+    const { id: volume, group } = deleted;
+    return readKeyText(readKeyOf(readMasterKey(paths), { archive: record.uuid, volume, group }));
+  }
+}
+
+/** By the name that the archive has it under: another host may have given the name that dom0 remembers to another volume,
+ *  and a key can't be taken back. */
+async function readKeyNow(context: Context, settings: ArchiveSettings, name: string): Promise<string> {
   const { paths, record } = knownArchive(context, settings);
-  const known = record.volumes.find((each) => each.name === volume);
-  if (known === undefined)
-    throw new AgentError("failed", `key --export: the archive has no volume ${volume}`, "see sparsebak list");
   if (!record.sealed)
     throw new AgentError(
       "failed",
       "key --export: the archive is not sealed: anybody can read it without a key",
     );
-  return readKeyText(
-    readKeyOf(readMasterKey(paths), { archive: record.uuid, volume: known.id, group: known.group }),
-  );
+  const open = await openDestination(context, settings, "sparsebak.Receive", async () => false);
+  if (open === undefined) throw noArchiveAt(settings, "key");
+  await using client = open.client;
+  const index = await indexOf(open, name);
+  const others = await alsoOpened(open, index);
+  await client.close();
+  if (others !== undefined) context.report.notice(`${name}: ${others}`);
+  const { archive, volume, group } = index;
+  return readKeyText(readKeyOf(readMasterKey(paths), { archive, volume, group }));
 }
 
 function knownArchive(

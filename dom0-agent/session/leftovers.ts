@@ -7,6 +7,7 @@ import type { SessionUid } from "../../protocol/archive/types.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import type { Pending } from "../../protocol/wire/messages.ts";
 import type { KnownVolume } from "../state/archive-record.ts";
+import { isTemporary, temporaryOf } from "../state/atomic-file.ts";
 import { journalIdentity } from "../state/journal.ts";
 import { indexesDirectory, journalPrefix, salvagedPrefix, type VolumePaths } from "../state/layout.ts";
 import type { OpenArchive } from "./archive.ts";
@@ -27,7 +28,9 @@ export async function usableLeftovers(context: Context, open: OpenArchive): Prom
     const live = pending.filter((each) => each.directory === known.directory);
     dropStrays(open.paths.volume(known.id), new Set(live.map((each) => toHex(each.session))));
   }
-  dropOrphanGroups(open);
+  dropTemporaries(open.paths.directory);
+  dropTemporaries(open.paths.headers);
+  tidyGroups(open);
   if (pending.length === 0) return [];
   const names = open.record.volumes.map((each) => each.name);
   const here = (await context.storage.survey(names)).volumes;
@@ -98,19 +101,26 @@ function dropStrays(paths: VolumePaths, live: ReadonlySet<string>): void {
   }
 }
 
-/** What is only used as long as a send runs. */
+/** What is only used as long as a send runs. A delta map may be being written just now: monitors need no archive. */
 function isWorkFile(name: string): boolean {
+  if (isTemporary(name)) return name !== temporaryOf("delta");
   return (
     name === "entries" || name === "entries.fetched" || name === "fresh" || name.startsWith(salvagedPrefix)
   );
 }
 
-/** Indexes of groups that no volume is in any more. */
-function dropOrphanGroups(open: OpenArchive): void {
+/** Removes indexes of groups that no volume is in any more, and half-written files of the others. */
+function tidyGroups(open: OpenArchive): void {
   const directory = join(open.paths.directory, indexesDirectory);
   const live = new Set(open.record.volumes.map((each) => toHex(each.group)));
-  for (const name of namesIn(directory))
-    if (!live.has(name)) rmSync(join(directory, name), { recursive: true, force: true });
+  for (const name of namesIn(directory)) {
+    if (live.has(name)) dropTemporaries(join(directory, name));
+    else rmSync(join(directory, name), { recursive: true, force: true });
+  }
+}
+
+function dropTemporaries(directory: string): void {
+  for (const name of namesIn(directory)) if (isTemporary(name)) rmSync(join(directory, name));
 }
 
 function namesIn(directory: string): readonly string[] {

@@ -23,6 +23,7 @@ import {
   type VolumeState,
 } from "../storage/storage.ts";
 import type { Context, Reporter } from "./context.ts";
+import { dropGone } from "./drop-gone.ts";
 import { livingLooks } from "./look-snapshot.ts";
 import { snapshotOf, type TrackedVolume, trackedVolumes } from "./maps.ts";
 import { stateLockSeconds } from "./state-lock.ts";
@@ -64,8 +65,10 @@ export async function monitorLocked(
 ): Promise<readonly MonitorResult[]> {
   const { storage, state, report } = context;
   await storage.recover();
-  const found = await storage.survey(options.volumes);
-  const tracked = dropUnvouched(trackedVolumes(state, report), found, report);
+  const known = trackedVolumes(state, report);
+  const found = await storage.survey([...options.volumes, ...known.map((each) => each.known.name)]);
+  const vouched = dropUnvouched(known, found, report);
+  const tracked = dropGone(state, found, vouched, context.settings.keepGoneDays, report);
   const tidied = await tidySnapshots(storage, found, tracked, await livingLooks(state, found));
   const survey = tidied ? await storage.survey(options.volumes) : found;
   const mapsOf = (volume: string): readonly VouchedMap[] => vouchedMaps(tracked, volume, survey);
@@ -150,8 +153,10 @@ async function fold(
       for (const { map, bits } of folding) setExtent(bits, extent, map.chunkSize);
     }
     changedBytes = Math.max(changedBytes ?? 0, bytes);
-    // Where nothing changed, nothing rotates: the map stays with its snapshot.
-    if (bytes === 0 && from.size === tock.size && from.label === "tick") continue;
+    // Where nothing changed, nothing rotates: the map stays with its snapshot, unless that has the name of a volume which
+    // is called otherwise by now.
+    const isTick = from.volume === tock.volume && from.label === "tick";
+    if (bytes === 0 && from.size === tock.size && isTick) continue;
     for (const { tracked, map, bits } of folding) {
       const moved = { size: tock.size, snapshotUuid: tock.uuid, thinId: tock.thinId };
       writeDeltaMap(tracked.paths.delta, { ...map, ...moved, bits });

@@ -38,7 +38,7 @@ export async function newArchive(
     passphrases,
     onMade: (master) => {
       context.report.notice(`${what}: made, ${sealed ? "sealed" : "not sealed"}`);
-      if (context.unattended || !sealed) {
+      if (context.unattended || !sealed || !context.secretsAreSeen) {
         context.report.notice(
           "sparsebak key --show-recovery prints its key: keep it on paper, away from here",
         );

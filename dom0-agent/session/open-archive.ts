@@ -10,6 +10,7 @@ import { AgentError } from "../errors.ts";
 import { archiveSeal } from "../keys/archive-seal.ts";
 import { hasMasterKey, readMasterKey } from "../keys/master-key.ts";
 import { type ArchiveRecord, readArchiveRecord } from "../state/archive-record.ts";
+import { keepHeader, keptHeader } from "../state/kept-headers.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import { takeArchiveLock } from "../state/lock.ts";
 import { DamagedStateError } from "../state/record.ts";
@@ -71,8 +72,9 @@ export async function openArchive(
   const master = readMasterKey(paths);
   const keys = archiveKeys(master, record.uuid);
   const { head, digest } = await readHead(client, record.uuid);
-  checkHeadMac(head, keys);
-  const { bytes, untrusted } = await readHeader(client, head);
+  checkHeadMac(head, keys, record.head.generation);
+  const kept = keptHeader(paths, head.archiveGeneration, head.archiveDigest);
+  const { bytes, untrusted, lost } = await readHeader(client, head, kept);
   checkHeaderMac(untrusted, keys);
   checkHeaderAgrees(untrusted, record);
   const open: OpenArchive = {
@@ -85,9 +87,11 @@ export async function openArchive(
     headDigest: digest,
     record,
     header: bytes,
+    ...(lost === undefined ? {} : { headerLost: lost }),
   };
   client.sealedOnly = record.sealed;
   await acceptHead(open, choices);
+  if (choices.holdsLock) keepHeader(paths, head.archiveGeneration, bytes);
   return open;
 }
 

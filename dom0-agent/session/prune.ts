@@ -16,7 +16,7 @@ import {
 import { oldHeads } from "../prune/old-heads.ts";
 import { type Freed, type FreedByVolume, measureGroup, pruneGroup } from "../prune/prune-group.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
-import { takeArchiveLock } from "../state/lock.ts";
+import { lockForReading, lockForRemoval, takeArchiveLock } from "../state/lock.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import { noteUnfinished, unfinishedGroups } from "../state/unfinished-prune.ts";
 import { TransportError } from "../transport/transport.ts";
@@ -57,6 +57,9 @@ export async function prune(
   const paths = context.state.archive(settings.name);
   makeDirectory(paths.directory);
   using _lock = dryRun ? undefined : await takeArchiveLock(paths.lock, `prune ${settings.name}`);
+  using _readers = dryRun
+    ? await lockForReading(paths, "prune --dry-run")
+    : await lockForRemoval(paths, `prune ${settings.name}`);
   if (!dryRun) dropSpools(paths);
   await using archive = openedArchive(context, settings, dryRun ? "sparsebak.Receive" : "sparsebak.Prune");
   const open = await archive.get();

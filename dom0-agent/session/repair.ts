@@ -1,31 +1,41 @@
-// check --repair: takes away what can't be saved and keeps the rest usable. Sessions that need a lost chunk go, and so do
-// those whose header, or whose manifest or an earlier one, is lost; lists are written anew without what is lost. After
-// that nothing in the archive or in dom0's records names a lost chunk, so the next send stores it again where the volume
-// still holds it. Nothing is taken away on the receiver's word: dom0 has read, or tried to read, what it calls lost.
+// check --repair: puts back what can be put back, and takes away what can't be saved, so that the rest is usable. Sessions
+// that refer to a lost chunk are made to refer to another copy of it, to begin with one that a send of this machine's
+// volume has just stored. Those that need a lost chunk of which there is none go, and so do those whose header, or whose
+// manifest or an earlier one, is lost; lists are written anew without what is lost. Nothing is taken away on the
+// receiver's word: dom0 has read, or tried to read, what it calls lost.
 
+import type { Generation } from "../../protocol/archive/types.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
-import type { ArchiveSettings } from "../config/settings.ts";
-import type { LostVolume } from "../check/archived-volume.ts";
+import { type LostVolume, readVolumes } from "../check/archived-volume.ts";
 import type { CheckedVolume } from "../check/check-group.ts";
+import { writeAnew } from "../check/copies.ts";
+import { deadOf, isNothing, type Spoil, spoilOf, staysDamaged } from "../check/rest.ts";
 import { needsList, rebuildLists } from "../check/rebuild-lists.ts";
+import type { ArchiveSettings } from "../config/settings.ts";
+import { countText } from "../count-text.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
-import { oldHeads } from "../prune/old-heads.ts";
-import { pruneGroup } from "../prune/prune-group.ts";
-import { allSessions } from "../restore/find-session.ts";
+import { healGroup } from "../heal/heal-group.ts";
+import { type LostPlaces, lostPlaces } from "../heal/lost-places.ts";
+import { amountText } from "../heal/lost-text.ts";
+import { lookHere } from "../heal/look-here.ts";
+import { type GoingSession, type GroupPlan, planGroup } from "../heal/plan-group.ts";
+import { type OldHeads, oldHeads } from "../prune/old-heads.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
-import { takeLock } from "../state/lock.ts";
-import { noteUnfinished } from "../state/unfinished-prune.ts";
+import { lockForRemoval, takeLock, type Lock } from "../state/lock.ts";
+import { type LostChunk, writeLost } from "../state/lost-chunks.ts";
 import { type OpenArchive, where } from "./archive.ts";
-import { type Checked, type CheckedGroup, checkArchive } from "./check.ts";
-import { commitStep } from "./commit-step.ts";
+import { type Checked, checkArchive } from "./check.ts";
+import { commitStep, nextGeneration } from "./commit-step.ts";
 import type { Context } from "./context.ts";
-import { isDamaged } from "./damage-report.ts";
 import { openDestination } from "./destination.ts";
+import { hasMoreLost, noteLost } from "./note-lost.ts";
+import { sayPlan } from "./repair-plan-report.ts";
+import { sendBack } from "./send-back.ts";
 import { stateLockSeconds } from "./state-lock.ts";
 
 export interface RepairOptions {
   readonly readData: boolean;
-  /** Asks whether to go on, once it is known what goes. */
+  /** Asks whether to go on, once it is known what can be put back and what goes. */
   readonly agrees: (question: string) => Promise<boolean>;
 }
 
@@ -37,86 +47,219 @@ export async function repair(
 ): Promise<ExitReason> {
   const paths = context.state.archive(settings.name);
   makeDirectory(paths.directory);
-  using _lock = await takeLock(paths.lock, `check --repair of ${settings.name}`, 0);
-  const { reason, checked } = await checkArchive(context, settings, options);
-  if (reason === "done") return "done";
-  if (!(await options.agrees(questionOf(checked)))) return reason;
+  using lock = await takeLock(paths.lock, `check --repair of ${settings.name}`, 0);
+  // Whoever is reading now is not to be found out about behind a long check.
+  (await lockForRemoval(paths, `check --repair of ${settings.name}`))[Symbol.dispose]();
+  await putHeaderBack(context, settings);
+  const first = await repairRound(context, settings, lock, options);
+  let round: Round = options;
+  let came = first;
+  while (came === "put-off" || came === "more") {
+    if (came === "put-off") round = { ...options, agrees: undefined };
+    came = await repairRound(context, settings, lock, round);
+  }
+  return came;
+}
+
+/** A header that the receiver has lost and dom0 has kept is put back by opening the archive for pruning. */
+async function putHeaderBack(context: Context, settings: ArchiveSettings): Promise<void> {
   const open = await openDestination(context, settings, "sparsebak.Prune", async () => false);
-  if (open === undefined) throw new AgentError("failed", `check: there is no archive at ${where(settings)}`);
+  await open?.client.close();
+  await open?.client[Symbol.asyncDispose]();
+}
+
+interface Round extends Pick<RepairOptions, "readData"> {
+  /** undefined: nobody is asked, and no session is removed. */
+  readonly agrees: RepairOptions["agrees"] | undefined;
+}
+
+/** Gives `put-off` where nothing could be sent to a group, because a manifest was lost, and those sessions are gone now,
+ *  and `more` where more is lost than is looked for at a time. */
+async function repairRound(
+  context: Context,
+  settings: ArchiveSettings,
+  lock: Lock,
+  { readData, agrees }: Round,
+): Promise<ExitReason | "put-off" | "more"> {
+  const { reason, checked } = await checkArchive(context, settings, { readData });
+  const lost = noteLost(context, settings, checked, lock);
+  const volumes = checked.groups.flatMap((each) => each.volumes);
+  const spoil = spoilOf(checked.rest, volumes);
+  if (reason === "done" && isNothing(spoil)) return "done";
+  let planned = await plan(context, settings, checked, lost, "look");
+  if (!equalBytes(planned.headDigest, checked.headDigest)) throw changed();
+  const { groups } = planned;
+  const question = sayPlan(context, groups, checked.lost, spoil);
+  if (agrees !== undefined && !(await agrees(question))) return reason;
+  const mayGo = agrees === undefined ? [] : groups.flatMap((each) => each.going.flat());
+  const agreed = new Set(mayGo.map((each) => each.uid));
+  const holders = new Set(groups.flatMap((each) => [...each.holders.values()]));
+  const isPutOff = groups.some((each) => each.lacksManifest && each.holders.size > 0);
+  if (holders.size > 0 && !isPutOff) {
+    await sendBack(context, settings, [...holders]);
+    planned = await plan(context, settings, checked, lost);
+  }
+  using _readers = await lockForRemoval(context.state.archive(settings.name), "check --repair");
+  const open = await opened(context, settings, "sparsebak.Prune");
   await using client = open.client;
-  if (!equalBytes(open.headDigest, checked.headDigest))
-    throw new AgentError(
-      "failed",
-      "check: the archive has been changed since it was checked; nothing was repaired",
-      "run check again",
-    );
-  for (const group of checked.groups) await repairGroup(context, open, group);
+  if (!equalBytes(open.headDigest, planned.headDigest)) throw changed();
+  const { generation } = open.head;
+  if (!isNothing(spoil)) await takeAway(open, spoil);
+  const left: LostChunk[] = [];
+  for (const group of planned.groups) {
+    // What sessions go on to refer to.
+    const kept = group.going.flat().some(({ uid }) => !agreed.has(uid)) ? group.gone : [];
+    left.push(...group.held.chunks, ...kept);
+    await repairGroup(context, open, group, lostPlaces([...group.held.chunks, ...kept]), agreed);
+  }
   for (const each of checked.lost) await removeVolume(context, open, each);
+  await writeAnew(open, checked.copies, generation);
+  // What was damaged is of an older state by now, whichever step took its place, and that goes as a whole.
+  if (checked.copies.length > 0) await takeAway(open, { heads: true, files: [], volumes: [] });
   await client.ask("sweep", {});
   await client.close();
-  return "done";
+  const unsaved = planned.groups.flatMap(({ going }) => going.flat()).filter(({ uid }) => !agreed.has(uid));
+  writeLost(open.paths, left);
+  if (unsaved.length > 0) {
+    context.report.warn(
+      `what was to be put back was not: ${unsaved.map((each) => each.name).join(", ")} stay as they are; run check --repair again`,
+    );
+    return "integrity";
+  }
+  if (isPutOff) return "put-off";
+  if (hasMoreLost(checked)) return "more";
+  if (!staysDamaged(checked.rest, volumes)) return "done";
+  context.report.warn(
+    "some of what is damaged, and no session needs, stays: see above, or until it is pruned",
+  );
+  return "integrity";
 }
 
-/** The sessions of a volume that can't be saved. */
-function goingOf({
-  volume,
-  sessions,
-}: CheckedVolume): readonly { readonly uid: string; readonly name: string }[] {
-  return allSessions(volume.index).flatMap(({ record, container }, i) => {
-    const damage = sessions[i];
-    return damage !== undefined && isDamaged(damage)
-      ? [{ uid: toHex(record.uid), name: container.name }]
-      : [];
+function changed(): AgentError {
+  return new AgentError(
+    "failed",
+    "check: the archive has been changed since it was checked; nothing was removed",
+    "run check again",
+  );
+}
+
+async function opened(
+  context: Context,
+  settings: ArchiveSettings,
+  service: "sparsebak.Receive" | "sparsebak.Prune",
+): Promise<OpenArchive> {
+  const open = await openDestination(context, settings, service, async () => false);
+  if (open !== undefined) return open;
+  throw new AgentError("failed", `check: there is no archive at ${where(settings)}`);
+}
+
+/** What can be done for each group of the archive as it is now; with `look` by this machine's volumes as well. Throws
+ *  AgentError `failed` where a container is not the one that was checked any more. */
+async function plan(
+  context: Context,
+  settings: ArchiveSettings,
+  { groups }: Checked,
+  lost: readonly LostChunk[],
+  look?: "look",
+): Promise<{ readonly headDigest: Uint8Array; readonly groups: readonly GroupPlan[] }> {
+  const { signal } = context;
+  const open = await opened(context, settings, "sparsebak.Receive");
+  await using client = open.client;
+  const now = new Map(
+    (await readVolumes(open)).groups.flatMap((each) =>
+      each.volumes.map((volume) => [toHex(volume.index.volume), volume]),
+    ),
+  );
+  const plans: GroupPlan[] = [];
+  for (const { group, volumes } of groups) {
+    const current = volumes.map((each): CheckedVolume => {
+      const volume = now.get(toHex(each.volume.index.volume));
+      if (volume === undefined || !isAsChecked(each, volume)) throw changed();
+      return { ...each, volume };
+    });
+    const own = lost.filter((each) => toHex(each.group) === group);
+    plans.push(
+      await planGroup({
+        open,
+        volumes: current,
+        lost: own,
+        signal,
+        ...(look === undefined
+          ? {}
+          : { look: async (of, uses, wanted) => lookHere(context, open, of, uses, wanted) }),
+      }),
+    );
+  }
+  await client.close();
+  return { headDigest: open.headDigest, groups: plans };
+}
+
+/** All containers that were checked are there with the same lists and manifests. */
+function isAsChecked(checked: CheckedVolume, { index }: CheckedVolume["volume"]): boolean {
+  return checked.volume.index.containers.every((old) => {
+    const now = index.containers.find((each) => equalBytes(each.uid, old.uid));
+    return (
+      now !== undefined &&
+      equalBytes(now.listDigest, old.listDigest) &&
+      equalBytes(now.manifestDigest, old.manifestDigest)
+    );
   });
 }
 
-function questionOf({ groups, lost }: Checked): string {
-  const volumes = groups.flatMap((each) => each.volumes);
-  const lines = volumes.flatMap((each) => {
-    const going = goingOf(each);
-    if (going.length === 0) return [];
-    const { name, sessions } = each.volume.index;
-    return `  ${name}: ${going.length} of ${sessions.length} sessions go: ${going.map((session) => session.name).join(" ")}`;
-  });
-  const whole = lost.map(({ name }) => `  ${name}: goes whole, its index can't be read`);
-  const what = [...lines, ...whole];
-  if (what.length === 0) return "no session goes. Write the lists anew?";
-  return `what can't be saved goes for good:\n${what.join("\n")}\nGo on?`;
+/** Takes away what nothing names, and the older states where anything of them is damaged. Changes no index, so what was
+ *  checked is still so. */
+async function takeAway(open: OpenArchive, spoil: Spoil): Promise<void> {
+  const none: OldHeads = { headsBelow: 0 as Generation, indexes: new Map() };
+  const older = spoil.heads ? await oldHeads(open, { kept: 2, mostBytes: Infinity }) : none;
+  const dead = deadOf(open, spoil, older, nextGeneration(open));
+  if (dead.volumes.length + dead.headsBelow + dead.archives.length === 0) return;
+  await commitStep(open, { note: { what: "prune" }, indexes: [], dead });
 }
 
+/** `kept` are lost chunks that sessions go on to refer to, until they are put back. */
 async function repairGroup(
   context: Context,
   open: OpenArchive,
-  { group, volumes }: CheckedGroup,
+  { volumes, going, needed, copies }: GroupPlan,
+  kept: LostPlaces,
+  agreed: ReadonlySet<string>,
 ): Promise<void> {
-  const going = volumes.map(goingOf);
+  const leaving = going.map((of) => of.filter(({ uid }) => agreed.has(uid)));
   const isBroken = volumes.some(({ containers }) =>
     containers.some((each) => needsList(each) || each.lost.size > 0 || each.claimed().length > 0),
   );
-  if (!isBroken && going.every((each) => each.length === 0)) return;
-  const removed = new Set(going.flat().map((each) => each.uid));
-  await pruneGroup({
+  if (!isBroken && leaving.every((each) => each.length === 0)) return;
+  const removed = new Set(leaving.flat().map((each) => each.uid));
+  await healGroup({
     open,
-    volumes: await rebuildLists(open, volumes, removed),
+    volumes: await rebuildLists(open, volumes, removed, kept),
+    copies,
     removed,
-    scratch: open.paths.prune,
-    signal: context.signal,
-    note: { what: "prune" },
     older: await oldHeads(open),
-    onUnfinished: (unfinished) => noteUnfinished(open.paths, group, unfinished),
+    signal: context.signal,
   });
-  for (const [i, { volume, sessions }] of volumes.entries()) {
-    const names = (going[i] ?? []).map((each) => each.name);
-    const left = sessions.length - names.length;
-    context.report.volume({
-      volume: volume.index.name,
-      command: "repair",
-      ok: true,
-      message:
-        names.length === 0 ? `${left} sessions stay` : `${names.length} sessions removed, ${left} stay`,
-      fields: { removed: names, kept: left },
-    });
-  }
+  for (const [i, { volume }] of volumes.entries()) sayRepaired(context, volume.index, leaving[i] ?? []);
+  const healed = needed.filter((each) => copies.in(each)?.has(each.address) === true);
+  if (healed.length > 0) context.report.notice(`put back: ${amountText(healed)}`, { healed: healed.length });
+}
+
+function sayRepaired(
+  context: Context,
+  { name, sessions }: CheckedVolume["volume"]["index"],
+  gone: readonly GoingSession[],
+): void {
+  const names = gone.map((each) => each.name);
+  const left = sessions.length - names.length;
+  context.report.volume({
+    volume: name,
+    command: "repair",
+    ok: true,
+    message:
+      names.length === 0
+        ? `${countText(left, "session")} stay`
+        : `${countText(names.length, "session")} removed, ${left} stay`,
+    fields: { removed: names, kept: left },
+  });
 }
 
 /** Removes a volume of which nothing can be found any more. The next send makes it anew. */

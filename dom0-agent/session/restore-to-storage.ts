@@ -5,6 +5,7 @@ import type { Bitmap } from "../delta/bitmap.ts";
 import { mappedBytes } from "../restore/mapped-bytes.ts";
 import { differingFromMap } from "../restore/passes.ts";
 import { type Restored, restoreInto, type Work } from "../restore/restore-into.ts";
+import { zeroTail } from "../restore/zero-tail.ts";
 import { readKept, writeKept } from "../state/kept.ts";
 import { takeLock } from "../state/lock.ts";
 import type { RestoreTarget } from "../storage/restore-target.ts";
@@ -41,6 +42,7 @@ export async function restoreToStorage(
     await restore.checkRoom((piece) => mappedBytes(map, piece, differing));
   }
   const restored = await restoreInto(work, target, wanted);
+  if (!target.blank) zeroTail(target.fd, map.size, target.size);
   using _lock = await takeLock(context.state.lock, "receive", stateLockSeconds);
   let kept: string | undefined;
   const notices = await target.publish((put) => {

@@ -4,19 +4,22 @@
 import { randomBytes } from "node:crypto";
 import type { Consistency, Container, VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { listBuilder } from "../../protocol/archive/list-file.ts";
-import { sessionNameAt } from "../../protocol/archive/names.ts";
 import type { Generation, SessionName, SessionUid } from "../../protocol/archive/types.ts";
-import { equalBytes } from "../../protocol/bytes.ts";
+import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import type { Pending } from "../../protocol/wire/messages.ts";
 import { countSet } from "../delta/bitmap.ts";
 import type { VolumeTask } from "../pipeline/job.ts";
+import { lostPlaces } from "../heal/lost-places.ts";
+import { idsToPutBack, withLost } from "../heal/put-back.ts";
 import type { Pool } from "../pipeline/pool.ts";
 import type { KnownVolume } from "../state/archive-record.ts";
+import { readLost } from "../state/lost-chunks.ts";
 import { dropIdMap, type IdMap } from "../state/id-map.ts";
 import { noteCurrent, writeLastSession } from "../state/last-session.ts";
 import { createJournal } from "../state/journal.ts";
 import { takeLock } from "../state/lock.ts";
 import { DamagedStateError } from "../state/record.ts";
+import { noteUnfinished } from "../state/unfinished-prune.ts";
 import type { OpenVolume } from "../storage/storage.ts";
 import type { OpenArchive } from "./archive.ts";
 import { beginVolume, type Monitored, type Source } from "./begin-volume.ts";
@@ -31,6 +34,7 @@ import { manifestSpool } from "./manifest-spool.ts";
 import { stateLockSeconds } from "./state-lock.ts";
 import { reconcile, settleUnchanged } from "./reconcile.ts";
 import { salvageLeftovers } from "./salvage.ts";
+import { freeName, namesOf } from "./session-name.ts";
 import { streamChunks } from "./stream-chunks.ts";
 import { candidatesFor, chooseChunks, openSource } from "./what-to-read.ts";
 
@@ -39,7 +43,7 @@ export interface SendOptions {
   /** Take what each VM's last start left, not what it writes now. */
   readonly committed: boolean;
   readonly tags: readonly string[];
-  /** Milliseconds since 1970: the run's start, from which all its sessions get their name. */
+  /** Milliseconds since 1970, from which the run's sessions get their name: its start, or later where that is taken. */
   readonly startedAt: number;
 }
 
@@ -94,9 +98,15 @@ async function sendOnce(
   const uid = new Uint8Array(randomBytes(16)) as SessionUid;
   const last = index?.sessions.at(-1);
   const skipUnchanged = options.tags.length === 0;
+  const lost = lostPlaces(
+    readLost(open.paths, (message) => context.report.warn(message)),
+    known.group,
+  );
+  // What has not changed may be what the archive has lost.
+  const skipUnread = skipUnchanged && lost.chunks.length === 0;
   const source = await beginVolume(context, open, known, index, uid, monitored, {
     ...options,
-    skipUnchanged,
+    skipUnchanged: skipUnread,
   });
   const nothing = {
     session: undefined,
@@ -109,21 +119,22 @@ async function sendOnce(
     sampleFailed: false,
   };
   const paths = open.paths.volume(known.id);
-  if (source.unchanged && skipUnchanged) {
+  if (source.unchanged && skipUnread) {
     for (const each of options.leftovers) await discardLeftover(open, each);
-    noteCurrent(paths, source.takenAt);
+    if (index !== undefined) noteCurrent(paths, index, source.takenAt);
     return { kind: "unchanged", ...nothing };
   }
   const { chunkSize } = open.record;
   const notice = (message: string): void => context.report.notice(`${known.name}: ${message}`);
   using map = await idMapFor(open, index, paths, notice);
-  using group = await openGroupIndex(open, known.group, notice);
+  using group = await openGroupIndex(open, known.group, notice, lost);
   using salvaged = await salvageLeftovers(open, known, options.leftovers, notice);
   await using volume = await openSource(context, source);
-  const task = taskFor(open, known, source, volume, map);
+  const putBack = idsToPutBack(lost, group);
+  const task = { ...taskFor(open, known, source, volume, map), putBack };
   const { candidates, sampleFailed } = candidatesFor(context, known, source, task, map);
-  const choice = await chooseChunks(context, source, candidates, chunkSize);
-  const name = freeName(index, options.leftovers, options.startedAt);
+  const choice = await chooseChunks(context, source, withLost(candidates, map, putBack, task), chunkSize);
+  const name = freeName(namesOf(index, options.leftovers), options.startedAt).name;
   const generation = (open.head.generation + 1) as Generation;
   using spool = manifestSpool(paths.entries, { size: source.size, chunkSize });
   const list = listBuilder({ archive: open.record.uuid, volume: known.id, generation, session: uid });
@@ -179,7 +190,7 @@ async function sendOnce(
     for (const each of options.leftovers) await discardLeftover(open, each);
     using _lock = await takeLock(context.state.lock, "send", stateLockSeconds);
     settleUnchanged(paths, last);
-    noteCurrent(paths, source.takenAt);
+    if (index !== undefined) noteCurrent(paths, index, source.takenAt);
     return { kind: "unchanged", ...nothing, readBytes, sampleFailed };
   }
   if (!begun) await begin();
@@ -200,7 +211,10 @@ async function sendOnce(
   const isUsed = ({ uid: of }: Container): boolean =>
     spool.containers.some(({ session }) => equalBytes(session, of));
   const finish = { open, known, index, uid, name, form, spool, list, fields };
-  const done = await finishSession({ ...finish, salvaged: salvaged.containers.filter(isUsed) });
+  const used = salvaged.containers.filter(isUsed);
+  // Of them the volume may need no chunk but one, and the journal may have lost its end: the rest is the next prune's.
+  if (used.length > 0) noteUnfinished(open.paths, toHex(known.group), true);
+  const done = await finishSession({ ...finish, salvaged: used });
   map.apply(changes(), groups, { session: uid, sequence, size: source.size, chunkSize, mapRoot });
   await there.remember({ volume: known.id, session: uid }, done.index);
   writeLastSession(paths, { name, takenAt: source.takenAt, currentAt: source.takenAt, size: source.size });
@@ -242,20 +256,6 @@ function consistencyOf(source: Source): Consistency {
   // Also where the clean volume was asked for: with revisions_to_keep=-1 the VM writes to that one.
   if (source.state.running) return "crash";
   return source.state.behind === true ? "committed" : "clean";
-}
-
-/** The run's session name, or the next second whose name the volume has not had: two in one second, or a clock that
- *  was set back (design section 7). */
-function freeName(
-  index: VolumeIndex | undefined,
-  leftovers: readonly Pending[],
-  startedAt: number,
-): SessionName {
-  const taken = new Set([...(index?.containers ?? []), ...leftovers].map((each) => each.name));
-  for (let at = startedAt; ; at += 1000) {
-    const name = sessionNameAt(at);
-    if (!taken.has(name)) return name;
-  }
 }
 
 function* mapIterable<From, To>(items: Iterable<From>, change: (item: From) => To): Generator<To> {

@@ -18,6 +18,7 @@ import type { MonitorResult } from "./monitor.ts";
 import { newArchive } from "./new-archive.ts";
 import { register } from "./register.ts";
 import { isFull } from "./salvage.ts";
+import { freeTime } from "./session-name.ts";
 import { type SendOptions, type SentVolume, sendVolume } from "./send-volume.ts";
 
 export interface ArchiveSendOptions extends SendOptions {
@@ -31,11 +32,21 @@ export async function send(
   context: Context,
   settings: ArchiveSettings,
   volumes: readonly string[],
-  { pool, ...options }: ArchiveSendOptions,
+  options: ArchiveSendOptions,
 ): Promise<ExitReason> {
   const paths = context.state.archive(settings.name);
   makeDirectory(paths.directory);
   using _lock = await takeArchiveLock(paths.lock, `send to ${settings.name}`);
+  return await sendLocked(context, settings, volumes, options);
+}
+
+/** The same, for a command that has the archive's lock. */
+export async function sendLocked(
+  context: Context,
+  settings: ArchiveSettings,
+  volumes: readonly string[],
+  { pool, ...options }: ArchiveSendOptions,
+): Promise<ExitReason> {
   const failed = new Map<string, Error>();
   const monitored = new Map<string, { readonly source: VolumeState; readonly takenAt: number }>();
   for (const result of await options.monitored()) {
@@ -43,6 +54,7 @@ export async function send(
     else failed.set(result.volume, result.error);
   }
   await using destination = openLater(context, settings);
+  let startedAt: number | undefined;
   for (const volume of volumes) {
     const failure = failed.get(volume);
     if (failure !== undefined) {
@@ -50,10 +62,12 @@ export async function send(
       continue;
     }
     try {
+      await checkPresent(context, volume, monitored);
       const sent = await sendOrMakeRoom(context, destination, async ({ open, leftovers }) => {
         const known = await register(open, volume, context.settings.groups);
         const index = await readIndex(open, known.id);
-        const own = { ...options, leftovers: leftoversOf(known, leftovers) };
+        startedAt ??= await freeTime(open, volumes, leftovers, options.startedAt);
+        const own = { ...options, startedAt, leftovers: leftoversOf(known, leftovers) };
         return sendVolume(context, open, pool, known, index, monitored, own);
       });
       context.report.volume(reportOf(context, volume, settings, sent));
@@ -157,6 +171,20 @@ async function openForSend(context: Context, settings: ArchiveSettings): Promise
   const open = await openDestination(context, settings, "sparsebak.Send", create);
   if (open === undefined) throw new AgentError("failed", `archive ${settings.name}: not made`);
   return open;
+}
+
+/** A name that is mistyped must not become a volume of dom0's record. Throws StorageError `gone` or `unusable`. */
+async function checkPresent(
+  context: Context,
+  volume: string,
+  monitored: ReadonlyMap<string, unknown>,
+): Promise<void> {
+  if (monitored.has(volume)) return;
+  const { volumes, unusable } = await context.storage.survey([volume]);
+  if (volumes.has(volume)) return;
+  const why = unusable.get(volume);
+  if (why !== undefined) throw new StorageError("unusable", `${volume}: ${why}`);
+  throw new StorageError("gone", `${volume}: there is no such volume`);
 }
 
 /** What no other volume of the run can get past: a destination that is not there, a foreign archive, a signal. */

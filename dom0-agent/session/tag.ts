@@ -8,6 +8,7 @@ import {
 } from "../../protocol/archive/index-file.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
+import { findSession } from "../restore/find-session.ts";
 import { chooseInArchive, type Selection, type ViewedVolume } from "./archive-view.ts";
 import { changeIndexes } from "./change-indexes.ts";
 import type { Context } from "./context.ts";
@@ -37,8 +38,9 @@ export async function tag(
   request: TagRequest,
 ): Promise<readonly TaggedSession[]> {
   return changeIndexes(context, settings, "tag", (view) => {
-    const found = chooseInArchive(view, selection, "tag").flatMap((volume) => {
-      const session = sessionOf(volume, request.session);
+    const chosen = chooseInArchive(view, selection, "tag");
+    const found = chosen.flatMap((volume) => {
+      const session = sessionOf(volume, request.session, chosen.length > 1);
       return session === undefined ? [] : [{ volume, session, now: changed(volume.index, session, request) }];
     });
     if (found.length === 0)
@@ -64,9 +66,18 @@ export async function tag(
   });
 }
 
-function sessionOf({ index }: ViewedVolume, name: string | undefined): SessionRecord | undefined {
-  if (name === undefined) return index.sessions.at(-1);
-  return index.sessions.find((each) => containerOf(index, each.uid)?.name === name);
+/** Of several volumes those count that have the session. */
+function sessionOf(
+  { index }: ViewedVolume,
+  wanted: string | undefined,
+  mayLack: boolean,
+): SessionRecord | undefined {
+  try {
+    return findSession(index, wanted).record;
+  } catch (error) {
+    if (mayLack && error instanceof AgentError) return undefined;
+    throw error;
+  }
 }
 
 /** The session as it is afterwards: the same object where nothing of it changes. */

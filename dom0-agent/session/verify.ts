@@ -14,8 +14,9 @@ import { checkChunks } from "../restore/check-chunks.ts";
 import { verifyAllSessions } from "../restore/verify-all.ts";
 import { metaOf, type OpenArchive, verified } from "./archive.ts";
 import type { Context } from "./context.ts";
-import { damageOf, damageOutcome } from "./damage-report.ts";
+import { type Damage, damageOf, damageOutcome, isDamaged } from "./damage-report.ts";
 import { eachVolume, type VolumeOutcome } from "./each-volume.ts";
+import { changedMeanwhile, hasLostSince } from "./moved-on.ts";
 
 export interface VerifyOptions {
   readonly session: string | undefined;
@@ -56,7 +57,7 @@ async function verifyOne(
     signal: context.signal,
   });
   const damage = damageOf(session.container.name, damaged, map.size, map.chunkSize, reasons);
-  return damageOutcome(context, index.name, [damage], readBytes);
+  return outcomeOf(context, open, index, [damage], readBytes);
 }
 
 async function verifyAll(context: Context, open: OpenArchive, index: VolumeIndex): Promise<VolumeOutcome> {
@@ -68,6 +69,18 @@ async function verifyAll(context: Context, open: OpenArchive, index: VolumeIndex
     onProgress: (done, total) => context.report.progress(index.name, done, total),
     signal: context.signal,
   });
+  return outcomeOf(context, open, index, found, readBytes);
+}
+
+/** Throws where what seems damaged may have been removed meanwhile. */
+async function outcomeOf(
+  context: Context,
+  open: OpenArchive,
+  index: VolumeIndex,
+  found: readonly Damage[],
+  readBytes: number,
+): Promise<VolumeOutcome> {
+  if (found.some(isDamaged) && (await hasLostSince(context, open))) throw changedMeanwhile("verify");
   return damageOutcome(context, index.name, found, readBytes);
 }
 

@@ -6,6 +6,7 @@ import { dirname } from "node:path";
 import { equalBytes } from "../../protocol/bytes.ts";
 import type { ArchiveRecord, StepNote } from "./archive-record.ts";
 import { syncDirectory } from "./atomic-file.ts";
+import { noteDeleted } from "./deleted-volumes.ts";
 import type { ArchivePaths } from "./layout.ts";
 
 /** The record as it is after `step`; the state of a volume that was deleted is removed. */
@@ -19,6 +20,8 @@ export function afterStep(paths: ArchivePaths, record: ArchiveRecord, step: Step
     return { ...record, volumes };
   }
   if (step.what === "delete") {
+    const deleted = record.volumes.find((each) => equalBytes(each.id, step.volume));
+    if (deleted !== undefined) noteDeleted(paths, deleted);
     removeVolumeState(paths, step.volume);
     return { ...record, volumes: record.volumes.filter((each) => !equalBytes(each.id, step.volume)) };
   }

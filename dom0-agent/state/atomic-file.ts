@@ -14,9 +14,19 @@ import {
 import { dirname } from "node:path";
 import { plainBytes } from "../../protocol/bytes.ts";
 
+/** Where the file that is to become `path` is written. A crash can leave it behind. */
+export function temporaryOf(path: string): string {
+  return `${path}.new`;
+}
+
+/** Whether it is such a file's name. */
+export function isTemporary(name: string): boolean {
+  return name.endsWith(temporaryOf(""));
+}
+
 /** Replaces `path` by a file of mode 0600 that holds `parts` one after another. */
 export function replaceFile(path: string, parts: readonly Uint8Array[]): void {
-  const temporary = `${path}.new`;
+  const temporary = temporaryOf(path);
   const fd = openSync(temporary, "w", 0o600);
   try {
     for (const part of parts) writeAll(fd, part);

@@ -18,7 +18,14 @@ import {
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import { bool, type Codec, decode, encode, list, only, struct, u32, u64 } from "../../protocol/wire/codec.ts";
-import { makeDirectory, readIfThere, removeFile, replaceFile, syncDirectory } from "./atomic-file.ts";
+import {
+  makeDirectory,
+  readIfThere,
+  removeFile,
+  replaceFile,
+  syncDirectory,
+  temporaryOf,
+} from "./atomic-file.ts";
 import {
   type ChunkPlace,
   type ChunkTable,
@@ -56,8 +63,9 @@ export interface IndexEditor {
   add(id: Uint8Array, place: ChunkPlace): void;
   /** Gives every container its list's digest of now; undefined for one that is gone, with all its entries. */
   renew(listDigest: (container: IndexedContainer) => Digest | undefined): void;
-  /** Removes the entries that `isGone` names, and those of containers that are gone. */
-  drop(isGone: (container: IndexedContainer, place: ChunkPlace) => boolean): void;
+  /** Removes the entries of dead chunks, and those of containers that are gone. `deadIn` says of each container which
+   *  stored addresses are dead in it; undefined: none. */
+  drop(deadIn: (container: IndexedContainer) => ((storedAddress: number) => boolean) | undefined): void;
   /** Room for so many more entries. */
   reserve(entries: number): void;
 }
@@ -158,6 +166,8 @@ function indexOf(paths: GroupPaths, opened: ChunkTable, found: Stamp): ChunkInde
   const keyOf = (each: { readonly volume: Uint8Array; readonly session: Uint8Array }): string =>
     toHex(each.volume) + toHex(each.session);
   const numbers = new Map(containers.map((each, i) => [keyOf(each), i + 1]));
+  /** Places in `containers` of those that have gone and whose entries are still there. */
+  const goneNow = new Set<number>();
 
   const editor: IndexEditor = {
     numberOf: ({ volume, session, listDigest }) => {
@@ -179,14 +189,19 @@ function indexOf(paths: GroupPaths, opened: ChunkTable, found: Stamp): ChunkInde
     renew: (listDigest) => {
       for (const [i, each] of containers.entries()) {
         if (isGone(each)) continue;
-        containers[i] = { ...each, listDigest: listDigest(each) ?? noList };
+        const now = { ...each, listDigest: listDigest(each) ?? noList };
+        if (isGone(now)) goneNow.add(i);
+        containers[i] = now;
       }
     },
-    drop: (isDead) => {
-      table.drop((place) => {
-        const container = containers[place.container - 1];
-        return container === undefined || isGone(container) || isDead(container, place);
+    drop: (deadIn) => {
+      const dead = containers.map((each, i) => {
+        if (goneNow.has(i)) return () => true;
+        return isGone(each) ? undefined : deadIn(each);
       });
+      goneNow.clear();
+      if (dead.every((each) => each === undefined)) return;
+      table.drop((container, storedAddress) => dead[container - 1]?.(storedAddress) === true);
     },
     reserve: (entries) => {
       // Half as much again at least: a table that is copied for each session costs more than the sessions.
@@ -223,7 +238,7 @@ function indexOf(paths: GroupPaths, opened: ChunkTable, found: Stamp): ChunkInde
 /** The same entries in a table with room for `entries`: one pass over the old one, which goes. */
 function grown(paths: GroupPaths, old: ChunkTable, entries: number): ChunkTable {
   old.flush();
-  const path = `${paths.table}.new`;
+  const path = temporaryOf(paths.table);
   const larger = createTable(path, entries);
   try {
     for (const { id, place } of entriesOf(old.file)) larger.add(id, place);

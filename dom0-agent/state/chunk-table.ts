@@ -20,6 +20,8 @@ const slotBytes = 80;
 const countAt = slotsPerPage * slotBytes;
 const overflowAt = countAt + 2;
 const crcAt = pageBytes - 4;
+/** Pages that are read at once where all of a table is read. */
+const blockPages = 64;
 /** Entries that a page takes on average in a table that is as full as it should get. */
 const comfortable = 36;
 
@@ -50,8 +52,9 @@ export interface ChunkTable extends Disposable {
   find(id: Uint8Array): ChunkPlace | undefined;
   /** Adds an entry; false where the id is there already, whose place stays. Throws DamagedTableError. */
   add(id: Uint8Array, place: ChunkPlace): boolean;
-  /** Removes the entries that `isGone` names; gives their number. One pass over the file. */
-  drop(isGone: (place: ChunkPlace) => boolean): number;
+  /** Removes the entries that `isGone` names, by container and stored address; gives their number. One pass over the
+   *  file. Throws DamagedTableError. */
+  drop(isGone: (container: number, storedAddress: ChunkAddress) => boolean): number;
   /** Hands what was added to the file; other threads see it from then on. */
   flush(): void;
 }
@@ -94,15 +97,28 @@ export function findChunk(table: TableFile, id: Uint8Array, page: Uint8Array): C
 export function* entriesOf(
   table: TableFile,
 ): Generator<{ readonly id: ChunkId; readonly place: ChunkPlace }, void, undefined> {
-  const page = new Uint8Array(pageBytes);
-  for (let at = 0; at < table.pages; at++) {
-    loadPage(table, at, page);
+  for (const { page } of pagesOf(table)) {
     for (let slot = 0; slot < countOf(page); slot++) {
       yield {
         id: page.subarray(slot * slotBytes, slot * slotBytes + 32) as ChunkId,
         place: placeAt(page, slot),
       };
     }
+  }
+}
+
+/** All pages, read many at a time; each is good until the next is asked for. Throws DamagedTableError. */
+function* pagesOf(table: TableFile): Generator<{ readonly page: Uint8Array; readonly at: number }> {
+  const block = new Uint8Array(Math.min(blockPages, table.pages) * pageBytes);
+  for (let at = 0; at < table.pages; at++) {
+    const inBlock = at % blockPages;
+    if (inBlock === 0) {
+      const pages = Math.min(blockPages, table.pages - at);
+      readPages(table, at, block.subarray(0, pages * pageBytes));
+    }
+    const page = block.subarray(inBlock * pageBytes, (inBlock + 1) * pageBytes);
+    checkPage(page, at);
+    yield { page, at };
   }
 }
 
@@ -114,8 +130,7 @@ function tableOf(file: TableFile, found: number): ChunkTable {
 
   const flush = (): void => {
     if (!dirty) return;
-    viewOf(page).setUint32(crcAt, crc32(page.subarray(0, crcAt)));
-    writeAll(file.fd, page, current * pageBytes);
+    writePage(file, page, current);
     dirty = false;
   };
   const load = (at: number): void => {
@@ -145,14 +160,14 @@ function tableOf(file: TableFile, found: number): ChunkTable {
         // An entry may lie behind an overflow even when there is room here again: what was in front of it was dropped.
         if (count < slotsPerPage && (!hasOverflowed(page) || findChunk(file, id, scratch) === undefined)) {
           writeSlot(page, count, id, place);
-          viewOf(page).setUint16(countAt, count + 1);
+          putU16(page, countAt, count + 1);
           dirty = true;
           entries++;
           return true;
         }
         if (count < slotsPerPage) return false;
         if (!hasOverflowed(page)) {
-          viewOf(page).setUint16(overflowAt, 1);
+          putU16(page, overflowAt, 1);
           dirty = true;
         }
         at = (at + 1) % file.pages;
@@ -160,20 +175,22 @@ function tableOf(file: TableFile, found: number): ChunkTable {
       throw new RangeError(`chunk table: ${entries} entries fill all ${file.pages} pages`);
     },
     drop: (isGone) => {
-      let dropped = 0;
-      for (let at = 0; at < file.pages; at++) {
-        load(at);
-        for (let slot = countOf(page) - 1; slot >= 0; slot--) {
-          if (!isGone(placeAt(page, slot))) continue;
-          const last = countOf(page) - 1;
-          page.copyWithin(slot * slotBytes, last * slotBytes, (last + 1) * slotBytes);
-          page.fill(0, last * slotBytes, (last + 1) * slotBytes);
-          viewOf(page).setUint16(countAt, last);
-          dirty = true;
-          dropped++;
-        }
-      }
       flush();
+      current = -1;
+      let dropped = 0;
+      for (const { page: each, at } of pagesOf(file)) {
+        const before = countOf(each);
+        for (let slot = before - 1; slot >= 0; slot--) {
+          if (!isGone(containerAt(each, slot), storedAddressAt(each, slot))) continue;
+          const last = countOf(each) - 1;
+          each.copyWithin(slot * slotBytes, last * slotBytes, (last + 1) * slotBytes);
+          each.fill(0, last * slotBytes, (last + 1) * slotBytes);
+          putU16(each, countAt, last);
+        }
+        if (countOf(each) === before) continue;
+        dropped += before - countOf(each);
+        writePage(file, each, at);
+      }
       entries -= dropped;
       return dropped;
     },
@@ -184,70 +201,104 @@ function tableOf(file: TableFile, found: number): ChunkTable {
 
 /** Working space of this thread; nothing in it outlives a call. */
 const scratch = new Uint8Array(pageBytes);
+const emptyPage = new Uint8Array(pageBytes);
 
-function viewOf(page: Uint8Array): DataView {
-  return new DataView(page.buffer, page.byteOffset, pageBytes);
+// A DataView for each page that is looked at would be most of the garbage of a table with millions of entries.
+
+function u16(bytes: Uint8Array, at: number): number {
+  return ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
+}
+
+function u32(bytes: Uint8Array, at: number): number {
+  return u16(bytes, at) * 65_536 + u16(bytes, at + 2);
+}
+
+function putU16(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value >>> 8;
+  bytes[at + 1] = value;
+}
+
+function putU32(bytes: Uint8Array, at: number, value: number): void {
+  putU16(bytes, at, value >>> 16);
+  putU16(bytes, at + 2, value);
 }
 
 function countOf(page: Uint8Array): number {
-  return viewOf(page).getUint16(countAt);
+  return u16(page, countAt);
 }
 
 function hasOverflowed(page: Uint8Array): boolean {
-  return viewOf(page).getUint16(overflowAt) !== 0;
+  return u16(page, overflowAt) !== 0;
 }
 
 /** Ids are MACs, so their first 48 bits spread evenly over the pages. */
 function homeOf(id: Uint8Array, pages: number): number {
-  const view = new DataView(id.buffer, id.byteOffset, 8);
-  return Math.floor(((view.getUint32(0) * 65_536 + view.getUint16(4)) / 2 ** 48) * pages);
+  return Math.floor(((u32(id, 0) * 65_536 + u16(id, 4)) / 2 ** 48) * pages);
 }
 
 function slotOf(page: Uint8Array, id: Uint8Array): number {
-  const view = viewOf(page);
-  const count = view.getUint16(countAt);
+  const count = countOf(page);
   // The first bytes of all ids of a page are much alike; these are not.
-  const mark = new DataView(id.buffer, id.byteOffset, 32).getUint32(8);
+  const mark = u32(id, 8);
   for (let slot = 0; slot < count; slot++) {
     const at = slot * slotBytes;
-    if (view.getUint32(at + 8) === mark && equalBytes(page.subarray(at, at + 32), id)) return slot;
+    if (u32(page, at + 8) === mark && equalBytes(page.subarray(at, at + 32), id)) return slot;
   }
   return -1;
 }
 
 function placeAt(page: Uint8Array, slot: number): ChunkPlace {
-  const view = viewOf(page);
   const at = slot * slotBytes;
   return {
     checksum: page.slice(at + 32, at + 64) as Digest,
-    storedAddress: (view.getUint32(at + 64) * 2 ** 32 + view.getUint32(at + 68)) as ChunkAddress,
-    storedLength: view.getUint32(at + 72),
-    container: view.getUint32(at + 76),
+    storedAddress: storedAddressAt(page, slot),
+    storedLength: u32(page, at + 72),
+    container: containerAt(page, slot),
   };
 }
 
+function storedAddressAt(page: Uint8Array, slot: number): ChunkAddress {
+  const at = slot * slotBytes + 64;
+  return (u32(page, at) * 2 ** 32 + u32(page, at + 4)) as ChunkAddress;
+}
+
+function containerAt(page: Uint8Array, slot: number): number {
+  return u32(page, slot * slotBytes + 76);
+}
+
 function writeSlot(page: Uint8Array, slot: number, id: Uint8Array, place: ChunkPlace): void {
-  const view = viewOf(page);
   const at = slot * slotBytes;
   page.set(id, at);
   page.set(place.checksum, at + 32);
-  view.setUint32(at + 64, Math.floor(place.storedAddress / 2 ** 32));
-  view.setUint32(at + 68, place.storedAddress % 2 ** 32);
-  view.setUint32(at + 72, place.storedLength);
-  view.setUint32(at + 76, place.container);
+  putU32(page, at + 64, Math.floor(place.storedAddress / 2 ** 32));
+  putU32(page, at + 68, place.storedAddress % 2 ** 32);
+  putU32(page, at + 72, place.storedLength);
+  putU32(page, at + 76, place.container);
 }
 
 function loadPage(table: TableFile, at: number, page: Uint8Array): void {
-  let done = 0;
-  while (done < pageBytes) {
-    const got = readSync(table.fd, page, done, pageBytes - done, at * pageBytes + done);
-    if (got === 0) throw new DamagedTableError(`chunk table: the file ends before page ${at}`);
+  readPages(table, at, page);
+  checkPage(page, at);
+}
+
+function writePage(table: TableFile, page: Uint8Array, at: number): void {
+  putU32(page, crcAt, crc32(page.subarray(0, crcAt)));
+  writeAll(table.fd, page, at * pageBytes);
+}
+
+/** Fills `pages` from page `at` on. */
+function readPages(table: TableFile, at: number, pages: Uint8Array): void {
+  for (let done = 0; done < pages.length;) {
+    const got = readSync(table.fd, pages, done, pages.length - done, at * pageBytes + done);
+    if (got === 0) throw new DamagedTableError(`chunk table: the file ends behind page ${at}`);
     done += got;
   }
-  const view = viewOf(page);
-  const crc = view.getUint32(crcAt);
-  if (crc === crc32(page.subarray(0, crcAt)) && countOf(page) <= slotsPerPage) return;
+}
+
+function checkPage(page: Uint8Array, at: number): void {
+  const crc = u32(page, crcAt);
   // What was never written is zero, and the CRC-32 of zeros is not.
-  if (crc === 0 && page.every((byte) => byte === 0)) return;
+  if (crc === 0 && Buffer.compare(page, emptyPage) === 0) return;
+  if (crc === crc32(page.subarray(0, crcAt)) && countOf(page) <= slotsPerPage) return;
   throw new DamagedTableError(`chunk table: page ${at} does not fit its CRC-32`);
 }

@@ -1,5 +1,6 @@
 // When a volume was last backed up, for status. Only for show: nothing is decided by it.
 
+import { containerOf, type VolumeIndex } from "../../protocol/archive/index-file.ts";
 import type { VolumePaths } from "./layout.ts";
 import { DamagedStateError, field, readRecord, writeRecord } from "./record.ts";
 
@@ -35,8 +36,14 @@ export function writeLastSession(paths: VolumePaths, last: LastSession): void {
   writeRecord(paths.last, last);
 }
 
-/** The volume was found unchanged at that time. */
-export function noteCurrent(paths: VolumePaths, at: number): void {
-  const last = readLastSession(paths);
-  if (last !== undefined) writeLastSession(paths, { ...last, currentAt: Math.max(at, last.currentAt) });
+/** The volume was found to be what its newest session in the archive is, at that time; or, without a time, only that
+ *  session is known. */
+export function noteCurrent(paths: VolumePaths, index: VolumeIndex, at: number = 0): void {
+  const session = index.sessions.at(-1);
+  const name = session && containerOf(index, session.uid)?.name;
+  if (session === undefined || name === undefined) return;
+  const { takenAt, size } = session;
+  const before = readLastSession(paths);
+  const seenAt = before?.name === name ? before.currentAt : takenAt;
+  writeLastSession(paths, { name, takenAt, size, currentAt: Math.max(at, seenAt) });
 }

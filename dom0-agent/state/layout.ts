@@ -5,12 +5,17 @@
 //   restore.lock, look.lock     held for the whole of a restore, of a diff
 //   swap, restoring             written while a restored volume takes its place (storage/)
 //   kept                        what restores have put aside
+//   gone                        since when volumes are not on this machine any more
 //   reservation                 written while a metadata snapshot is held (storage/)
 //   archives/NAME/lock          held for the whole of a send
+//                /readers       held together by what reads chunks, alone by what removes any
 //                /archive       what dom0 knows of the archive, and the head it accepts
 //                /key           the master key, 0600
+//                /headers/N     the archive's header, as each change of its key slots has left it
 //                /intent        the head that is about to be made
-//                /unfinished    groups of volumes in which a prune has more to remove
+//                /deleted       volumes that were deleted, and their groups
+//                /unfinished    groups of volumes with chunks that no session needs
+//                /lost          chunks that a check has found to be lost
 //                /prune/        spools of a prune
 //                /volumes/ID/delta     changes since the last session
 //                           /pending   a send under way: its session, its snapshot …
@@ -55,10 +60,14 @@ export interface GroupPaths {
 export interface ArchivePaths {
   readonly directory: string;
   readonly lock: string;
+  readonly readers: string;
   readonly archive: string;
   readonly key: string;
+  readonly headers: string;
   readonly intent: string;
+  readonly deleted: string;
   readonly unfinished: string;
+  readonly lost: string;
   readonly prune: string;
   volume(id: VolumeId): VolumePaths;
   group(id: GroupId): GroupPaths;
@@ -80,12 +89,16 @@ export function stateLayout(directory: string): StateLayout {
       return {
         directory: own,
         lock: join(own, "lock"),
+        readers: join(own, "readers"),
         archive: join(own, "archive"),
         key: join(own, "key"),
+        headers: join(own, "headers"),
         intent: join(own, "intent"),
         volume: (id) => volumePathsIn(join(own, "volumes", toHex(id))),
         group: (id) => groupPaths(join(own, indexesDirectory, toHex(id))),
+        deleted: join(own, "deleted"),
         unfinished: join(own, "unfinished"),
+        lost: join(own, "lost"),
         prune: join(own, "prune"),
       };
     },

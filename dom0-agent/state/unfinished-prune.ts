@@ -1,5 +1,5 @@
-// Groups in which a prune of several steps was cut short: chunks that nothing names are left there, and the next
-// prune looks at them though it may have no session to remove.
+// Groups in which chunks may be left that no session needs: a prune of several steps was cut short, or a send went on
+// with what an interrupted one had left. The next prune looks at them though it may have no session to remove.
 
 import { removeFile } from "./atomic-file.ts";
 import type { ArchivePaths } from "./layout.ts";

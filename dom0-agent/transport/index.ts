@@ -1,8 +1,9 @@
 // Which way leads to a destination: by the form of its `destvm`.
 
+import { destinationOf } from "./destination.ts";
 import { localTransport, type LocalOptions } from "./local.ts";
-import { isVmName, qrexecTransport } from "./qrexec.ts";
-import { parseSshDestination, sshTransport } from "./ssh.ts";
+import { qrexecTransport } from "./qrexec.ts";
+import { sshTransport } from "./ssh.ts";
 import { type Transport, TransportError } from "./transport.ts";
 
 export interface TransportOptions {
@@ -15,18 +16,15 @@ export interface TransportOptions {
 /** The transport to `destvm`: `none`, `ssh://user@host[:port]` or the name of a VM. Throws TransportError for what is
  *  none of them. */
 export function transportFor(destvm: string, options: TransportOptions): Transport {
-  if (destvm === "none") return localTransport(options.local);
-  if (destvm.includes("://")) {
-    const destination = parseSshDestination(destvm);
-    if (destination !== undefined) return sshTransport(destination);
-    throw unknown(destvm, "wanted ssh://user@host or ssh://user@host:port");
+  const destination = destinationOf(destvm);
+  switch (destination.kind) {
+    case "local":
+      return localTransport(options.local);
+    case "ssh":
+      return sshTransport(destination.ssh);
+    case "qrexec":
+      return qrexecTransport({ vm: destination.vm, start: options.startVm });
+    case "wrong":
+      throw new TransportError(`destvm: found «${destvm}», wanted ${destination.wanted}`, true);
   }
-  if (destvm === "dom0" || destvm === "@adminvm")
-    throw unknown(destvm, "for a drive mounted in dom0 it is none");
-  if (!isVmName(destvm)) throw unknown(destvm, "wanted the name of a VM, none, or ssh://user@host[:port]");
-  return qrexecTransport({ vm: destvm, start: options.startVm });
-}
-
-function unknown(destvm: string, wanted: string): TransportError {
-  return new TransportError(`destvm: found «${destvm}», ${wanted}`, true);
 }

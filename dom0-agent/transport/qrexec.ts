@@ -3,16 +3,12 @@
 import type { Service } from "../../protocol/wire/messages.ts";
 import { runTool } from "../tools.ts";
 import { type EndMeaning, openChild } from "./child-connection.ts";
+import { isVmName } from "./destination.ts";
 import { printable } from "./printable.ts";
 import { type Connection, type Transport, TransportError } from "./transport.ts";
 
 /** Seconds for the VM's side of qrexec to answer; a VM that has just started can be slow. */
 const connectSeconds = 30;
-
-/** True for what Qubes accepts as the name of a VM: a letter, then letters, digits, `_` and `-`, at most 31. */
-export function isVmName(text: string): boolean {
-  return /^[A-Za-z][A-Za-z0-9_-]{0,30}$/.test(text);
-}
 
 export interface QrexecOptions {
   /** A name that isVmName accepts. */

@@ -6,31 +6,8 @@ import { userInfo } from "node:os";
 import { join } from "node:path";
 import type { Service } from "../../protocol/wire/messages.ts";
 import { type EndMeaning, openChild } from "./child-connection.ts";
+import { isHarmless, type SshDestination } from "./destination.ts";
 import { type Transport, TransportError } from "./transport.ts";
-
-export interface SshDestination {
-  readonly user: string;
-  /** A host name, an IPv4 address, or an IPv6 address without brackets. */
-  readonly host: string;
-  /** Undefined: whatever ssh's own configuration says. */
-  readonly port: number | undefined;
-}
-
-const userName = /^[A-Za-z_][A-Za-z0-9_.-]{0,31}$/;
-const hostName = /^(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9][A-Za-z0-9_-]{0,62})*$/;
-const ipv6 = /^[0-9A-Fa-f:.]{2,45}$/;
-
-/** What `ssh://user@host[:port]` names, or undefined where the text is anything else. */
-export function parseSshDestination(text: string): SshDestination | undefined {
-  const match = /^ssh:\/\/([^@:/[\]]+)@(?:\[([^\]]+)\]|([^@:/[\]]+))(?::([1-9]\d{0,4}))?$/.exec(text);
-  if (match === null) return undefined;
-  const [, user = "", bracketed, plain, portText] = match;
-  const host = bracketed ?? plain ?? "";
-  const port = portText === undefined ? undefined : Number(portText);
-  if (!userName.test(user) || (port !== undefined && port > 65_535)) return undefined;
-  if (!(bracketed === undefined ? hostName.test(host) : ipv6.test(host))) return undefined;
-  return { user, host, port };
-}
 
 /** No terminal, no questions, nothing forwarded, no connection shared with others, and a dead line is noticed. */
 const sshOptions = [
@@ -60,7 +37,7 @@ function keyOptions(service: Service, home: string): readonly string[] {
 export function sshTransport(destination: SshDestination, home: string = userInfo().homedir): Transport {
   const { user, host, port } = destination;
   const name = `ssh ${user}@${host}`;
-  if (!userName.test(user) || !(hostName.test(host) || ipv6.test(host))) {
+  if (!isHarmless(destination)) {
     throw new TransportError(`connect to ${name}: the user or host name holds what it may not hold`, true);
   }
   const options = ["-T", ...sshOptions.flatMap((option) => ["-o", option])];

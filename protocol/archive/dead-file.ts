@@ -102,6 +102,21 @@ const body: Codec<Body> = struct<Body>({
   archives: generations,
 });
 
+/** True where one of the runs, which rise, holds the address. */
+export function isInRuns(runs: readonly ChunkRun[], address: number, chunkSize: number): boolean {
+  let low = 0;
+  let high = runs.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const middlemost = runs[middle];
+    if (middlemost !== undefined && middlemost.address + middlemost.count * chunkSize <= address)
+      low = middle + 1;
+    else high = middle;
+  }
+  const found = runs[low];
+  return found !== undefined && found.address <= address;
+}
+
 /** The bytes of `dead/N`; FormatError `too-long` where it must be made in several steps. */
 export function encodeDead(dead: DeadFile): Uint8Array {
   check(dead);

@@ -4,7 +4,7 @@
 import { createHash } from "node:crypto";
 import { concatBytes, equalBytes } from "../bytes.ts";
 import { FormatError } from "../errors.ts";
-import { type Codec, decode, encode, fixedBytes, list, struct } from "../wire/codec.ts";
+import { type Codec, decode, encode, list, struct } from "../wire/codec.ts";
 import { directoryName } from "./names.ts";
 import { decodeFile, encodeFile, noVolume, plainPrefix } from "./prefix.ts";
 import {
@@ -47,8 +47,9 @@ export interface Head extends HeadBody {
   readonly previousChain: Digest;
   /** H(chain of N−1 ‖ body). */
   readonly chain: Digest;
-  /** One short MAC a generation, from 1 to N: what a receipt is compared with. Views into what was decoded. */
-  readonly log: readonly Uint8Array[];
+  /** One short MAC a generation, from 1 to N, side by side, logEntryBytes each: what a receipt is compared with. One
+   *  array, because there may be a million; a view into what was decoded. */
+  readonly log: Uint8Array;
   /** HMAC under dom0's metadata key, over all before it. */
   readonly mac: Mac;
 }
@@ -56,7 +57,7 @@ export interface Head extends HeadBody {
 /** Most volumes of an archive, most generations that a head's log holds, and the bytes of the largest head. */
 export const maxVolumes = 65_536;
 export const maxGenerations = 1_048_576;
-export const maxHeadBytes: number = 48 * 1024 * 1024;
+export const maxHeadBytes: number = 26 * 1024 * 1024;
 export const logEntryBytes = 8;
 
 /** The chain before the first head. */
@@ -75,12 +76,26 @@ const bodyCodec: Codec<HeadBody> = struct<HeadBody>({
   volumes: list(headVolume, maxVolumes),
 });
 type Tail = Pick<Head, "previousChain" | "chain" | "log">;
-/** Entries of a log: views, because a log has up to a million of them. */
-const logEntry: Codec<Uint8Array> = { ...fixedBytes(logEntryBytes), read: (r) => r.bytes(logEntryBytes) };
+const log: Codec<Uint8Array> = {
+  write: (w, v) => {
+    const count = v.length / logEntryBytes;
+    if (!Number.isInteger(count)) throw new FormatError("bad-value", `write log: ${v.length} bytes`);
+    if (count > maxGenerations)
+      throw new FormatError("too-long", `write log: ${count} entries, at most ${maxGenerations} allowed`);
+    w.u32(count);
+    w.bytes(v);
+  },
+  read: (r, what) => {
+    const count = r.u32();
+    if (count > maxGenerations)
+      throw new FormatError("too-long", `read ${what}: ${count} entries, at most ${maxGenerations} allowed`);
+    return r.bytes(count * logEntryBytes);
+  },
+};
 const tail: Codec<Tail> = struct<Tail>({
   previousChain: digest,
   chain: digest,
-  log: list(logEntry, maxGenerations),
+  log,
 });
 type Authenticated = HeadBody & Tail & { readonly mac: Mac };
 const whole: Codec<Authenticated> = {
@@ -91,6 +106,12 @@ const whole: Codec<Authenticated> = {
   },
   read: (r, what) => ({ ...bodyCodec.read(r, what), ...tail.read(r, what), mac: mac.read(r, `${what}.mac`) }),
 };
+
+/** The entry of generation `at` in a head's log; undefined where the log has none. */
+export function logEntryOf(head: Pick<Head, "log">, at: number): Uint8Array | undefined {
+  const end = at * logEntryBytes;
+  return at >= 1 && end <= head.log.length ? head.log.subarray(end - logEntryBytes, end) : undefined;
+}
 
 /** chain of N = SHA-256("sparsebak chain v1" ‖ archive ‖ N ‖ chain of N−1 ‖ body of N). */
 export function chainOf(archive: ArchiveUuid, at: Generation, previous: Digest, body: HeadBody): Digest {
@@ -126,10 +147,10 @@ export function decodeHead(
 }
 
 function check(head: Head): void {
-  if (head.generation < 1 || head.log.length !== head.generation) {
+  if (head.generation < 1 || head.log.length !== head.generation * logEntryBytes) {
     throw new FormatError(
       "bad-value",
-      `read head ${head.generation}: its log has ${head.log.length} entries`,
+      `read head ${head.generation}: its log has ${head.log.length / logEntryBytes} entries`,
     );
   }
   if (head.generation === 1 && !equalBytes(head.previousChain, noChain)) {

@@ -7,7 +7,6 @@ import { createHash } from "node:crypto";
 import { equalBytes, plainBytes } from "../bytes.ts";
 import { FormatError } from "../errors.ts";
 import { encode, u64 } from "../wire/codec.ts";
-import { byteReader } from "../wire/reader.ts";
 import { decodePrefix, encodePrefix, expectPrefix, plainPrefix, prefixBytes } from "./prefix.ts";
 import {
   type ArchiveUuid,
@@ -82,8 +81,10 @@ export function listBuilder(of: ListIdentity): ListBuilder {
       chunks++;
       bytes += entry.storedLength;
       const record = new Uint8Array(listRecordBytes);
-      record.set(encode(u64, entry.address));
-      new DataView(record.buffer).setUint32(8, entry.storedLength);
+      const view = new DataView(record.buffer);
+      view.setUint32(0, Math.floor(entry.address / 2 ** 32));
+      view.setUint32(4, entry.address % 2 ** 32);
+      view.setUint32(8, entry.storedLength);
       record.set(entry.checksum, 12);
       hash.update(record);
       return record;
@@ -128,19 +129,20 @@ export function decodeList(
 
 /** One record of 44 bytes. */
 export function readListRecord(untrusted: Uint8Array): ListEntry {
-  const reader = byteReader(untrusted, "list");
+  if (untrusted.length !== listRecordBytes)
+    throw new FormatError("truncated", `read list: a record of ${untrusted.length} bytes`);
+  const view = new DataView(untrusted.buffer, untrusted.byteOffset, listRecordBytes);
   const entry = {
-    address: reader.u64() as ChunkAddress,
-    storedLength: reader.u32(),
-    checksum: reader.bytes(digestBytes).slice() as Digest,
+    address: (view.getUint32(0) * 2 ** 32 + view.getUint32(4)) as ChunkAddress,
+    storedLength: view.getUint32(8),
+    checksum: plainBytes(untrusted).slice(12, listRecordBytes) as Digest,
   };
-  reader.end();
   checkEntry(entry);
   return entry;
 }
 
 function checkEntry({ address, storedLength }: ListEntry): void {
-  if (address % minChunkSize !== 0)
+  if (!Number.isSafeInteger(address) || address < 0 || address % minChunkSize !== 0)
     throw new FormatError("bad-value", `list: address ${address}, wanted a multiple of 64 KiB`);
   if (storedLength < 1 || storedLength > longest) {
     throw new FormatError(

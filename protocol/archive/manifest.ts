@@ -299,11 +299,10 @@ export function recordReader(of: Pick<ManifestHead, "size" | "chunkSize" | "cont
   const longest = maxStoredLength(of.chunkSize);
   let next = 0;
 
-  const one = (untrusted: Uint8Array, at: number): ManifestEntry => {
-    const view = new DataView(untrusted.buffer, untrusted.byteOffset + at, recordBytes);
-    const address = takeAddress(view, 0, of.chunkSize);
-    const run = view.getUint32(8);
-    const container = view.getUint32(12);
+  const one = (untrusted: Uint8Array, view: DataView, at: number): ManifestEntry => {
+    const address = takeAddress(view, at, of.chunkSize);
+    const run = view.getUint32(at + 8);
+    const container = view.getUint32(at + 12);
     const index = address / of.chunkSize;
     if (index < next)
       throw new FormatError("bad-order", `read manifest: address ${address} is not above the one before`);
@@ -320,7 +319,7 @@ export function recordReader(of: Pick<ManifestHead, "size" | "chunkSize" | "cont
       }
       return { kind: "hole", address, run };
     }
-    const storedLength = view.getUint32(24);
+    const storedLength = view.getUint32(at + 24);
     if (container > of.containers.length) {
       throw new FormatError("bad-value", `read manifest: container ${container} of ${of.containers.length}`);
     }
@@ -337,7 +336,7 @@ export function recordReader(of: Pick<ManifestHead, "size" | "chunkSize" | "cont
     if (id.every((byte) => byte === 0))
       throw new FormatError("bad-value", "read manifest: a chunk with the id of a hole");
     const checksum = untrusted.subarray(at + 60, at + recordBytes) as Digest;
-    const storedAddress = takeAddress(view, 16, of.chunkSize);
+    const storedAddress = takeAddress(view, at + 16, of.chunkSize);
     return { kind: "chunk", address, run, id, container, storedAddress, storedLength, checksum };
   };
 
@@ -345,8 +344,9 @@ export function recordReader(of: Pick<ManifestHead, "size" | "chunkSize" | "cont
     read: (untrusted) => {
       if (untrusted.length % recordBytes !== 0)
         throw new FormatError("truncated", "read manifest: half a record");
+      const view = new DataView(untrusted.buffer, untrusted.byteOffset, untrusted.length);
       const entries: ManifestEntry[] = [];
-      for (let at = 0; at < untrusted.length; at += recordBytes) entries.push(one(untrusted, at));
+      for (let at = 0; at < untrusted.length; at += recordBytes) entries.push(one(untrusted, view, at));
       return entries;
     },
   };

@@ -21,7 +21,7 @@ export function isSessionName(value: string): value is SessionName {
 }
 
 /** Names at the top of the archive that no volume directory may take, in lower case. */
-const reserved = new Set(["archive", "heads", "dead", "lock", "readme.txt", "assembled", "trash"]);
+const reserved = new Set(["archive", "heads", "dead", "lock", "readme.txt", "assembled", "trash", "copies"]);
 /** `archive.N` as well. */
 const reservedPattern = /^archive[.]\d+$/;
 
@@ -128,6 +128,7 @@ export const fileNames = {
   lock: "lock",
   assembled: "assembled",
   trash: "trash",
+  copies: "copies",
   header: "header",
   list: "list",
   offsets: "offsets",
@@ -135,6 +136,11 @@ export const fileNames = {
   partSuffix: ".part",
   tarSuffix: ".tar",
 } as const;
+
+/** What the image of a session is called below `assembled/`. */
+export function assembledFile(directory: string, session: SessionName): string {
+  return `${directory}.${session}.img`;
+}
 
 /** `index.N` in the volume's directory. */
 export function indexFile(generation: Generation): string {

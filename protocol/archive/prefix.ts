@@ -164,6 +164,12 @@ export function fileDigest(file: Uint8Array): Digest {
   return plainBytes(file).slice(file.length - digestBytes) as Digest;
 }
 
+/** True where a file is the one that its parent names by `digest`, every byte of it. */
+export function isFileOf(file: Uint8Array, digest: Digest): boolean {
+  if (file.length < digestBytes || !equalBytes(fileDigest(file), digest)) return false;
+  return equalBytes(sha256(file.subarray(0, file.length - digestBytes)), digest);
+}
+
 /** SHA-256 of `bytes`. */
 export function sha256(bytes: Uint8Array): Digest {
   return new Uint8Array(createHash("sha256").update(bytes).digest()) as Digest;

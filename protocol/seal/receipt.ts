@@ -3,7 +3,7 @@
 // the head's log, 5 of check.
 
 import { createHash } from "node:crypto";
-import type { Head } from "../archive/head.ts";
+import { type Head, logEntryOf } from "../archive/head.ts";
 import type { Generation } from "../archive/types.ts";
 import { FormatError } from "../errors.ts";
 import { fromBase32, grouped, toBase32 } from "./base32.ts";
@@ -64,7 +64,7 @@ export function parseReceipt(text: string): Receipt {
 
 /** True where the log of a head, which has been verified, holds what the receipt says. */
 export function logHolds(head: Pick<Head, "log">, receipt: Receipt): boolean {
-  const entry = head.log[receipt.generation - 1];
+  const entry = logEntryOf(head, receipt.generation);
   return entry !== undefined && Buffer.compare(receiptOf(receipt.generation, entry).mac, receipt.mac) === 0;
 }
 

@@ -9,31 +9,32 @@ import { keyBytes } from "./keys.ts";
 
 const checkBytes = 3;
 const characters = ((keyBytes + checkBytes) * 8) / 5;
+const groups = characters / 4;
 
 function checkOf(master: Uint8Array): Uint8Array {
   const hash = createHash("sha256").update("sparsebak recovery form v1").update(master).digest();
   return hash.subarray(0, checkBytes);
 }
 
-/** The form, in two lines. */
+/** The form, in one line of 69 characters: what asks for it takes one. */
 export function recoveryForm(master: Uint8Array): string {
-  return grouped(toBase32(concatBytes([master, checkOf(master)])), 7);
+  return grouped(toBase32(concatBytes([master, checkOf(master)])), groups);
 }
 
-/** True for text that can only be meant as a recovery form, right or mistyped. */
+/** True for text that can be meant as a recovery form, right or mistyped. */
 export function looksLikeRecoveryForm(text: string): boolean {
-  const groups = text.trim().split(/[\s-]+/);
-  return bareBase32(text).length === characters && groups.length >= 7 && /^[0-9A-Za-z\s-]+$/.test(text);
+  const found = text.trim().split(/[\s-]+/);
+  return (
+    bareBase32(text).length === characters && found.length >= groups / 2 && /^[0-9A-Za-z\s-]+$/.test(text)
+  );
 }
 
-/** The master key that `text` spells; throws FormatError `bad-digest` where it was mistyped. */
+/** The master key that `text`, which looks like a recovery form, spells; throws FormatError `bad-digest` where it was
+ *  mistyped. */
 export function fromRecoveryForm(text: string): Uint8Array {
   const bytes = fromBase32(text);
   if (bytes?.length !== keyBytes + checkBytes)
-    throw new FormatError(
-      "bad-value",
-      `read recovery form: wanted ${characters} characters in groups of four`,
-    );
+    throw new FormatError("bad-digest", "read recovery form: a character is wrong: there is no U in it");
   const master = bytes.slice(0, keyBytes);
   if (!equalBytes(bytes.subarray(keyBytes), checkOf(master)))
     throw new FormatError("bad-digest", "read recovery form: a character is wrong: its check does not fit");

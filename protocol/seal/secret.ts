@@ -7,14 +7,25 @@ import { openSlot } from "./slot.ts";
 
 /**
  * The master key of the archive with this header, which is authentic when this gives a key. undefined: the secret is not
- * one of this archive's. Throws FormatError: `bad-digest` for a mistyped recovery form, `bad-mac` for a slot that was
- * altered.
+ * one of this archive's. Throws FormatError: `bad-mac` for a slot that was altered; for a mistyped recovery form what
+ * fromRecoveryForm throws, but only when it is no passphrase either: a passphrase may look like a form.
  */
 export function masterFromSecret(untrusted: ArchiveHeader, secret: string): Uint8Array | undefined {
-  const candidates = looksLikeRecoveryForm(secret)
-    ? [fromRecoveryForm(secret)]
-    : untrusted.slots.map((slot) => openSlot(slot, secret, untrusted.uuid));
-  return candidates.find((master) => master !== undefined && isMasterOf(untrusted, master));
+  let mistyped: unknown;
+  if (looksLikeRecoveryForm(secret)) {
+    try {
+      const master = fromRecoveryForm(secret);
+      if (isMasterOf(untrusted, master)) return master;
+    } catch (error) {
+      mistyped = error;
+    }
+  }
+  for (const slot of untrusted.slots) {
+    const master = openSlot(slot, secret, untrusted.uuid);
+    if (master !== undefined && isMasterOf(untrusted, master)) return master;
+  }
+  if (mistyped !== undefined) throw mistyped;
+  return undefined;
 }
 
 /** True where the header was made with this key. */

@@ -63,6 +63,7 @@ import {
   isChunkSize,
   maxChunkSize,
   maxStoredLength,
+  minChunkSize,
   type SessionName,
   type SessionUid,
   sessionUid,
@@ -71,6 +72,7 @@ import {
   volumeSize,
 } from "../archive/types.ts";
 import { directoryName, sessionName } from "../archive/names.ts";
+import { utf8 } from "./writer.ts";
 import {
   bool,
   type Codec,
@@ -135,13 +137,20 @@ export const maxPartBytes: number = 1024 * 1024;
 /** Bytes of a reason, at most; dom0 escapes it before it is printed. */
 export const maxReasonBytes = 512;
 
+const maxPathBytes = 1024;
 // Both patterns have the flag `s`: without it `.` stops at U+2028, and what lies behind would go unlooked at.
 /** Absolute path without empty, `.` or `..` parts. */
 // eslint-disable-next-line no-control-regex -- control characters are what the pattern keeps out
 const absolutePath = text(1024, /^(?!.*\/\.{0,2}(?:\/|$))\/[^\u0000-\u001f\u007f]+$/su);
 /** Relative path of the same form; empty for the mountpoint itself. */
 // eslint-disable-next-line no-control-regex -- as above
-const relativePath = text(1024, /^(?!\/)(?!.*(?:^|\/)\.{0,2}(?:\/|$))[^\u0000-\u001f\u007f]*$|^$/su);
+const relativePattern = /^(?!\/)(?!.*(?:^|\/)\.{0,2}(?:\/|$))[^\u0000-\u001f\u007f]*$|^$/su;
+const relativePath = text(maxPathBytes, relativePattern);
+
+/** True for a relative path without empty, `.` or `..` parts and control characters, of at most 1024 bytes. */
+export function isRelativePath(value: string): boolean {
+  return value.isWellFormed() && relativePattern.test(value) && utf8(value).length <= maxPathBytes;
+}
 
 export interface AgentHello {
   readonly service: Service;
@@ -178,6 +187,9 @@ export const metaKinds = {
   header: 5,
   manifest: 6,
   list: 7,
+  /** Second copies, which can only be read. */
+  headCopy: 8,
+  indexCopy: 9,
 } as const;
 export type MetaKind = keyof typeof metaKinds;
 
@@ -255,9 +267,8 @@ export interface Commit {
 export interface Assemble {
   readonly volume: VolumeId;
   readonly session: SessionUid;
-  /** Where the image goes, relative to the mountpoint. */
+  /** Where the image goes, relative to the mountpoint; empty for the usual place. Nothing there is replaced. */
   readonly saveTo: string;
-  readonly replace: boolean;
 }
 
 export interface ReadChunks {
@@ -277,23 +288,51 @@ export interface Stored {
   readonly bytes: Uint8Array;
 }
 
-/** A container by what it is. */
+/** A container by what it is; zeros in both for all of the archive that is in no container of the newest head. */
 export interface Scrub {
   readonly volume: VolumeId;
   readonly session: SessionUid;
 }
 
-/** What of a container can be damaged, and how. */
-export const damagedFiles = { header: 1, manifest: 2, list: 3, chunk: 4, offsets: 5, other: 6 } as const;
+/** What can be wrong. Of a container: its files, chunks, the offsets of a tar, and `member`: headers, padding and the end
+ *  of a tar. Of the archive: `session` is all of one. */
+export const damagedFiles = {
+  header: 1,
+  manifest: 2,
+  list: 3,
+  chunk: 4,
+  offsets: 5,
+  other: 6,
+  member: 7,
+  head: 8,
+  index: 9,
+  archive: 10,
+  dead: 11,
+  readme: 12,
+  lock: 13,
+  trash: 14,
+  session: 15,
+} as const;
 export type DamagedFile = keyof typeof damagedFiles;
-export const damages = { missing: 1, corrupt: 2, extra: 3 } as const;
+/** `stale`: corrupt, and no session of the newest head needs it. `extra`: nothing names it. `leftover`: of a command that
+ *  was cut short, or what waits to be removed; no damage. */
+export const damages = { missing: 1, corrupt: 2, extra: 3, leftover: 4, stale: 5 } as const;
 export type DamageKind = keyof typeof damages;
 
 export interface Damage {
   readonly file: DamagedFile;
   readonly what: DamageKind;
-  /** Of the chunk; 0 for every other file. */
-  readonly address: ChunkAddress;
+  /** Whose it is; zeros for what is the archive's. */
+  readonly volume: VolumeId;
+  readonly session: SessionUid;
+  /** Address of a chunk, N of a numbered file; 0 for every other. */
+  readonly number: number;
+}
+
+/** False for what is only said: what nothing names, what is left over, and README.txt where it is not there, which the
+ *  next send writes. */
+export function isDamage({ file, what }: Pick<Damage, "file" | "what">): boolean {
+  return what !== "extra" && what !== "leftover" && !(file === "readme" && what === "missing");
 }
 
 /** The uncommitted session of which a container without a session is to be made. */
@@ -364,11 +403,12 @@ const stored: Codec<Uint8Array> = only(
   "a byte or more",
 );
 
-/** One thing has one name: `archive`, `head` and `dead` belong to no volume, and those and `index` to no session. */
+/** One thing has one name: `archive`, `head` and `dead` belong to no volume, and those and `index` to no session; nor do their copies. */
 function isCanonical({ kind, volume, session }: MetaName): boolean {
   const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0);
-  const ofArchive = kind === "archive" || kind === "head" || kind === "dead";
-  return (!ofArchive || isZero(volume)) && ((!ofArchive && kind !== "index") || isZero(session));
+  const ofArchive = kind === "archive" || kind === "head" || kind === "dead" || kind === "headCopy";
+  const ofSession = !ofArchive && kind !== "index" && kind !== "indexCopy";
+  return (!ofArchive || isZero(volume)) && (ofSession || isZero(session));
 }
 
 /** Everything that can be said, by name, with the type of what it carries. */
@@ -508,7 +548,7 @@ export const messages: { readonly [Name in MessageName]: MessageRow<Name> } = {
     from: "agent",
     max: 1200,
     services: ["sparsebak.Assemble"],
-    codec: struct<Assemble>({ volume: volumeId, session: sessionUid, saveTo: relativePath, replace: bool }),
+    codec: struct<Assemble>({ volume: volumeId, session: sessionUid, saveTo: relativePath }),
   },
   goodbye: { code: 12, from: "agent", max: 0, services: "all", codec: struct<Empty>({}) },
   readChunks: {
@@ -637,9 +677,19 @@ export const messages: { readonly [Name in MessageName]: MessageRow<Name> } = {
   damage: {
     code: 139,
     from: "receiver",
-    max: 10,
+    max: 42,
     services: "all",
-    codec: struct<Damage>({ file: oneOf(damagedFiles), what: oneOf(damages), address: chunkAddress }),
+    codec: only(
+      struct<Damage>({
+        file: oneOf(damagedFiles),
+        what: oneOf(damages),
+        volume: volumeId,
+        session: sessionUid,
+        number: u64,
+      }),
+      ({ file, number }) => file !== "chunk" || number % minChunkSize === 0,
+      "a chunk's address, a multiple of 64 KiB",
+    ),
   },
 };
 

@@ -1,8 +1,7 @@
 // The main job through the built programs, the qrexec stand-ins and a mounted drive: full, incremental, tar, list,
 // assemble; on the Node of development and on the oldest that is supported (design section 10).
 
-import { existsSync, truncateSync } from "node:fs";
-import { join } from "node:path";
+import { truncateSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
@@ -55,7 +54,11 @@ describe.each([
     const built = await site.sparsebak(["assemble", work]);
     expect(built, built.stderr).toMatchObject({ code: 0 });
     expect(built.stdout).toContain(sha256Of(image));
-    expect(existsSync(join(site.archive, "assembled"))).toBe(true);
+    const [, path = ""] = / in backup:(\S+)$/m.exec(built.stdout) ?? [];
+    expect(sha256Of(path)).toBe(sha256Of(image));
+    const again = await site.sparsebak(["assemble", work]);
+    expect(again.stderr).toMatch(/error: assemble: backup:\S+ is there already\n.*hint: .*--save-to/);
+    expect(again).toMatchObject({ code: 1 });
     expect(leftovers(site.archive)).toEqual([]);
   });
 });

@@ -4,6 +4,7 @@
 import {
   copyFileSync,
   cpSync,
+  existsSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -12,9 +13,10 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
+import { treeOf } from "../support/archive-tree.ts";
 import { type Ended, makeSite, sha256Of, type Site } from "../support/site.ts";
 
 const size = 2 * 1024 * 1024 + 4096;
@@ -161,12 +163,33 @@ const chunk = (volume: string, n: number): string => chunksOf(sessionOf(volume, 
 const list = (n: number): string => join(sessionOf(work, n), "list");
 const tar = (volume: string): string => `${sessionOf(volume, volume === work ? 1 : 0)}.tar`;
 
+/** A file of the archive and its second copy. */
+const both = (path: string): readonly string[] => [
+  path,
+  join(prepared.site.archive, "copies", relative(prepared.site.archive, path)),
+];
+const head = (): string => theOne(join(prepared.site.archive, "heads"), /^\d+$/);
+
 /** What is done to the archive, and whether the test goes on to repair it. */
 const damages: [what: string, damage: () => void, repairs?: true][] = [
+  ["an index flipped, and its copy", () => both(index(work)).forEach((each) => flip(each)), true],
+  ["an index cut, and its copy", () => both(index(work)).forEach(cut)],
+  ["an index removed that others share chunks with", () => both(index(template)).forEach(remove), true],
+  [
+    "two indexes swapped, their copies lost",
+    () => {
+      for (const each of [work, template]) remove(both(index(each))[1] ?? "");
+      swap(index(work), index(template));
+    },
+  ],
   ["an index flipped", () => flip(index(work)), true],
   ["an index cut", () => cut(index(work))],
-  ["an index removed that others share chunks with", () => remove(index(template)), true],
-  ["two indexes swapped", () => swap(index(work), index(template))],
+  ["an index removed", () => remove(index(template)), true],
+  ["two indexes swapped", () => swap(index(work), index(template)), true],
+  ["a copy of an index flipped", () => flip(both(index(work))[1] ?? ""), true],
+  ["the newest head flipped", () => flip(head()), true],
+  ["the newest head removed", () => remove(head()), true],
+  ["a copy of the newest head cut", () => cut(both(head())[1] ?? ""), true],
   ["a header flipped", () => flip(join(sessionOf(work, 0), "header")), true],
   ["a header removed", () => remove(join(sessionOf(work, 2), "header"))],
   ["the first manifest cut", () => cut(manifest(0)), true],
@@ -243,21 +266,124 @@ test("--read-data finds by itself what the destination's word would hide", async
   expect(ended).toMatchObject({ code: 5 });
 });
 
-test.each([
-  ["archive", (archive: string) => flip(join(archive, "archive"))],
-  ["archive, removed", (archive: string) => remove(join(archive, "archive"))],
-  ["the newest head", (archive: string) => flip(theOne(join(archive, "heads"), /^\d+$/))],
-])("%s: all of it is lost until that is back, and nothing else is touched", async (_, damage) => {
+test("the newest head, and its copy: all of it is lost until that is back, and nothing else is touched", async () => {
   restoreSite(prepared);
   const { site } = prepared;
-  damage(site.archive);
+  both(head()).forEach((each) => flip(each));
+  const before = treeOf(site.archive);
   const ended = await site.sparsebak(["check", "--repair", "--yes"]);
   expect(ended, ended.stderr).toMatchObject({ code: 5 });
-  if (_.startsWith("archive")) {
-    expect(ended.stderr).toMatch(/copy/);
-    copyFileSync(join(site.archive, work, "archive"), join(site.archive, "archive"));
-    expect(await site.sparsebak(["check"])).toMatchObject({ code: 0 });
-  }
+  expect(treeOf(site.archive)).toEqual(before);
+});
+
+const archived = (...path: string[]): string => join(prepared.site.archive, ...path);
+/** The index of a volume after its first session. */
+const oldIndex = (): string => {
+  const names = readdirSync(archived(work)).filter((name) => name.startsWith("index."));
+  const [oldest = ""] = names.sort((a, b) => Number(a.slice(6)) - Number(b.slice(6)));
+  return archived(work, oldest);
+};
+const first = (volume: string): string => sessionOf(volume, 0);
+
+/** Damage that costs no session, and what a repair comes to; then the archive is in order. */
+const spares: [what: string, damage: () => void, repair: 0 | 5, byHand?: () => void][] = [
+  ["an older head flipped", () => flip(archived("heads", "2")), 0],
+  ["an older head removed", () => remove(archived("heads", "2")), 0],
+  ["an older index flipped", () => flip(oldIndex()), 0],
+  ["an older index removed", () => remove(oldIndex()), 0],
+  ["older heads swapped", () => swap(archived("heads", "1"), archived("heads", "2")), 0],
+  ["a copy of archive flipped", () => flip(join(archived(work), "archive")), 0],
+  ["a copy of archive removed", () => remove(join(archived(work), "archive")), 0],
+  ["README.txt flipped", () => flip(archived("README.txt")), 5, () => remove(archived("README.txt"))],
+  ["lock written to", () => writeFileSync(archived("lock"), "x"), 5, () => remove(archived("lock"))],
+];
+
+test.each(spares.map(([what, damage, repairs, byHand]) => ({ what, damage, repairs, byHand })))(
+  "$what: it costs no session, and is mended",
+  async ({ damage, repairs, byHand }) => {
+    restoreSite(prepared);
+    damage();
+    const { site, sessions } = prepared;
+    const ended = await site.sparsebak(["--json", "check"]);
+    expect(ended, ended.stderr + ended.stdout).toMatchObject({ code: 5 });
+    expect(named(ended, sessions), ended.stdout).toEqual([]);
+    const repaired = await site.sparsebak(["--json", "check", "--repair", "--yes"]);
+    expect(repaired, repaired.stderr + repaired.stdout).toMatchObject({ code: repairs });
+    if (byHand !== undefined) {
+      expect(ended.stdout).toMatch(/remove (?:README.txt|the file lock) there/);
+      byHand();
+      expect(await site.sparsebak(["-u", "send"])).toMatchObject({ code: 0 });
+    }
+    const after = await site.sparsebak(["check", "--read-data"]);
+    expect(after, after.stderr).toMatchObject({ code: 0, stderr: "" });
+    expect(await broken(prepared, sessions)).toEqual([]);
+  },
+);
+
+test("a tar's header flipped: it costs no session, and stays as long as the tar", async () => {
+  restoreSite(prepared);
+  const { site, sessions } = prepared;
+  const path = tar(work);
+  const bytes = readFileSync(path);
+  bytes[105] = (bytes[105] ?? 0) ^ 1;
+  writeFileSync(path, bytes);
+  const ended = await site.sparsebak(["--json", "check", "--repair", "--yes"]);
+  expect(ended, ended.stdout).toMatchObject({ code: 5 });
+  expect(named(ended, sessions)).toEqual([]);
+  expect(ended.stdout).toContain("place in a tar between its files");
+  expect(await broken(prepared, sessions)).toEqual([]);
+});
+
+test("what nothing names is said, is no damage, and goes with a repair; what is a stranger's stays", async () => {
+  restoreSite(prepared);
+  const { site } = prepared;
+  const [chunkFile = ""] = chunksOf(first(work));
+  const group = chunkFile.slice(0, -"x0000000000000000".length);
+  const ours = [
+    join(first(work), "manifest.2"),
+    join(first(work), "list.2"),
+    join(group, "x00000000001f0000"),
+    `${tar(work)}.list.3`,
+    archived("archive.1"),
+  ];
+  for (const path of ours) writeFileSync(path, "whatever");
+  const stranger = archived("holiday.jpg");
+  writeFileSync(stranger, "whatever");
+  const ended = await site.sparsebak(["check"]);
+  expect(ended, ended.stderr).toMatchObject({ code: 0 });
+  expect(ended.stderr).toContain("that the archive does not name");
+  expect(ended.stderr).toContain("there is what the archive does not name");
+  const scrubbed = await site.spbkAssemble(["--scrub", site.archive]);
+  expect(scrubbed, scrubbed.stdout).toMatchObject({ code: 0 });
+  expect(scrubbed.stdout).toContain("holiday.jpg should not be there");
+  expect(await site.sparsebak(["check", "--repair", "--yes"])).toMatchObject({ code: 0 });
+  for (const path of ours) expect(existsSync(path), path).toBe(false);
+  expect(existsSync(stranger)).toBe(true);
+  const after = await site.sparsebak(["check"]);
+  expect(after, after.stderr).toMatchObject({ code: 0 });
+  expect(after.stderr).toMatch(/does not name: file;/);
+});
+
+test("what waits in the trash is no damage; damage there is, and costs no session", async () => {
+  restoreSite(prepared);
+  const { site, sessions } = prepared;
+  const settings = join(site.directory, "receiver.ini");
+  writeFileSync(settings, "[receiver]\ntrash-days = 30\n");
+  const ini = join(site.ini, "..", "keeping.ini");
+  writeFileSync(
+    ini,
+    readFileSync(site.ini, "utf8").replace("[var]\n", `[var]\nreceiver-settings = ${settings}\n`),
+  );
+  const pruned = await site.sparsebak(["-u", "prune", work, "--keep-last", "1"], { ini });
+  expect(pruned, pruned.stderr).toMatchObject({ code: 0 });
+  const clean = await site.sparsebak(["check", "--read-data"], { ini });
+  expect(clean, clean.stderr).toMatchObject({ code: 0 });
+  expect(clean.stderr).toMatch(/in the trash: what 1 step took away/);
+  expect((await site.spbkAssemble(["--scrub", site.archive])).code).toBe(0);
+  flip(theOne(first(work), /^manifest\./));
+  const ended = await site.sparsebak(["--json", "check"], { ini });
+  expect(ended, ended.stdout).toMatchObject({ code: 5 });
+  expect(named(ended, sessions).filter((each) => each.endsWith(sessions.at(-1)?.name ?? ""))).toEqual([]);
 });
 
 test("a sealed archive: damage is named and repaired", async () => {

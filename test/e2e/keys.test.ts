@@ -1,16 +1,32 @@
 // Sealed archives through the built programs: what the destination can see of one, who can open it and who can't, keys
 // that are changed, exported and lost (docs/security.md, S1 to S5; docs/keys.md).
 
-import { spawn, spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  closeSync,
+  cpSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
+import { atTerminal } from "../support/at-terminal.ts";
 import { type Ended, makeSite, type Site, sha256Of } from "../support/site.ts";
 
 const mib = 1024 * 1024;
 const volume = "very/secret-name.img";
 const tag = "secret-tag";
+/** Is in the image, where it is found again if nothing is sealed. */
+const content = "secret content of a guest";
 
 async function made(options: Partial<Parameters<typeof makeSite>[0]> = {}): Promise<Site> {
   const site = await makeSite({
@@ -22,6 +38,9 @@ async function made(options: Partial<Parameters<typeof makeSite>[0]> = {}): Prom
   });
   mkdirSync(dirname(site.image(volume)));
   makeImage(site.image(volume), { size: 6 * mib + 1234, dataBytes: 3 * mib, seed: 11 });
+  const image = openSync(site.image(volume), "r+");
+  writeSync(image, content, 6 * mib + 100);
+  closeSync(image);
   return site;
 }
 function must(ended: Ended): Ended {
@@ -39,30 +58,6 @@ async function assembledWith(site: Site, ...args: string[]): Promise<string> {
   const output = join(site.directory, "out.img");
   must(await site.spbkAssemble([...args, "-o", output, "--force", "-q"]));
   return sha256Of(output);
-}
-
-/** Runs sparsebak at a terminal, and answers each prompt when it comes. */
-async function atTerminal(
-  site: Site,
-  args: readonly string[],
-  answers: readonly (readonly [prompt: string, answer: string])[],
-): Promise<{ readonly code: number | null; readonly output: string }> {
-  const command = [process.execPath, site.program("sparsebak.mjs"), "-c", site.ini, ...args].join(" ");
-  const child = spawn("script", ["-qec", command, "/dev/null"], {
-    env: { PATH: process.env["PATH"], HOME: site.directory, SPARSEBAK_TOOL_PATH: site.lab.dom0Path },
-    stdio: ["pipe", "pipe", "inherit"],
-    timeout: 60_000,
-  });
-  const waiting = [...answers];
-  let output = "";
-  child.stdout.setEncoding("utf8").on("data", (text: string) => {
-    output += text;
-    const [prompt, answer] = waiting[0] ?? [];
-    if (prompt === undefined || !output.endsWith(prompt)) return;
-    waiting.shift();
-    child.stdin.write(`${answer}\r`);
-  });
-  return new Promise((resolve) => child.on("close", (code) => resolve({ code, output })));
 }
 
 test("a sealed archive shows nothing, and opens to its keys only", async () => {
@@ -83,7 +78,7 @@ test("a sealed archive shows nothing, and opens to its keys only", async () => {
   expect(sessions).toHaveLength(3);
 
   // S1: neither names nor content.
-  for (const text of ["secret-name", tag]) expect(grepDestination(site, text)).toEqual([]);
+  for (const text of ["secret-name", tag, content]) expect(grepDestination(site, text)).toEqual([]);
   expect(readFileSync(log, "utf8")).not.toContain("secret-name");
   expect(JSON.stringify(site.lab.calls())).not.toContain("secret-name");
 
@@ -98,6 +93,13 @@ test("a sealed archive shows nothing, and opens to its keys only", async () => {
   const keyFile = join(site.directory, "read-key");
   writeFileSync(keyFile, exported.stdout);
   expect(await assembledWith(site, site.archive, "--key", keyFile)).toBe(digests[2]);
+  for (const from of [
+    ["--key", "-", `<${keyFile}`],
+    ["--key-fd", "3", `3<${keyFile}`],
+  ]) {
+    const shown = await atTerminal(site, "spbk-assemble", [site.archive, "--list", ...from], []);
+    expect(shown).toMatchObject({ code: 0, output: expect.stringContaining(sessions[0] ?? "") });
+  }
   const byList = must(await site.spbkAssemble([directory, "--key", keyFile, "--list"]));
   expect(byList.stdout).toContain(sessions[0]);
 
@@ -134,7 +136,7 @@ test("a lost dom0: join with the passphrase, then with the recovery form", async
   must(await site.sparsebak(["-u", "send"]));
   const recovery = must(await site.sparsebak(["key", "--show-recovery"])).stdout;
   const form = join(site.directory, "recovery");
-  writeFileSync(form, recovery.split("\n").slice(-3).join("\n"));
+  writeFileSync(form, recovery.split("\n").slice(-2).join("\n"));
   const archives = join(site.state, "archives");
 
   for (const [i, secret] of [site.passphraseFile, form].entries()) {
@@ -164,6 +166,52 @@ test("a lost dom0: join with the passphrase, then with the recovery form", async
   expect(await site.sparsebak(["-u", "list"])).toMatchObject({ code: 5 });
 });
 
+test("a read key goes by the name that the archive has now, not by what dom0 remembers", async () => {
+  const other = "b.img";
+  await using site = await made({ volumes: [volume, other] });
+  makeImage(site.image(other), { size: 3 * mib, dataBytes: mib, seed: 12 });
+  must(await site.sparsebak(["-u", "send"]));
+  const keyOf = async (name: string): Promise<string> =>
+    must(await site.sparsebak(["key", "--export", name])).stdout;
+  const [before, others] = [await keyOf(volume), await keyOf(other)];
+  expect(before).not.toBe(others);
+  const host = join(site.directory, "dom0-other");
+  cpSync(site.state, host, { recursive: true });
+  const rename = async (from: string, to: string): Promise<void> => {
+    must(await site.sparsebak(["-u", "rename", from, to], { ini: join(host, "sparsebak.ini") }));
+  };
+  await rename(volume, "old.img");
+  for (const args of [
+    ["key", "--export", volume],
+    ["-u", "assemble", "--reveal", volume],
+  ]) {
+    const refused = await site.sparsebak(args);
+    expect(refused.stderr).toMatch(/the archive has no such volume/);
+    expect(refused).toMatchObject({ code: 1, stdout: "" });
+  }
+  expect(await keyOf("old.img")).toBe(before);
+  await rename(other, volume);
+  expect(await keyOf(volume)).toBe(others);
+});
+
+test("whose chunks a read key opens as well is said before it is given away", async () => {
+  const [a, b, alone] = ["a.img", "b.img", "alone.img"];
+  await using site = await made({ volumes: [volume, a, b, alone] });
+  for (const each of [a, b, alone]) makeImage(site.image(each), { size: mib, dataBytes: mib / 2, seed: 3 });
+  appendFileSync(site.ini, "[groups]\nmine = a.img b.img\n");
+  must(await site.sparsebak(["-u", "send"]));
+  for (const args of [
+    ["key", "--export"],
+    ["-u", "assemble", "--reveal"],
+  ]) {
+    const said = must(await site.sparsebak([...args, a])).stderr;
+    expect(said).toContain(
+      `${a}: the volume shares chunks with others, and the key opens theirs too: ${b}\n`,
+    );
+    expect(must(await site.sparsebak([...args, alone])).stderr).not.toContain("shares chunks");
+  }
+});
+
 test("what nobody decides is not decided silently", async () => {
   await using site = await made({ sealed: "later" });
   // Sealed by default, and nobody there to give a passphrase.
@@ -173,22 +221,8 @@ test("what nobody decides is not decided silently", async () => {
   });
   expect(readdirSync(site.drive, { recursive: true })).not.toContain("backups/heads/1");
 
-  // The prompt: typed twice, never shown; the recovery form comes once.
-  const typed = "typed at a terminal";
-  const shown = await atTerminal(
-    site,
-    ["init"],
-    [
-      ["New passphrase: ", typed],
-      ["The same passphrase again: ", typed],
-    ],
-  );
-  expect(shown.output).toContain("Recovery form");
-  expect(shown.output).not.toContain(typed);
-  expect(shown.code, shown.output).toBe(0);
+  must(await site.sparsebak(["-u", "init", "--passphrase-file", site.passphraseFile]));
   must(await site.sparsebak(["-u", "send"]));
-  writeFileSync(site.passphraseFile, typed);
-  expect(await site.assembled(volume)).toBe(sha256Of(site.image(volume)));
 
   // A sealed archive is never sent to as an unsealed one, nor the other way round.
   writeFileSync(site.ini, readFileSync(site.ini, "utf8").replace("[volumes]", "encryption = off\n[volumes]"));
@@ -196,4 +230,34 @@ test("what nobody decides is not decided silently", async () => {
     code: 2,
     stderr: expect.stringContaining("the archive is sealed"),
   });
+});
+
+test("an archive that is not sealed is made where the settings say so, and aloud", async () => {
+  await using site = await made({ sealed: false });
+  const aloud = "encryption = off: whoever has the drive or its VM can read everything in it";
+  expect(must(await site.sparsebak(["-u", "-q", "send"])).stderr).toContain(aloud);
+  expect(must(await site.sparsebak(["-u", "-q", "send"])).stderr).not.toContain(aloud);
+  // What a sealed archive does not show.
+  for (const text of ["secret-name", content]) expect(grepDestination(site, text)).not.toEqual([]);
+  rmSync(join(site.state, "archives"), { recursive: true });
+  rmSync(site.archive, { recursive: true });
+  expect(must(await site.sparsebak(["-q", "init"])).stderr).toContain(aloud);
+});
+
+test("a state directory that others could exchange files in is refused", async () => {
+  await using site = await made({ sealed: "later" });
+  must(await site.sparsebak(["status"]));
+  const before = readdirSync(site.state);
+  const refused = { code: 1, stderr: expect.stringContaining(`state directory ${site.state}`) };
+  for (const mode of [0o777, 0o1777, 0o770]) {
+    chmodSync(site.state, mode);
+    for (const command of [["status"], ["-u", "init", "--no-passphrase"]])
+      expect(await site.sparsebak(command)).toMatchObject(refused);
+  }
+  chmodSync(site.state, 0o700);
+  chownSync(site.state, 1234, 0);
+  expect(await site.sparsebak(["-u", "init", "--no-passphrase"])).toMatchObject(refused);
+  expect(readdirSync(site.state)).toEqual(before);
+  chownSync(site.state, 0, 0);
+  must(await site.sparsebak(["status"]));
 });

@@ -1,15 +1,16 @@
 // Killed with SIGKILL at what they do to the outside, thing by thing: the agent, and the receiver. After each, the
 // next run succeeds, every session assembles to what the volume was, and nothing unfinished is left (design section 5).
 
-import { cpSync, existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
 import { leftovers, makeSite, sha256Of, type Site } from "../support/site.ts";
+import { killAgent, killReceiver, killSteps, savedSite } from "../support/site-kills.ts";
+import { scrubbed } from "../support/scrubbed.ts";
 
-/** Every so many-th step, from a random one on; 1 takes them all, which is many minutes. */
-const stride = Number(process.env["SPARSEBAK_KILL_STRIDE"] ?? 8);
-const from = 1 + Math.floor(Math.random() * stride);
+const steps = killSteps(8);
+const { stride, from } = steps;
 const mib = 1024 * 1024;
 const volume = "work.img";
 const size = 8 * mib;
@@ -23,19 +24,7 @@ async function preparedSite(
   const first = sha256Of(site.image(volume));
   expect(await site.sparsebak(["-u", "send"])).toMatchObject({ code: 0 });
   changeImage(site.image(volume), mib, 4, size);
-  const saved = join(site.directory, "saved");
-  cpSync(site.archive, join(saved, "archive"), { recursive: true });
-  cpSync(join(site.state, "archives"), join(saved, "archives"), { recursive: true });
-  return {
-    site,
-    first,
-    reset: () => {
-      rmSync(site.archive, { recursive: true, force: true });
-      rmSync(join(site.state, "archives"), { recursive: true, force: true });
-      cpSync(join(saved, "archive"), site.archive, { recursive: true });
-      cpSync(join(saved, "archives"), join(site.state, "archives"), { recursive: true });
-    },
-  };
+  return { site, first, reset: savedSite(site) };
 }
 
 /** What the archive lists. What was salvaged of a killed send stays as chunks that sessions refer to, and is no session. */
@@ -49,8 +38,9 @@ async function sessionsOf(site: Site): Promise<string[]> {
     .flatMap((line) => (line.type === "session" ? [line.name] : []));
 }
 
-/** The next run succeeds and everything is as it should be. */
+/** No scrub takes what is left for damage; the next run succeeds and everything is as it should be. */
 async function afterKill(site: Site, first: string, at: string): Promise<void> {
+  expect((await scrubbed(site.archive)).damage, at).toEqual([]);
   const ended = await site.sparsebak(["-u", "send"]);
   expect(ended, `${at}: the next send: ${ended.stderr}`).toMatchObject({ code: 0 });
   const sessions = await sessionsOf(site);
@@ -75,18 +65,14 @@ describe.each([
     async () => {
       const { site, first, reset } = await preparedSite({ local: true });
       await using _site = site;
-      const count = join(site.directory, "count");
-      expect(await site.sparsebak(["-u", "send", ...options], { countInto: count })).toMatchObject({
-        code: 0,
+      const command = ["-u", "send", ...options];
+      await killAgent({
+        ...steps,
+        site,
+        command,
+        reset,
+        afterKill: async (at) => afterKill(site, first, at),
       });
-      const steps = Number(readFileSync(count, "utf8"));
-      expect(steps).toBeGreaterThan(30);
-      for (let n = from; n <= steps; n += stride) {
-        reset();
-        const killed = await site.sparsebak(["-u", "send", ...options], { killAt: n });
-        expect(killed.signal, `step ${n}: ${killed.stderr}`).toBe("SIGKILL");
-        await afterKill(site, first, `agent killed at step ${n} of ${steps}`);
-      }
     },
   );
 
@@ -96,19 +82,14 @@ describe.each([
     async () => {
       const { site, first, reset } = await preparedSite();
       await using _site = site;
-      const count = join(site.directory, "count");
-      site.killReceiverAt(undefined, count);
-      expect(await site.sparsebak(["-u", "send", ...options])).toMatchObject({ code: 0 });
-      const steps = Number(readFileSync(count, "utf8"));
-      expect(steps).toBeGreaterThan(30);
-      for (let n = from; n <= steps; n += stride) {
-        reset();
-        site.killReceiverAt(n);
-        const ended = await site.sparsebak(["-u", "send", ...options]);
-        expect([0, 4], `step ${n}: ${ended.stderr}`).toContain(ended.code);
-        site.killReceiverAt(undefined);
-        await afterKill(site, first, `receiver killed at step ${n} of ${steps}`);
-      }
+      const command = ["-u", "send", ...options];
+      await killReceiver({
+        ...steps,
+        site,
+        command,
+        reset,
+        afterKill: async (at) => afterKill(site, first, at),
+      });
     },
   );
 });
@@ -119,22 +100,18 @@ test(
   async () => {
     await using site = await makeSite({ volumes: [volume], driveBytes: 128 * mib, local: true });
     makeImage(site.image(volume), { size, dataBytes: mib, seed: 3 });
-    const count = join(site.directory, "count");
     const reset = (): void => {
       rmSync(site.archive, { recursive: true, force: true });
       rmSync(join(site.state, "archives"), { recursive: true, force: true });
       rmSync(join(site.state, "owner"), { force: true });
     };
-    expect(await site.sparsebak(["-u", "send"], { countInto: count })).toMatchObject({ code: 0 });
-    const steps = Number(readFileSync(count, "utf8"));
-    for (let n = from; n <= steps; n += stride) {
-      reset();
-      expect((await site.sparsebak(["-u", "send"], { killAt: n })).signal).toBe("SIGKILL");
+    const afterEach = async (at: string): Promise<void> => {
       const ended = await site.sparsebak(["-u", "send"]);
-      expect(ended, `step ${n}: ${ended.stderr}`).toMatchObject({ code: 0 });
+      expect(ended, `${at}: ${ended.stderr}`).toMatchObject({ code: 0 });
       expect(existsSync(join(site.archive, "heads"))).toBe(true);
-      expect(await site.assembled(volume), `step ${n}`).toBe(sha256Of(site.image(volume)));
+      expect(await site.assembled(volume), at).toBe(sha256Of(site.image(volume)));
       expect(leftovers(site.archive)).toEqual([]);
-    }
+    };
+    await killAgent({ ...steps, site, command: ["-u", "send"], reset, afterKill: afterEach });
   },
 );

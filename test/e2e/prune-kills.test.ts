@@ -1,16 +1,16 @@
 // A prune killed with SIGKILL at what it does to the outside, thing by thing: the agent, and the receiver. After each,
 // every session that is listed assembles to what it was, and the next prune finishes (design section 7).
 
-import { cpSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
 import { makeSite, type Site } from "../support/site.ts";
+import { killAgent, killReceiver, killSteps, savedSite } from "../support/site-kills.ts";
 import { type Digests, expectSessions, listed, run, send } from "../support/site-sessions.ts";
+import { scrubbed } from "../support/scrubbed.ts";
 
-/** Every so many-th step, from a random one on; 1 takes them all, which is many minutes. */
-const stride = Number(process.env["SPARSEBAK_KILL_STRIDE"] ?? 40);
-const from = 1 + Math.floor(Math.random() * stride);
+const steps = killSteps(40);
 const mib = 1024 * 1024;
 const volume = "work.img";
 const size = 2 * mib;
@@ -33,20 +33,12 @@ async function preparedSite(local: boolean): Promise<Prepared> {
     if (i > 0) changeImage(site.image(volume), mib / 8, 4 + i, size);
     await send(site, digests, ...(i === 1 ? ["--tarfile"] : []));
   }
-  const saved = join(site.directory, "saved");
-  const [archives, savedArchives] = [join(site.state, "archives"), join(saved, "archives")];
-  cpSync(site.archive, join(saved, "archive"), { recursive: true });
-  cpSync(archives, savedArchives, { recursive: true });
-  const reset = (): void => {
-    for (const each of [site.archive, archives]) rmSync(each, { recursive: true, force: true });
-    cpSync(join(saved, "archive"), site.archive, { recursive: true });
-    cpSync(savedArchives, archives, { recursive: true });
-  };
-  return { site, digests, kept: [...digests.keys()].slice(2), reset };
+  return { site, digests, kept: [...digests.keys()].slice(2), reset: savedSite(site) };
 }
 
-/** All that is listed restores; then a prune finishes what was begun. */
+/** No scrub takes what is left for damage; all that is listed restores; then a prune finishes what was begun. */
 async function afterKill({ site, digests, kept }: Prepared, at: string): Promise<void> {
+  expect((await scrubbed(site.archive)).damage, at).toEqual([]);
   const sessions = await listed(site);
   expect([kept.length, digests.size], `${at}: ${sessions.join(", ")}`).toContain(sessions.length);
   for (const each of sessions)
@@ -60,34 +52,30 @@ async function afterKill({ site, digests, kept }: Prepared, at: string): Promise
   ).toEqual([]);
 }
 
+const { stride, from } = steps;
+
 test(`the agent killed at every ${stride}th step from ${from} on`, { timeout: 900_000 }, async () => {
   const prepared = await preparedSite(true);
   await using site = prepared.site;
-  const count = join(site.directory, "count");
-  expect(await site.sparsebak(pruning, { countInto: count })).toMatchObject({ code: 0 });
-  const steps = Number(readFileSync(count, "utf8"));
-  expect(steps).toBeGreaterThan(30);
-  for (let n = from; n <= steps; n += stride) {
-    prepared.reset();
-    expect((await site.sparsebak(pruning, { killAt: n })).signal).toBe("SIGKILL");
-    await afterKill(prepared, `agent killed at step ${n} of ${steps}`);
-  }
+  const { reset } = prepared;
+  await killAgent({
+    ...steps,
+    site,
+    command: pruning,
+    reset,
+    afterKill: async (at) => afterKill(prepared, at),
+  });
 });
 
 test(`the receiver killed at every ${stride}th step from ${from} on`, { timeout: 900_000 }, async () => {
   const prepared = await preparedSite(false);
   await using site = prepared.site;
-  const count = join(site.directory, "count");
-  site.killReceiverAt(undefined, count);
-  expect(await site.sparsebak(pruning)).toMatchObject({ code: 0 });
-  const steps = Number(readFileSync(count, "utf8"));
-  expect(steps).toBeGreaterThan(30);
-  for (let n = from; n <= steps; n += stride) {
-    prepared.reset();
-    site.killReceiverAt(n);
-    const ended = await site.sparsebak(pruning);
-    expect([0, 4], `step ${n}: ${ended.stderr}`).toContain(ended.code);
-    site.killReceiverAt(undefined);
-    await afterKill(prepared, `receiver killed at step ${n} of ${steps}`);
-  }
+  const { reset } = prepared;
+  await killReceiver({
+    ...steps,
+    site,
+    command: pruning,
+    reset,
+    afterKill: async (at) => afterKill(prepared, at),
+  });
 });

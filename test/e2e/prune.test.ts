@@ -1,6 +1,7 @@
 // Sessions and volumes go, by name, by date, by retention; what stays assembles byte for byte, and nothing is stored
 // that nobody names. Through the built programs and a mounted drive.
 
+import { spawnSync } from "node:child_process";
 import { copyFileSync, cpSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -52,6 +53,41 @@ describe.each([
   ["directory", []],
   ["tar", ["--tarfile"]],
 ] as const)("%s form", (_, form) => {
+  test("a drive that sends have filled can be pruned; one that others have filled is left as it is", async () => {
+    const options = { volumes: [volume], driveBytes: 16 * mib, mkfs: ["mkfs.ext4", "-q", "-F", "-m", "0"] };
+    await using site = await makeSite({ ...options, settings: ["chunk-size = 64K"], local: true });
+    const digests: Digests = new Map();
+    const names: string[] = [];
+    let full = "";
+    for (let i = 0; full === ""; i++) {
+      makeImage(site.image(volume), { size: 2 * size, dataBytes: 4 * mib, seed: 60 + i });
+      const before = sha256Of(site.image(volume));
+      const ended = await site.sparsebak(["-u", "--json", "send", ...form]);
+      if (ended.code === 0) {
+        const session = String(linesOf(ended).find(({ type }) => type === "volume")?.["session"]);
+        digests.set(`${volume} ${session}`, before);
+        names.push(session);
+      } else full = ended.stderr;
+    }
+    expect(full).toMatch(/no-space: \d+ bytes are free on the drive, wanted more than \d+: a prune may need/);
+    await expectSessions(site, digests, keysOf(names));
+
+    // Others leave nothing.
+    const filler = join(site.drive, "filler");
+    spawnSync("dd", ["if=/dev/zero", `of=${filler}`, "bs=1k"], { stdio: "ignore" });
+    const before = treeOf(site.archive);
+    const refused = await site.sparsebak(["-u", "prune", "--keep-last", "1"]);
+    expect(refused.code, refused.stderr).toBe(4);
+    expect(refused.stderr).toMatch(/no-space: the file system is full: \d+ bytes are free/);
+    expect(treeOf(site.archive)).toEqual(before);
+    rmSync(filler);
+
+    await run(site, "prune", "--keep-last", "1");
+    await expectSessions(site, digests, keysOf(names.slice(-1)));
+    const sent = await send(site, digests, ...form);
+    await expectSessions(site, digests, keysOf([...names.slice(-1), ...sent]));
+  });
+
   test("sessions go one by one, in ranges and by rule, and the rest restores each time", async () => {
     const { site, digests, names } = await withSessions(6, form);
     await using _site = site;

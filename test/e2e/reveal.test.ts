@@ -35,7 +35,7 @@ test("with the key that is revealed, and no other", { timeout: 120_000 }, async 
   const [of] = head.volumes;
   const index = join(site.archive, of!.directory, `index.${of!.indexGeneration}`);
   const [container] = decodeIndexContainers(new Uint8Array(readFileSync(index))).containers;
-  const asked = { volume: of!.volume, session: container!.uid, saveTo: "", replace: false };
+  const asked = { volume: of!.volume, session: container!.uid, saveTo: "" };
 
   // Without a key, and with one that is none.
   expect(await client.ask("assemble", asked, "refused")).toMatchObject({ body: { code: "unsupported" } });
@@ -50,9 +50,8 @@ test("with the key that is revealed, and no other", { timeout: 120_000 }, async 
   const image = join(site.archive, "assembled", `${of!.directory}.${container!.name}.img`);
   expect(sha256Of(image)).toBe(sha256Of(site.image(volume)));
   // It was for that one image.
-  expect(await client.ask("assemble", { ...asked, replace: true }, "refused")).toMatchObject({
-    body: { code: "unsupported" },
-  });
+  const elsewhere = { ...asked, saveTo: "again.img" };
+  expect(await client.ask("assemble", elsewhere, "refused")).toMatchObject({ body: { code: "unsupported" } });
   expect((await client.goodbye()).exitCode).toBe(0);
   const line = exported.stdout
     .split("\n")

@@ -5,6 +5,10 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } f
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
+import { chainOf, decodeHead, encodeHead } from "../../protocol/archive/head.ts";
+import { fileDigest } from "../../protocol/archive/prefix.ts";
+import type { Generation, Mac } from "../../protocol/archive/types.ts";
+import { startReceiver } from "../support/agent-client.ts";
 import { type Ended, makeSite, type Site, sha256Of } from "../support/site.ts";
 
 const mib = 1024 * 1024;
@@ -19,6 +23,10 @@ function copy(from: string, to: string): void {
 }
 function filesOf(directory: string): readonly string[] {
   return readdirSync(directory, { recursive: true, encoding: "utf8" }).toSorted();
+}
+/** The recovery form in what `key --show-recovery` prints: groups of four, in one line or two. */
+function recoveryIn(printed: string): string {
+  return (printed.match(/^[0-9A-Z]{4}(?:-[0-9A-Z]{4})+$/gm) ?? []).join("-");
 }
 let seed = 20;
 async function changeAndSend(site: Site, ...args: string[]): Promise<void> {
@@ -63,8 +71,9 @@ test("an older state is refused, in whole and in part, and accepted on request",
     expect(filesOf(site.archive)).toEqual(before);
   };
 
-  // One volume's directory of then.
+  // One volume's directory of then; the second copy of its index is of then as well, or is not there.
   copy(join(older, "a.img"), join(site.archive, "a.img"));
+  copy(join(older, "copies", "a.img"), join(site.archive, "copies", "a.img"));
   await refused(/index/);
   // One head less, and the newest head of then under the newest name.
   copy(newer, site.archive);
@@ -72,6 +81,7 @@ test("an older state is refused, in whole and in part, and accepted on request",
     .map(Number)
     .sort((a, b) => b - a);
   rmSync(join(site.archive, "heads", String(heads[0])));
+  rmSync(join(site.archive, "copies"), { recursive: true });
   await refused(/older state/);
   copy(join(older, "heads", String(heads[0]! - 2)), join(site.archive, "heads", String(heads[0])));
   await refused(/corrupt|damaged|generation/);
@@ -79,6 +89,27 @@ test("an older state is refused, in whole and in part, and accepted on request",
   copy(older, site.archive);
   await refused(/older state/);
   expect(await site.sparsebak(["check", "--receipt", receipt])).toMatchObject({ code: 5 });
+
+  // On a machine that knows nothing but the key, the paper tells the states apart.
+  const form = must(await site.sparsebak(["key", "--show-recovery"])).stdout;
+  const secret = join(site.directory, "recovery");
+  writeFileSync(secret, recoveryIn(form), { mode: 0o600 });
+  for (const [state, code] of [
+    [older, 5],
+    [newer, 0],
+    [older, 5],
+  ] as const) {
+    copy(state, site.archive);
+    const elsewhere = join(site.directory, "dom0-elsewhere");
+    rmSync(elsewhere, { recursive: true, force: true });
+    mkdirSync(elsewhere);
+    const ini = join(elsewhere, "sparsebak.ini");
+    writeFileSync(ini, readFileSync(site.ini, "utf8"));
+    must(await site.sparsebak(["-u", "init", "--join", "--passphrase-file", secret], { ini }));
+    must(await site.sparsebak(["list", "a.img"], { ini }));
+    const found = await site.sparsebak(["check", "--receipt", receipt], { ini });
+    expect(found, found.stderr).toMatchObject({ code });
+  }
 
   // Somebody meant it.
   changeImage(site.image("a.img"), mib / 4, ++seed, 3 * mib);
@@ -165,4 +196,39 @@ test("a known archive that turns up empty or as another one", async () => {
   expect(foreign.code).toBe(5);
   copy(aside, site.archive);
   must(await site.sparsebak(["-u", "send"]));
+});
+
+test("a head that somebody else has put is refused, and the way back is said and works", async () => {
+  await using site = await newSite();
+  const forge = async (): Promise<number> => {
+    await using client = startReceiver("sparsebak.Send", { entry: site.program("receiver.mjs") });
+    const hello = await client.hello(site.drive, "backups");
+    const own = decodeHead(new Uint8Array(readFileSync(join(site.archive, "heads", `${hello.generation}`))));
+    const generation = (hello.generation + 1) as Generation;
+    const log = new Uint8Array([...own.log, ...new Uint8Array(8)]);
+    const body = { ...own, generation, previousChain: own.chain, log };
+    const chain = chainOf(own.archive, generation, own.chain, body);
+    const head = encodeHead({ ...body, chain, mac: new Uint8Array(32) as Mac });
+    await client.put({ kind: "head", generation }, head);
+    const { generation: base, headDigest: baseDigest } = hello;
+    await client.ask("commit", { base, baseDigest, headDigest: fileDigest(head) }, "committed");
+    await client.goodbye();
+    return generation;
+  };
+  const forged = [await forge(), await forge()];
+  for (const each of forged.toReversed()) {
+    for (const command of [["list"], ["-u", "send"], ["-u", "--accept-rollback", "send"]]) {
+      const ended = await site.sparsebak(command);
+      expect(ended.stderr).toMatch(
+        `head ${each}: its authentication code does not fit: altered, or made with another key\nsparsebak: hint: this dom0 has accepted head ${forged[0]! - 1}.`,
+      );
+      expect(ended.stderr).toMatch(`move heads/${each} out of the archive`);
+      expect(ended).toMatchObject({ code: 5 });
+    }
+    for (const place of ["heads", "copies/heads"])
+      rmSync(join(site.archive, place, String(each)), { force: true });
+  }
+  await changeAndSend(site);
+  for (const name of ["a.img", "b.img"]) expect(await site.assembled(name)).toBe(sha256Of(site.image(name)));
+  must(await site.sparsebak(["-u", "check"]));
 });

@@ -19,18 +19,12 @@ import { dialogue, transitions } from "../../protocol/wire/states.ts";
 import { messageBodies, structureValues, tarSizeOf } from "../protocol/arbitraries.ts";
 import { type StructureName, structures, type WholeOffsets } from "../protocol/structures.ts";
 import { mutate } from "./mutate.ts";
+import { agentTarget } from "./agent-target.ts";
 import type { Random } from "./random.ts";
-
-/** A finding: what was fed, so that it can be fed again. */
-export class Finding extends Error {
-  override readonly name: string = "Finding";
-}
-
-export interface Target {
-  readonly name: string;
-  /** Feeds one input and gives how many frames, files or steps it held. Throws Finding. */
-  readonly feed: (random: Random) => number;
-}
+import { receiverTarget } from "./receiver-target.ts";
+import { recordTargets } from "./record-targets.ts";
+import { sealedTargets } from "./sealed-targets.ts";
+import { Finding, orFormatError, type Target } from "./target.ts";
 
 const corpusSize = 40;
 const messageNames = Object.keys(messages) as MessageName[];
@@ -42,6 +36,10 @@ export function targets(seed: number): readonly Target[] {
     frameStream("receiver", seed),
     ...(Object.keys(structureValues) as StructureName[]).map((name) => structureFile(name, seed)),
     dialogueWalk(),
+    ...sealedTargets(seed),
+    ...recordTargets(seed),
+    receiverTarget(seed),
+    agentTarget(seed),
   ];
 }
 
@@ -157,14 +155,5 @@ function accepts(step: () => void): boolean {
   } catch (error) {
     if (error instanceof FormatError) return false;
     throw error;
-  }
-}
-
-function orFormatError<T>(what: string, input: Uint8Array, run: () => T): T | undefined {
-  try {
-    return run();
-  } catch (error) {
-    if (error instanceof FormatError) return undefined;
-    throw new Finding(`${what}: ${String(error)} from ${toHex(input)}`, { cause: error });
   }
 }

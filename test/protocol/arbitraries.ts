@@ -5,7 +5,14 @@ import * as fc from "fast-check";
 import type { Arbitrary } from "fast-check";
 import { type ArchiveHeader, type KeySlot, maxKeySlots } from "../../protocol/archive/archive-header.ts";
 import type { ChunkRun, DeadContainer, DeadFile, DeadVolume } from "../../protocol/archive/dead-file.ts";
-import { chainOf, type Head, type HeadBody, type HeadVolume, noChain } from "../../protocol/archive/head.ts";
+import {
+  chainOf,
+  type Head,
+  type HeadBody,
+  type HeadVolume,
+  logEntryBytes,
+  noChain,
+} from "../../protocol/archive/head.ts";
 import {
   consistencies,
   type Container,
@@ -86,12 +93,14 @@ const path = (start: string): Arbitrary<string> =>
 const form: Arbitrary<"dir" | "tar"> = fc.constantFrom("dir", "tar");
 const tag: Arbitrary<string> = fc.stringMatching(/^[A-Za-z0-9._+-]{1,64}$/);
 
+const ofArchive: ReadonlySet<string> = new Set(["archive", "head", "dead", "headCopy"]);
+const ofVolume: ReadonlySet<string> = new Set(["index", "indexCopy"]);
 const metaName: Arbitrary<MetaName> = fc
   .record<MetaName>({ kind: names(metaKinds), volume: bytes(16), session: bytes(16), generation: u64() })
   .map((name) => ({
     ...name,
-    ...(name.kind === "archive" || name.kind === "head" || name.kind === "dead" ? { volume: noVolume } : {}),
-    ...(name.kind === "archive" || name.kind === "head" || name.kind === "dead" || name.kind === "index"
+    ...(ofArchive.has(name.kind) ? { volume: noVolume } : {}),
+    ...(ofArchive.has(name.kind) || ofVolume.has(name.kind)
       ? { session: new Uint8Array(16) as MetaName["session"] }
       : {}),
   }));
@@ -132,7 +141,6 @@ export const messageBodies: { readonly [Name in MessageName]: Arbitrary<Messages
     volume: bytes(16),
     session: bytes(16),
     saveTo: fc.oneof(fc.constant(""), path("")),
-    replace: fc.boolean(),
   }),
   goodbye: fc.constant({}),
   receiverHello: fc.record({
@@ -170,7 +178,19 @@ export const messageBodies: { readonly [Name in MessageName]: Arbitrary<Messages
   sweep: fc.constant({}),
   reveal: fc.record({ key: fc.uint8Array({ maxLength: 300 }) }),
   stored: fc.record({ address: address(), bytes: fc.uint8Array({ maxLength: 5000 }) }),
-  damage: fc.record({ file: names(damagedFiles), what: names(damages), address: address() }),
+  damage: fc
+    .record({
+      file: names(damagedFiles),
+      what: names(damages),
+      volume: bytes(16),
+      session: bytes(16),
+      address: address(),
+      generation: u64(),
+    })
+    .map(({ address: at, generation, ...of }) => ({
+      ...of,
+      number: of.file === "chunk" ? at : generation,
+    })) as never,
 };
 
 const identity: Arbitrary<ListIdentity> = fc.record({
@@ -241,7 +261,7 @@ const head: Arbitrary<Head> = fc.integer({ min: 1, max: 40 }).chain((generation)
         { selector: (each) => each.directory.toLowerCase(), maxLength: 5 },
       ),
       previousChain: generation === 1 ? fc.constant(noChain) : bytes<Head["chain"]>(32),
-      log: fc.array(bytes(8), { minLength: generation, maxLength: generation }),
+      log: bytes(generation * logEntryBytes),
       mac: bytes<Head["mac"]>(32),
     })
     .map((fields): Head => {

@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   readSync,
+  statSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -231,6 +232,49 @@ export function storeSuite(store: Store, chunksOf: ChunkReader): void {
       await store.remove(volume, name);
       expect(readdirSync(directory.path)).toEqual([]);
       await store.remove(volume, name);
+    });
+
+    test("a removal tells of each file that is gone, and of each name that it has looked at", async () => {
+      using directory = tempDir();
+      using volume = openAbsolute(directory.path);
+      /** Bytes on the disk of all files below. */
+      const taken = (): number =>
+        readdirSync(directory.path, { recursive: true, withFileTypes: true })
+          .filter((each) => each.isFile())
+          .reduce((sum, each) => sum + statSync(join(each.parentPath, each.name)).blocks * 512, 0);
+      const steps: number[] = [];
+      const onRemoved = (bytes: number): void => void steps.push(bytes);
+      const freed = (): number => steps.splice(0).reduce((sum, each) => sum + each, 0);
+
+      {
+        using writer = await store.begin(volume, session);
+        writeChunks(writer);
+        writeMeta(writer);
+      }
+      const files = readdirSync(directory.path, { recursive: true }).length;
+      const inPart = taken();
+      await removeTree(volume, store.partName(name), onRemoved);
+      if (store.form === "dir") {
+        const looks = steps.filter((each) => each === 0).length;
+        expect(looks).toBeGreaterThanOrEqual(chunks.size);
+        expect(steps.length - looks).toBeGreaterThanOrEqual(chunks.size);
+        expect(steps.length).toBeLessThanOrEqual(2 * files);
+      }
+      expect(freed()).toBe(inPart);
+
+      await writeAll(store, volume);
+      const whole = taken();
+      const dead = [...chunks.keys()].slice(2) as ChunkAddress[];
+      await store.removeChunks(volume, name, dead, { punch: true, onRemoved });
+      expect(steps.length).toBeGreaterThanOrEqual(dead.length);
+      // A tar gets holes, and then takes a block more to say where they are.
+      const blocks = store.form === "tar" ? 4096 : 0;
+      const gone = whole - taken();
+      expect(gone).toBeGreaterThan(0);
+      expect(freed() - gone).toBeOneOf([0, blocks]);
+      const left = taken();
+      await store.remove(volume, name, onRemoved);
+      expect(freed()).toBe(left);
     });
 
     test("what stands in a part and is not of a session is not removed, nor is anything beside it", async () => {

@@ -270,8 +270,8 @@ export function startReceiver(service: Service, options: ReceiverOptions = {}): 
         if (frame.type === "done") return found.sort();
         if (frame.type !== "damage")
           throw new Error(`found ${frame.type} ${JSON.stringify(frame.body)}, wanted damage`);
-        const { file, what, address } = frame.body;
-        found.push(file === "chunk" ? `${file} ${what} ${address}` : `${file} ${what}`);
+        const { file, what, number } = frame.body;
+        found.push(file === "chunk" ? `${file} ${what} ${number}` : `${file} ${what}`);
       }
     },
     readChunks: async (of, addresses) => {

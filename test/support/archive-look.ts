@@ -3,9 +3,10 @@
 
 import { listStore } from "../../dom0-agent/check/list-store.ts";
 import { readVolumes } from "../../dom0-agent/check/archived-volume.ts";
+import { checkCopies } from "../../dom0-agent/check/copies.ts";
 import { type ContainerHealth, examine } from "../../dom0-agent/check/container-health.ts";
 import { AgentError } from "../../dom0-agent/errors.ts";
-import { openChunk } from "../../dom0-agent/pipeline/open-chunk.ts";
+import { openChunk } from "../../protocol/seal/open-chunk.ts";
 import { allSessions } from "../../dom0-agent/restore/find-session.ts";
 import { sessionMap } from "../../dom0-agent/restore/session-map.ts";
 import type { OpenArchive } from "../../dom0-agent/session/archive.ts";
@@ -15,6 +16,7 @@ import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { type ChunkEntry, chunkLength, type ContainerRef } from "../../protocol/archive/manifest.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
+import { type Damage, isDamage } from "../../protocol/wire/messages.ts";
 import { chunkOpener } from "../../protocol/seal/chunk-seal.ts";
 import { receiverInProcess } from "./receiver-in-process.ts";
 import type { SealedSample } from "./sealed-sample.ts";
@@ -22,6 +24,8 @@ import type { SealedSample } from "./sealed-sample.ts";
 export interface Seen {
   /** What check calls damaged. */
   readonly damage: readonly string[];
+  /** What it only says: what nothing names, what is left over, what waits in the trash. */
+  readonly said: readonly string[];
   /** What every session is: sizes, ids of chunks that were opened. */
   readonly content: string;
 }
@@ -40,6 +44,7 @@ export async function openNow(sample: SealedSample): Promise<OpenArchive & Dispo
       holdsLock: true,
     });
     if (open === undefined) throw new AgentError("integrity", "there is no archive any more");
+    if (open.headerLost !== undefined) throw new AgentError("integrity", open.headerLost);
     return Object.assign(open, { [Symbol.dispose]: () => receiver[Symbol.dispose]() });
   } catch (error) {
     receiver[Symbol.dispose]();
@@ -54,20 +59,22 @@ export async function look(sample: SealedSample): Promise<Seen> {
     return await lookThrough(open);
   } catch (error) {
     if (!(error instanceof AgentError) || error.reason !== "integrity") throw error;
-    return { damage: [error.message], content: "" };
+    return { damage: [error.message], said: [], content: "" };
   }
 }
 
 async function lookThrough(open: OpenArchive): Promise<Seen> {
   const { groups, lost } = await readVolumes(open);
-  const damage = lost.map(({ why }) => why);
+  const copies = await checkCopies(open);
+  const damage = [...lost, ...copies.damaged].map(({ why }) => why);
+  const said: string[] = [...copies.uncopied];
   const content: string[] = [];
   for (const { volumes } of groups) {
     using lists = listStore(open.paths.directory);
     const healths = new Map<string, ContainerHealth>();
     for (const volume of volumes) {
       for (const container of volume.index.containers) {
-        const health = await examine(open, volume, container, lists, true);
+        const health = await examine(open, volume, container, lists, { readAll: true, suspects: undefined });
         healths.set(toHex(volume.index.volume) + toHex(container.uid), health);
       }
     }
@@ -86,11 +93,18 @@ async function lookThrough(open: OpenArchive): Promise<Seen> {
       const { name } = health.container;
       for (const { file, what, why } of health.files) damage.push(why ?? `${name}: ${file} is ${what}`);
       if (health.unlisted.size > 0) damage.push(`${name}: ${health.unlisted.size} chunks are not listed`);
-      const bad = new Set([...health.lost, ...health.claimed()]);
+      const bad = new Set([...health.lost.keys(), ...health.claimed()]);
       if (bad.size > 0) damage.push(`${name}: ${bad.size} chunks are lost`);
+      damage.push(...health.spares.map((each) => `${name}: ${textOf(each)}`));
+      said.push(...health.extras.map((each) => `${name}: ${textOf(each)}`));
     }
   }
-  return { damage, content: content.join(" ") };
+  for (const each of await open.client.scrubRest()) (isDamage(each) ? damage : said).push(textOf(each));
+  return { damage, said: said.sort(), content: content.join(" ") };
+}
+
+function textOf({ file, what, volume, number }: Damage): string {
+  return `${file} ${number} of ${toHex(volume)} is ${what}`;
 }
 
 async function readSession(
@@ -113,7 +127,7 @@ async function readSession(
       content.push(toHex(entry.id));
     } catch (error) {
       if (!(error instanceof AgentError) || error.reason !== "integrity" || health === undefined) throw error;
-      health.addLost(entry.storedAddress);
+      health.addLost(entry.storedAddress, undefined);
     }
   }
   return content;

@@ -1,12 +1,13 @@
-// The files of an archive, stretch by stretch: by whom each stretch is read, or by what rule nobody reads it
-// (archive-format.md has the layout; the rules are said in docs/security.md, "What check does not look at").
+// The files of an archive, stretch by stretch, and by whom each stretch is read: by dom0, or by the receiver's scrub of its
+// container, or of all that is in no container (archive-format.md has the layout).
 
 import { randomBytes } from "node:crypto";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
+import { checkCopies } from "../../dom0-agent/check/copies.ts";
 import { listStore } from "../../dom0-agent/check/list-store.ts";
 import { allSessions } from "../../dom0-agent/restore/find-session.ts";
 import { fetchManifest } from "../../dom0-agent/session/fetch-manifest.ts";
-import { type OpenArchive, readIndex } from "../../dom0-agent/session/archive.ts";
+import type { OpenArchive } from "../../dom0-agent/session/archive.ts";
 import { checkHeader } from "../../dom0-agent/session/verify.ts";
 import { AgentError } from "../../dom0-agent/errors.ts";
 import type { Container, VolumeIndex } from "../../protocol/archive/index-file.ts";
@@ -14,6 +15,7 @@ import type { ChunkEntry } from "../../protocol/archive/manifest.ts";
 import { archiveFile, chunkPath, indexFile, listFile, manifestFile } from "../../protocol/archive/names.ts";
 import { decodeOffsetsFooter, footerBytes, footerOffset } from "../../protocol/archive/tar-layout.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
+import { type Damage, isDamage } from "../../protocol/wire/messages.ts";
 import { readVolumes } from "../../dom0-agent/check/archived-volume.ts";
 import { openNow, readChunk } from "./archive-look.ts";
 import type { SealedSample, Tree } from "./sealed-sample.ts";
@@ -25,10 +27,10 @@ export interface Place {
   readonly to: number;
   /** The kind of thing that it is. */
   readonly what: string;
-  /** Nobody reads it, whatever it says. */
-  readonly unread: boolean;
   /** Reads what it is part of; throws AgentError `integrity` for damage. */
   readonly read: () => Promise<unknown>;
+  /** Who that is: dom0, or the receiver as it scrubs a container or the rest of the archive, which takes longer. */
+  readonly by: "dom0" | "container" | "rest";
 }
 
 /** Every byte of every file, once. `open` has been opened before anything is changed, and reads files as they are. */
@@ -38,24 +40,33 @@ export async function placesOf(
   now: Tree,
 ): Promise<readonly Place[]> {
   const found = new Map<string, readonly Place[]>();
-  const whole = (file: string, what: string, read: Place["read"]): void => {
-    found.set(file, [{ file, from: 0, to: sizeOf(now, file), what, unread: false, read }]);
+  const whole = (file: string, what: string, read: Place["read"], by: Place["by"] = "dom0"): void => {
+    found.set(file, [{ file, from: 0, to: sizeOf(now, file), what, read, by }]);
   };
   const opening = async (): Promise<unknown> => {
     using opened = await openNow(sample);
     return opened.headDigest.join();
   };
-  whole(`heads/${open.head.generation}`, "head", opening);
+  const copies = async (): Promise<unknown> => {
+    using opened = await openNow(sample);
+    const [damage] = (await checkCopies(opened)).damaged;
+    if (damage !== undefined) throw new AgentError("integrity", damage.why);
+    return opened.headDigest.join();
+  };
+  const twice = (file: string, what: string): void => {
+    whole(file, what, copies);
+    whole(join("copies", file), `copy of ${what}`, copies);
+  };
+  twice(`heads/${open.head.generation}`, "head");
   whole(archiveFile(open.head.archiveGeneration), "archive", opening);
   const { groups } = await readVolumes(open);
+  const containers: { readonly path: string; readonly parts: ReadonlyMap<string, Part> }[] = [];
   for (const { directory, index } of groups.flatMap(({ volumes }) => volumes)) {
-    whole(join(directory, indexFile(index.generation)), "index", async () => {
-      using opened = await openNow(sample);
-      return (await readIndex(opened, index.volume))?.sessions.length;
-    });
+    twice(join(directory, indexFile(index.generation)), "index");
     for (const container of index.containers) {
       const parts = await partsOf(sample, open, index, container);
       const path = join(directory, container.name);
+      containers.push({ path, parts });
       if (container.form === "tar") {
         found.set(`${path}.tar`, tarPlaces(now, `${path}.tar`, container, parts));
         const beside = (file: string, part: Part | undefined): void => {
@@ -71,11 +82,36 @@ export async function placesOf(
         if (name !== "offsets") whole(join(path, name), what, read);
     }
   }
-  for (const [file, { length }] of now) {
+  const rest = async (): Promise<unknown> => {
+    using opened = await openNow(sample);
+    return refuseDamage(await opened.client.scrubRest());
+  };
+  for (const file of now.keys()) {
     if (found.has(file)) continue;
-    found.set(file, [{ file, from: 0, to: length, what: "unnamed file", unread: true, read: opening }]);
+    // What lies in a container of the newest head is read with that, everything else by itself.
+    const scrubbed = containers.find(({ path }) => file.startsWith(`${path}/`));
+    const part = scrubbed?.parts.get("offsets");
+    whole(file, kindOf(file), part?.read ?? rest, part === undefined ? "rest" : "container");
   }
   return [...found.values()].flat();
+}
+
+/** Throws for the first damage, and gives what is only said. */
+function refuseDamage(found: readonly Damage[]): readonly string[] {
+  const damage = found.find(isDamage);
+  if (damage !== undefined) throw new AgentError("integrity", `${damage.file} is ${damage.what}`);
+  return found.map(({ file, what }) => `${file} ${what}`);
+}
+
+/** What a file that dom0 does not read is called by: `old index`, `README.txt`. */
+function kindOf(file: string): string {
+  const name = basename(file);
+  const [, kind] =
+    /^(?:S_[-0-9]+[.]tar[.])?(index|list|manifest|archive|header)(?:[.][0-9]+)?$/.exec(name) ?? [];
+  if (kind !== undefined) return `old ${kind}`;
+  if (/^x[0-9a-f]{16}$/.test(name)) return "old chunk";
+  if (name.endsWith(".tar")) return "old tar";
+  return dirname(file) === "." ? name : `old ${dirname(file)}`;
 }
 
 interface Part {
@@ -110,8 +146,7 @@ async function partsOf(
   });
   add("offsets", "offsets", "offsets of a tar", async () => {
     const holds = { chunks: container.chunks, bytes: container.storedBytes };
-    const [damage] = await open.client.scrub(index.volume, container.uid, holds);
-    if (damage !== undefined) throw new AgentError("integrity", `${damage.file} is ${damage.what}`);
+    return refuseDamage(await open.client.scrub(index.volume, container.uid, holds));
   });
   for (const { entry, size } of await entriesIn(sample, open, container)) {
     const { group, file } = chunkPath(entry.storedAddress);
@@ -165,7 +200,8 @@ function tarPlaces(
   if (offsets === undefined) throw new Error("no offsets");
   const add = (from: number, to: number, what: string, part: Part | undefined): void => {
     const { read } = part ?? offsets;
-    if (to > from) places.push({ file, from, to, what, unread: part === undefined, read });
+    const by = part === undefined || part === offsets ? "container" : "dom0";
+    if (to > from) places.push({ file, from, to, what, read, by });
   };
   let at = 0;
   while ((tar[at] ?? 0) !== 0) {

@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { constants, zstdCompressSync } from "node:zlib";
-import { equalBytes, toHex } from "../../protocol/bytes.ts";
+import { concatBytes, equalBytes, toHex } from "../../protocol/bytes.ts";
 import { type ArchiveHeader, encodeArchiveHeader } from "../../protocol/archive/archive-header.ts";
 import { chunkIdOf, publicIdKey } from "../../protocol/archive/chunk-id.ts";
 import { chainOf, encodeHead, type HeadVolume, noChain } from "../../protocol/archive/head.ts";
@@ -55,6 +55,7 @@ import {
   type SessionUid,
   type VolumeId,
 } from "../../protocol/archive/types.ts";
+import { readmeText } from "../../vm-receiver/store/readme.ts";
 
 /** A volume's content: bytes, or something that gives a chunk at a time (undefined where all of it is zeros). */
 export type TestImage =
@@ -221,10 +222,11 @@ export function createTestArchive(path: string, options: TestArchiveOptions = {}
       generation,
       previousChain,
       chain,
-      log,
+      log: concatBytes(log),
       mac: random<Mac>(32),
     };
     writeFileSync(join(path, "heads", String(generation)), encodeHead(head));
+    writeFileSync(join(path, "README.txt"), readmeText);
   };
 
   return {
@@ -504,19 +506,22 @@ function tarSink(
   };
 }
 
-/** A POSIX ustar header for a regular file. */
+/** A POSIX ustar header for a regular file, as F27 has it. */
 function ustarHeader(path: string, length: number): Uint8Array {
   const block = Buffer.alloc(512);
   const octal = (value: number, digits: number): string => value.toString(8).padStart(digits, "0");
   block.write(path, 0);
-  block.write(
-    `${octal(0o600, 7)}\0${octal(0, 7)}\0${octal(0, 7)}\0${octal(length, 11)}\0${octal(0, 11)}\0`,
-    100,
-  );
+  const [, y = "", mo = "", d = "", h = "", mi = "", s = ""] =
+    /^S_(....)(..)(..)-(..)(..)(..)/.exec(path) ?? [];
+  const seconds = Date.UTC(Number(y), Number(mo) - 1, Number(d), Number(h), Number(mi), Number(s)) / 1000;
+  block.write(`${octal(0o600, 6)} \0${octal(0, 6)} \0${octal(0, 6)} \0${octal(length, 11)} `, 100, "latin1");
+  block.write(`${octal(seconds, 11)} `, 136, "latin1");
   block.fill(" ", 148, 156);
   block.write("0", 156);
   block.write("ustar\u000000", 257, "latin1");
+  block.write("000000 \0", 329, "latin1");
+  block.write("000000 \0", 337, "latin1");
   const sum = block.reduce((total, byte) => total + byte, 0);
-  block.write(`${octal(sum, 6)}\0 `, 148);
+  block.write(`${octal(sum, 6)} \0`, 148);
   return block;
 }

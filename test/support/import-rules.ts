@@ -46,11 +46,11 @@ const builtinHomes: Readonly<Record<string, readonly Place[]>> = {
   "node:child_process": ["dom0-agent/tools.ts", "vm-receiver/tools.ts"],
 };
 
-/** Protocol is pure: bytes in, bytes out. Hashing is all that it needs of the platform. */
+/** Protocol is pure: bytes in, bytes out. Hashing, ciphers and zstd are all that it needs of the platform. */
 const protocolBuiltinHomes: Readonly<Record<string, readonly Place[]>> = {
   "node:crypto": ["protocol/archive/", "protocol/seal/"],
-  // For its CRC-32.
-  "node:zlib": ["protocol/seal/chunk-seal.ts"],
+  // For its CRC-32, and to decompress.
+  "node:zlib": ["protocol/seal/chunk-seal.ts", "protocol/seal/open-chunk.ts"],
 };
 
 export interface Violation {

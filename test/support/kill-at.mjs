@@ -2,7 +2,8 @@
 // to the outside: a file made, written, synced, renamed, linked, removed, a program started. KILL_AT is n;
 // with KILL_COUNT, a file, the number of such things is written there when the program ends by itself. KILL_FROM and
 // KILL_UNTIL, regular expressions, bound what is counted: from the first thing that fits to the next one that does.
-// With KILL_POWER, in the lab's guest alone, the machine is reset instead: what was not synced is gone.
+// With KILL_SIGNAL, it gets that one instead: SIGSTOP holds it there until the test lets it go on. With KILL_POWER, in
+// the lab's guest alone, the machine is reset instead: what was not synced is gone.
 
 import childProcess from "node:child_process";
 import fs from "node:fs";
@@ -29,7 +30,7 @@ function happens(what) {
     writeFileSync("/proc/sysrq-trigger", "b");
     for (;;); // the reset takes a moment
   }
-  process.kill(process.pid, "SIGKILL");
+  process.kill(process.pid, process.env.KILL_SIGNAL ?? "SIGKILL");
 }
 
 if (isMainThread) {

@@ -8,7 +8,7 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { tmpdir } from "node:os";
 import { mkdtempSync, rmSync } from "node:fs";
-import { equalBytes, toHex } from "../../protocol/bytes.ts";
+import { concatBytes, equalBytes, toHex } from "../../protocol/bytes.ts";
 import {
   type ChunkRun,
   type DeadContainer,
@@ -127,7 +127,7 @@ export function makePrune(path: string, options: PruneOptions = {}): Prune {
   const bare: Head = {
     ...body,
     chain: chainOf(before.archive, generation, before.chain, body),
-    log: [...before.log, new Uint8Array(randomBytes(8))],
+    log: concatBytes([before.log, new Uint8Array(randomBytes(8))]),
     mac: new Uint8Array(randomBytes(32)) as Mac,
   };
   const altered = options.alterHead?.(bare) ?? bare;

@@ -4,9 +4,12 @@
 
 import { RefusedError } from "../../dom0-agent/session/client.ts";
 import type { Client } from "../../dom0-agent/session/client.ts";
+import { noVolume } from "../../protocol/archive/prefix.ts";
+import type { SessionUid } from "../../protocol/archive/types.ts";
 import { concatBytes } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
-import type { Damage } from "../../protocol/wire/messages.ts";
+import { AgentError } from "../../dom0-agent/errors.ts";
+import type { Damage, Scrub } from "../../protocol/wire/messages.ts";
 import { openAbsolute } from "../../vm-receiver/directory.ts";
 import { RefusalError } from "../../vm-receiver/errors.ts";
 import { readStretch } from "../../vm-receiver/files.ts";
@@ -17,13 +20,26 @@ import { type Archive, openArchive } from "../../vm-receiver/store/archive.ts";
 
 type Reading = Pick<
   Client,
-  "hello" | "sealedOnly" | "onProgress" | "read" | "readWhole" | "readChunks" | "scrub"
+  "hello" | "sealedOnly" | "onProgress" | "read" | "readWhole" | "readChunks" | "scrub" | "scrubRest"
 >;
 
 /** Opens the archive in the directory `root` as of now. Throws RefusedError where a receiver would refuse. */
 export function receiverInProcess(root: string): { readonly client: Client } & Disposable {
   const archive = opened(root);
   const { current } = archive;
+  const scrubbed = async (of: Scrub): Promise<readonly Damage[]> => {
+    const found: Damage[] = [];
+    try {
+      await scrub(archive, of, {
+        onDamage: (damage) => void found.push(damage),
+        onBytes: () => undefined,
+        signal: new AbortController().signal,
+      });
+    } catch (error) {
+      throw asRefused("scrub", error);
+    }
+    return found;
+  };
   const client: Reading = {
     hello: {
       capabilities: 0,
@@ -36,7 +52,7 @@ export function receiverInProcess(root: string): { readonly client: Client } & D
     read: async (name, max, sink) => {
       try {
         using file = refusedAs("read", () => openMeta(archive, name));
-        if (file.length > max) throw new FormatError("too-long", `more than ${max} bytes`);
+        if (file.length > max) throw new AgentError("integrity", `more than ${max} bytes`);
         sink(refusedAs("read", () => readStretch(file, 0, file.length)));
         return file.length;
       } catch (error) {
@@ -57,23 +73,8 @@ export function receiverInProcess(root: string): { readonly client: Client } & D
         await sink(address, length === 0 || length > into.length ? undefined : into.subarray(0, length));
       }
     },
-    scrub: async (volume, session) => {
-      const found: Damage[] = [];
-      try {
-        await scrub(
-          archive,
-          { volume, session },
-          {
-            onDamage: (damage) => void found.push(damage),
-            onBytes: () => undefined,
-            signal: new AbortController().signal,
-          },
-        );
-      } catch (error) {
-        throw asRefused("scrub", error);
-      }
-      return found;
-    },
+    scrub: async (volume, session) => scrubbed({ volume, session }),
+    scrubRest: async () => scrubbed({ volume: noVolume, session: new Uint8Array(16) as SessionUid }),
   };
   return { client: client as Client, [Symbol.dispose]: () => archive[Symbol.dispose]() };
 }

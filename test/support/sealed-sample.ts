@@ -1,8 +1,9 @@
 // A small sealed archive of everything that an archive can hold, made by the agent's own commands and a real receiver: two
-// volumes of one group, three sessions each, some of them tars, a change of the key slots, and a prune that leaves
-// containers without a session, dead chunks in a tar, and later lists and manifests. With what the archive was after
-// each step.
+// volumes of one group, some of their sessions tars, a change of the key slots, and a prune that leaves containers without
+// a session, dead chunks in a tar, and later lists and manifests. Then a volume that is deleted, another prune and another
+// change of slots, whose leavings wait in the trash, and a last session. With what the archive was after each step.
 
+import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { openContext } from "../../dom0-agent/cli/run-context.ts";
@@ -12,6 +13,7 @@ import { noRetention } from "../../dom0-agent/prune/retention.ts";
 import { chooseArchive } from "../../dom0-agent/session/choose-volumes.ts";
 import type { Context } from "../../dom0-agent/session/context.ts";
 import { initArchive } from "../../dom0-agent/session/init.ts";
+import { deleteVolumes } from "../../dom0-agent/session/delete.ts";
 import { changeSlots } from "../../dom0-agent/session/key.ts";
 import { prune } from "../../dom0-agent/session/prune.ts";
 import { sendRun } from "../../dom0-agent/session/send-run.ts";
@@ -33,6 +35,7 @@ export interface SealedSample extends Disposable {
 }
 
 export const sampleVolumes = ["one.img", "two.img"] as const;
+const deletedVolume = "three.img";
 const chunkBytes = 65_536;
 const passphrase = "correct horse battery staple";
 
@@ -41,7 +44,9 @@ export async function makeSealedSample(): Promise<SealedSample> {
   const at = (name: string): string => join(directory.path, name);
   const [images, drive, root] = [at("images"), at("drive"), at("drive/backups")];
   for (const each of [images, drive, at("dom0")]) mkdirSync(each);
-  writeFileSync(at("receiver.ini"), `[receiver]\nplain-directories = ${drive}\ntrash-days = 0\n`);
+  const keepFor = (days: number): void =>
+    writeFileSync(at("receiver.ini"), `[receiver]\nplain-directories = ${drive}\ntrash-days = ${days}\n`);
+  keepFor(0);
   writeFileSync(
     at("dom0/sparsebak.ini"),
     `[var]
@@ -54,7 +59,7 @@ chunk-size = 64K
 [groups]
 all = *.img
 [volumes]
-${sampleVolumes.map((each) => `${each} = enable\n`).join("")}`,
+${[...sampleVolumes, deletedVolume].map((each) => `${each} = enable\n`).join("")}`,
   );
   const options = {
     config: at("dom0/sparsebak.ini"),
@@ -83,15 +88,21 @@ ${sampleVolumes.map((each) => `${each} = enable\n`).join("")}`,
   const change = { kind: "add", passphrase: async () => passphrase } as const;
   await step(async () => initArchive(context, settings, { kind: "none" }));
   await step(async () => send("dir", { [one]: "abcd.ea" }));
-  await step(async () => send("tar", { [one]: "iecd.jk", [two]: "abfg.h" }));
+  await step(async () => send("tar", { [one]: "iecd.jk", [two]: "abf#.h", [deletedVolume]: "yz" }));
   await step(async () => changeSlots(context, settings, change, { logN: 10 }));
   await step(async () => send("dir", { [one]: "iecopjk", [two]: "abfl.mn" }));
   await step(async () => send("tar", { [two]: "abql.mr" }));
-  await step(async () => {
-    const retention = { ...noRetention, last: 2 };
-    const request = { sessions: [], before: undefined, retention };
+  const pruneTo = async (last: number): Promise<unknown> => {
+    const request = { sessions: [], before: undefined, retention: { ...noRetention, last } };
     return prune(context, settings, { kind: "all" }, request, false);
-  });
+  };
+  await step(async () => pruneTo(2));
+  keepFor(30);
+  await step(async () => send("dir", { [one]: "secopxk" }));
+  await step(async () => Array.fromAsync(deleteVolumes(context, settings, [deletedVolume])));
+  await step(async () => pruneTo(1));
+  await step(async () => changeSlots(context, settings, change, { logN: 10 }));
+  await step(async () => send("tar", { [two]: "abqt.mr" }));
   return {
     directory: directory.path,
     root,
@@ -104,9 +115,12 @@ ${sampleVolumes.map((each) => `${each} = enable\n`).join("")}`,
   };
 }
 
-/** A chunk for each letter; most of them are as long as each other when they are compressed. "." is a hole. */
+/** A chunk for each letter; most of them are as long as each other when they are compressed. "." is a hole, and "#" does
+ *  not shrink below a few blocks of a file system, so that a tar can give back its room. */
 function chunkOf(letter: string): Buffer {
   if (letter === ".") return Buffer.alloc(chunkBytes);
+  if (letter === "#")
+    return Buffer.concat([createHash("shake256", { outputLength: 9000 }).digest()], chunkBytes);
   return Buffer.alloc(chunkBytes, `${letter} is what this chunk repeats\n`);
 }
 
@@ -139,6 +153,7 @@ export async function withChanges<T>(
 
 const nothing = (): void => undefined;
 const silent: Output = {
+  trace: nothing,
   line: nothing,
   clear: nothing,
   notice: nothing,

@@ -31,6 +31,8 @@ export interface Ended {
 export interface RunOptions {
   /** Kill it right before the n-th thing that it does (kill-at.mjs). */
   readonly killAt?: number;
+  /** Don't kill it there but stop it, until it gets a SIGCONT. */
+  readonly stop?: boolean;
   /** Have it count those things into this file. */
   readonly countInto?: string;
   /** Regular expressions: the first of those things that counts, and the first that does not any more. */
@@ -53,6 +55,7 @@ export interface SiteOptions {
   /** Bytes of the drive; an ext4 on a loop device unless `fs` says otherwise. */
   readonly driveBytes?: number;
   readonly mkfs?: readonly string[];
+  readonly mountOptions?: readonly string[];
   /** More lines for [var]. */
   readonly settings?: readonly string[];
   /** The drive is mounted here, and the receiver a child of the agent: no VM in between. */
@@ -114,7 +117,8 @@ export async function makeSite(options: SiteOptions): Promise<Site> {
   truncateSync(disk, options.driveBytes ?? 2 * 1024 ** 3);
   const mkfs = options.mkfs ?? ["mkfs.ext4", "-q", "-F"];
   must(mkfs[0] ?? "", [...mkfs.slice(1), disk]);
-  const mount = (): void => must("mount", ["-o", "loop", disk, site.drive]);
+  const mount = (): void =>
+    must("mount", ["-o", ["loop", ...(options.mountOptions ?? [])].join(), disk, site.drive]);
   const unmount = (): void => must("umount", [site.drive]);
   mount();
   writeFileSync(
@@ -158,6 +162,7 @@ export async function makeSite(options: SiteOptions): Promise<Site> {
       SPARSEBAK_TOOL_PATH: lab.dom0Path,
     };
     if (given.killAt !== undefined) env["KILL_AT"] = String(given.killAt);
+    if (given.stop === true) env["KILL_SIGNAL"] = "SIGSTOP";
     if (given.countInto !== undefined) env["KILL_COUNT"] = given.countInto;
     if (given.counted !== undefined)
       Object.assign(env, { KILL_FROM: given.counted.from, KILL_UNTIL: given.counted.until });

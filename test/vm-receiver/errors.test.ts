@@ -22,8 +22,16 @@ describe("what the system says becomes one of the wire's codes", () => {
     expect(reason.reason).not.toContain("secret");
   });
 
-  test("a full file system with bytes left is out of inodes", () => {
-    expect(reasonOf(system("ENOSPC"), () => true).code).toBe("no-inodes");
+  test("a full file system says what it has, and may only be out of inodes", () => {
+    const space = { freeBytes: 4096, totalBytes: 1e6, freeInodes: 0, totalInodes: 10 };
+    expect(reasonOf(system("ENOSPC"), () => space).code).toBe("no-inodes");
+    for (const totalInodes of [0, 10]) {
+      const full = { ...space, freeInodes: totalInodes / 2, totalInodes };
+      expect(reasonOf(system("ENOSPC"), () => full)).toEqual({
+        code: "no-space",
+        reason: "the file system is full: 4096 bytes are free",
+      });
+    }
   });
 
   test("a file that is too large for the file system is explained", () => {

@@ -50,12 +50,18 @@ const maxArchiveFileBytes = 4096;
 
 /** True where `path` holds an archive: a directory of heads with at least one head in it. */
 export function holdsHeads(path: string): boolean {
-  return generations(join(path, fileNames.heads)).length > 0;
+  return headsAt(path).length > 0;
+}
+
+/** Numbers of all heads at `path`, highest first, those of which only a copy is left as well (archive-format.md, F38). */
+function headsAt(path: string): Generation[] {
+  const places = [join(path, fileNames.heads), join(path, fileNames.copies, fileNames.heads)];
+  return [...new Set(places.flatMap(generations))].sort((a, b) => b - a);
 }
 
 /** The number of the newest head where that is not `state`'s any more: somebody has sent or pruned meanwhile. */
 export function movedOn(state: ArchiveState): Generation | undefined {
-  const [newest] = generations(join(state.path, fileNames.heads));
+  const [newest] = headsAt(state.path);
   return newest !== undefined && state.head !== undefined && newest > state.head.generation
     ? newest
     : undefined;
@@ -149,19 +155,21 @@ function headerOrCopy(path: string, copy: string, options: StateOptions): Return
 }
 
 function newestHead(path: string, options: StateOptions): Head {
-  const directory = join(path, fileNames.heads);
   let first: unknown = new AssembleError(
     "no-archive",
     `archive has no head ${options.head ?? "that can be read"}, ${printable(path)}`,
   );
   let isFirst = true;
   const wanted = (each: Generation): boolean => options.head === undefined || each === options.head;
-  for (const generation of generations(directory).filter(wanted)) {
-    const file = join(directory, String(generation));
+  for (const generation of headsAt(path).filter(wanted)) {
     try {
-      const what = `head ${generation}`;
-      return reading(what, printable(file), { corrupt: "corrupt-head", missing: "corrupt-head" }, () =>
-        decodeHead(readWhole(file, maxHeadBytes), { generation }),
+      return orCopy(path, join(fileNames.heads, String(generation)), options, (file) =>
+        reading(
+          `head ${generation}`,
+          printable(file),
+          { corrupt: "corrupt-head", missing: "corrupt-head" },
+          () => decodeHead(readWhole(file, maxHeadBytes), { generation }),
+        ),
       );
     } catch (error) {
       if (!(error instanceof AssembleError)) throw error;
@@ -221,7 +229,7 @@ export function readIndex(state: ArchiveState, directory: string, options: State
   const named = state.head.volumes.find((each) => each.directory === directory);
   const { opener } = options.keys ?? {};
   if (named !== undefined)
-    return namedIndex(state, named, (bytes, expected) => decodeIndex(bytes, expected, opener));
+    return namedIndex(state, named, options, (bytes, expected) => decodeIndex(bytes, expected, opener));
   throw new AssembleError(
     "no-volume",
     `no volume of that name in head ${state.head.generation} of the archive: ${printable(directory)}, ${printable(state.path)}`,
@@ -231,24 +239,45 @@ export function readIndex(state: ArchiveState, directory: string, options: State
 
 /** The containers of a volume that a head names: what shows without its key. */
 export function readContainers(state: ArchiveState, named: HeadVolume): PublicIndex {
-  return namedIndex(state, named, decodeIndexContainers);
+  return namedIndex(state, named, {}, decodeIndexContainers);
 }
 
 /** Reads the index that a head names, its digest checked. */
 function namedIndex<T>(
   state: ArchiveState,
   named: HeadVolume,
+  options: StateOptions,
   decode: (bytes: Uint8Array, expected: ExpectedIndex) => T,
 ): T {
-  const path = join(state.path, named.directory, indexFile(named.indexGeneration));
-  return reading("index", printable(path), { corrupt: "corrupt-index" }, () => {
-    const bytes = readWhole(path, maxIndexBytes);
-    if (!equalBytes(fileDigest(bytes), named.indexDigest)) {
-      throw new FormatError("bad-digest", "its digest is not the one that the head names");
+  const file = join(named.directory, indexFile(named.indexGeneration));
+  return orCopy(state.path, file, options, (path) =>
+    reading("index", printable(path), { corrupt: "corrupt-index" }, () => {
+      const bytes = readWhole(path, maxIndexBytes);
+      if (!equalBytes(fileDigest(bytes), named.indexDigest)) {
+        throw new FormatError("bad-digest", "its digest is not the one that the head names");
+      }
+      const { volume, indexGeneration: generation } = named;
+      return decode(bytes, { archive: state.header.uuid, volume, generation });
+    }),
+  );
+}
+
+/** What `read` makes of a file of the archive at `path`; where that is lost or damaged, of its second copy. */
+function orCopy<T>(path: string, file: string, { warn }: StateOptions, read: (path: string) => T): T {
+  try {
+    return read(join(path, file));
+  } catch (error) {
+    if (!(error instanceof AssembleError)) throw error;
+    const copy = join(path, fileNames.copies, file);
+    let found: T;
+    try {
+      found = read(copy);
+    } catch {
+      throw error; // the first one says more
     }
-    const expected = { archive: state.header.uuid, volume: named.volume, generation: named.indexGeneration };
-    return decode(bytes, expected);
-  });
+    warn?.(`${error.message}: using its second copy, ${printable(copy)}`);
+    return found;
+  }
 }
 
 /** The highest index of a directory that decodes. */

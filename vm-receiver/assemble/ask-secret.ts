@@ -14,11 +14,13 @@ const maxCharacters = 1024;
 /** What was typed behind the line end of the last answer: it is the next one's. */
 let ahead = "";
 
-/** What was typed up to the end of the line. Only where standard input is a terminal. */
+/** What was typed up to the end of the line. Only where standard input is a terminal. Throws AssembleError where it was
+ *  given up, or where it can't be taken as it was typed; what follows up to the line's end is then read all the same. */
 export async function askSecret(prompt: string, signal: AbortSignal): Promise<string> {
   const { stdin, stderr } = process;
   const decoder = new StringDecoder("utf8");
   let typed: string[] = [];
+  let refusal: string | undefined;
   stdin.setRawMode(true); // before the prompt: what is typed from then on is not shown
   stderr.write(`${prompt}: `);
   stdin.resume();
@@ -33,13 +35,17 @@ export async function askSecret(prompt: string, signal: AbortSignal): Promise<st
             ahead = Array.from(text)
               .slice(i + 1)
               .join("");
-            resolve(typed.join(""));
+            if (refusal === undefined) resolve(typed.join(""));
+            else reject(new AssembleError("wrong-key", `${prompt}: ${refusal}`, "try again"));
             return;
           }
           if (character === interrupt || character === endOfInput) stop();
           else if (character === backspace || character === deleted) typed.pop();
-          else if (character === eraseLine) typed = [];
-          else if (character >= " " && typed.length < maxCharacters) typed.push(character);
+          else if (character === eraseLine) [typed, refusal] = [[], undefined];
+          else if (character < " " || character === "\ufffd")
+            refusal = "found a key that is no character, as an arrow or a tab, or bytes that are no UTF-8";
+          else if (typed.length === maxCharacters) refusal = `found more than ${maxCharacters} characters`;
+          else typed.push(character);
         }
       };
       stdin.on("data", (bytes: Buffer) => take(decoder.write(bytes)));

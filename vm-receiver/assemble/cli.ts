@@ -161,7 +161,7 @@ function warn(message: string): void {
 
 /** Checks the whole archive; gives the exit status. */
 async function scrub(found: Arguments, signal: AbortSignal): Promise<number> {
-  const { scrubArchive, foundLine } = await import("./scrub-archive.ts");
+  const { scrubArchive, foundLine, foundObject } = await import("./scrub-archive.ts");
   const bar = await startBar(found, "scrub");
   const started = performance.now();
   try {
@@ -170,7 +170,7 @@ async function scrub(found: Arguments, signal: AbortSignal): Promise<number> {
       head: found.head as Generation | undefined,
       onFound: (each) => {
         bar?.clear();
-        const line = found.json ? JSON.stringify({ type: "damage", ...each }) : printable(foundLine(each));
+        const line = found.json ? JSON.stringify(foundObject(each)) : printable(foundLine(each));
         print(process.stdout, [line]);
       },
       onProgress: (progress) => bar?.update(progress),
@@ -181,7 +181,12 @@ async function scrub(found: Arguments, signal: AbortSignal): Promise<number> {
     const seconds = (performance.now() - started) / 1000;
     if (found.json) print(process.stdout, [JSON.stringify({ type: "scrubbed", ...summary, seconds })]);
     else if (!found.quiet) print(process.stdout, scrubLines(summary, seconds));
-    return summary.damages === 0 ? exitStatuses.done : exitStatuses.integrity;
+    if (summary.damages === 0) return exitStatuses.done;
+    if (!summary.movedOn) return exitStatuses.integrity;
+    warn(
+      "the archive was changed while it was being checked, so what was found may be no damage: scrub it again",
+    );
+    return exitStatuses.failed;
   } finally {
     bar?.clear();
   }
@@ -189,7 +194,13 @@ async function scrub(found: Arguments, signal: AbortSignal): Promise<number> {
 
 async function untrash(found: Arguments, signal: AbortSignal): Promise<void> {
   const { olderStates } = await import("./untrash.ts");
-  const states = await olderStates(found.path, signal);
+  const source = keySource(found);
+  const file = found.passphraseFile;
+  const unlock = source === undefined && file === undefined ? undefined : await import("./unlock.ts");
+  const states = await olderStates(found.path, signal, (header) => {
+    if (source !== undefined) return unlock?.keysOfReadKey(unlock.readKeyFrom(source));
+    return file === undefined ? undefined : unlock?.keysOfSecret(header, unlock.passphraseFrom(file, warn));
+  });
   const { untrashLines } = await import("./report.ts");
   print(
     process.stdout,
@@ -199,9 +210,13 @@ async function untrash(found: Arguments, signal: AbortSignal): Promise<void> {
   );
 }
 
+function keySource(found: Arguments): string | number | undefined {
+  return found.key === "-" ? 0 : (found.key ?? found.keyFd);
+}
+
 async function run(found: Arguments, signal: AbortSignal): Promise<void> {
   const { resolveVolumePath } = await import("./volume-path.ts");
-  const source = found.key === "-" ? 0 : (found.key ?? found.keyFd);
+  const source = keySource(found);
   const unlock = source === undefined ? undefined : await import("./unlock.ts");
   const readKey = source === undefined ? undefined : unlock?.readKeyFrom(source);
   const place = resolveVolumePath(found.path, readKey && unlock?.sealedDirectory(readKey));
@@ -279,7 +294,7 @@ async function keysOfPassphrase(
   if (!state.header.sealed && file === undefined) return undefined;
   checkSealed(state, file !== undefined || process.stdin.isTTY);
   const unlock = await import("./unlock.ts");
-  if (file !== undefined) return unlock.keysOfSecret(state.header, unlock.passphraseFrom(file));
+  if (file !== undefined) return unlock.keysOfSecret(state.header, unlock.passphraseFrom(file, warn));
   const { askSecret } = await import("./ask-secret.ts");
   return unlock.keysOfSecret(
     state.header,

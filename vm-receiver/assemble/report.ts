@@ -7,7 +7,7 @@ import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import type { Assembled } from "./assemble.ts";
 import { formatBytes, formatDuration, formatTime, printable } from "./printable.ts";
 import type { ScrubSummary } from "./scrub-archive.ts";
-import type { OlderState } from "./untrash.ts";
+import type { Lost, OlderState } from "./untrash.ts";
 import { allSessions, type FoundSession } from "./sessions.ts";
 
 /** A line for each session, oldest first. */
@@ -99,9 +99,10 @@ export function outcomeObject({ assembled, volume, path, seconds }: Outcome): ob
 
 /** How a scrub ended. */
 export function scrubLines(summary: ScrubSummary, seconds: number): readonly string[] {
-  const { generation, volumes, containers, bytes, damages, hit } = summary;
+  const { generation, volumes, containers, bytes, damages, remarks, hit } = summary;
   const checked = `head ${generation}: ${volumes} volumes, ${containers} containers, ${formatBytes(bytes)} in ${formatDuration(seconds)}`;
-  if (damages === 0) return [`${checked}: everything is in order`];
+  const said = remarks === 0 ? "" : `; ${remarks} ${remarks === 1 ? "remark" : "remarks"} above`;
+  if (damages === 0) return [`${checked}: everything is in order${said}`];
   const where =
     hit.length === 0
       ? []
@@ -109,17 +110,19 @@ export function scrubLines(summary: ScrubSummary, seconds: number): readonly str
           `hit: ${hit.map(printable).join(", ")}`,
           "`sparsebak check` in dom0 says which sessions that costs; a session may need chunks of older ones",
         ];
-  return [`${checked}: ${damages} ${damages === 1 ? "thing is" : "things are"} damaged`, ...where];
+  return [`${checked}: ${damages} ${damages === 1 ? "thing is" : "things are"} damaged${said}`, ...where];
 }
 
 /** What older states would bring back, and how to get it. */
 export function untrashLines(states: readonly OlderState[], path: string): readonly string[] {
   const [newest] = states.flatMap(({ generation, whole }) => whole.map((each) => ({ generation, ...each })));
   if (states.length === 0) return ["nothing that was pruned or deleted is still there"];
+  const line = ({ directory, session, volume }: Lost): string =>
+    `  ${printable(directory)}  ${session}${volume === undefined || volume === directory ? "" : `  ${printable(volume)}`}`;
   const lines = states.flatMap(({ generation, createdAt, whole, broken }) => [
     `head ${generation}, ${formatTime(createdAt)}:`,
-    ...whole.map(({ directory, session }) => `  ${printable(directory)}  ${session}`),
-    ...broken.map(({ directory, session }) => `  ${printable(directory)}  ${session}  no longer whole`),
+    ...whole.map(line),
+    ...broken.map((each) => `${line(each)}  no longer whole`),
   ]);
   if (newest === undefined) return lines;
   const volume = printable(join(path, newest.directory));

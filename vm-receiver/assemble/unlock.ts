@@ -1,7 +1,7 @@
 // From a read key, a passphrase or a recovery form to what opens the archive: the one file of the VM's side, beside the
 // worker that opens chunks, that may import protocol/seal (design section 8, "Reading in a VM").
 
-import { closeSync, constants, openSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import type { ArchiveHeader } from "../../protocol/archive/archive-header.ts";
 import { headMacInput } from "../../protocol/archive/head.ts";
 import type { ArchiveUuid } from "../../protocol/archive/types.ts";
@@ -18,19 +18,40 @@ import { printable } from "./printable.ts";
 /** The read key in a file, or behind a descriptor that is open. Throws AssembleError. */
 export function readKeyFrom(source: string | number): ReadKey {
   const raw = readSecret(source);
-  return explained(() => decodeReadKey(raw));
+  try {
+    return decodeReadKey(raw);
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    const hint = "in dom0, sparsebak key --export VOLUME prints one: five lines of text";
+    throw new AssembleError("wrong-key", `${error.message}, ${placeOf(source)}`, hint, { cause: error });
+  }
 }
 
-/** The passphrase or recovery form in a file, without the line end behind it. */
-export function passphraseFrom(path: string): string {
-  return new TextDecoder().decode(readSecret(path)).replace(/\r?\n$/, "");
+/** The passphrase or recovery form in a file, without the line end behind it, read as dom0 reads it. `warn` hears of a file
+ *  that others can read. Throws AssembleError. */
+export function passphraseFrom(path: string, warn: (message: string) => void): string {
+  const raw = readSecret(path, (mode) =>
+    warn(`others on this system can read the passphrase (mode ${mode}), ${path}`),
+  );
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(raw).replace(/\r?\n$/, "");
+  } catch (error) {
+    const what = `passphrase is not UTF-8 text, ${printable(path)}`;
+    throw new AssembleError("usage", what, undefined, { cause: error });
+  }
 }
 
-function readSecret(source: string | number): Uint8Array {
-  const shown = typeof source === "number" ? `descriptor ${source}` : printable(source);
+function placeOf(source: string | number): string {
+  return typeof source === "number" ? `descriptor ${source}` : printable(source);
+}
+
+function readSecret(source: string | number, onExposed?: (mode: string) => void): Uint8Array {
+  const shown = placeOf(source);
   let fd: number | undefined;
   try {
     fd = typeof source === "number" ? source : openSync(source, constants.O_RDONLY);
+    const stat = fstatSync(fd);
+    if (stat.isFile() && (stat.mode & 0o077) !== 0) onExposed?.((stat.mode & 0o777).toString(8));
     const bytes = new Uint8Array(maxReadKeyText + 1);
     let length = 0;
     for (let got = -1; got !== 0 && length < bytes.length; length += got)

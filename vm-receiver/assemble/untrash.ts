@@ -2,27 +2,33 @@
 // changed: what an older head names can be built with --head N (archive-format.md, F35).
 
 import { hash } from "node:crypto";
+import type { ArchiveHeader } from "../../protocol/archive/archive-header.ts";
 import type { HeadVolume } from "../../protocol/archive/head.ts";
-import type { Container } from "../../protocol/archive/index-file.ts";
+import { type Container, decodeIndex, maxIndexBytes } from "../../protocol/archive/index-file.ts";
 import { listHeadBytes, listRecordBytes, listTailBytes } from "../../protocol/archive/list-file.ts";
-import { fileNames, parseGeneration } from "../../protocol/archive/names.ts";
+import { fileNames, indexFile, parseGeneration } from "../../protocol/archive/names.ts";
+import type { BodyOpener } from "../../protocol/archive/sealed-body.ts";
 import { type Generation, maxStoredLength } from "../../protocol/archive/types.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import { namesIn, openIfThere } from "../directory.ts";
 import { RefusalError } from "../errors.ts";
+import { readWhole } from "../files.ts";
 import type { Archive } from "../store/archive.ts";
 import { listRecords } from "../store/list-records.ts";
 import { stores } from "../store/stores.ts";
 import { stateOfFile } from "../store/whole-file.ts";
 import { anyHeader, headOf, openChecked } from "./checked-archive.ts";
 import { AssembleError } from "./errors.ts";
+import type { OpenKeys } from "./open-keys.ts";
 
 /** A session that the newest state does not have. */
 export interface Lost {
   /** The volume's directory below the archive, and the session's name. */
   readonly directory: string;
   readonly session: string;
+  /** The volume's name, as far as it can be read: in a sealed archive, where a key opens it. */
+  readonly volume?: string;
 }
 
 export interface OlderState {
@@ -36,15 +42,23 @@ export interface OlderState {
 
 /**
  * Looks at every older head, newest first, until one brings nothing that a newer one didn't. Every byte of what would come
- * back is read and checked. Throws AssembleError `no-archive`, `corrupt-head`, `corrupt-archive`, `stopped`.
+ * back is read and checked; `keysOf` gives, from the archive's header, what a sealed one is opened with, if anything. Throws
+ * AssembleError `no-archive`, `corrupt-head`, `corrupt-archive`, `wrong-key`, `stopped`.
  */
-export async function olderStates(path: string, signal: AbortSignal): Promise<readonly OlderState[]> {
+export async function olderStates(
+  path: string,
+  signal: AbortSignal,
+  keysOf: (header: ArchiveHeader) => OpenKeys | undefined = () => undefined,
+): Promise<readonly OlderState[]> {
   using now = openChecked(path);
+  const header = anyHeader(now, headOf(now));
+  const keys = header && keysOf(header);
+  if (header !== undefined) keys?.check(header, headOf(now));
   const has = new Set<string>();
   for (const volume of headOf(now).volumes) for (const key of sessionsOf(now, volume)) has.add(key);
   const states: OlderState[] = [];
   for (const generation of olderGenerations(now)) {
-    const state = await olderState(path, generation, has, signal);
+    const state = await olderState(path, generation, has, signal, keys?.opener);
     if (state !== undefined && state.whole.length + state.broken.length > 0) states.push(state);
   }
   return states;
@@ -83,6 +97,7 @@ async function olderState(
   generation: Generation,
   has: Set<string>,
   signal: AbortSignal,
+  opener: BodyOpener | undefined,
 ): Promise<OlderState | undefined> {
   let archive: Archive;
   try {
@@ -107,12 +122,27 @@ async function olderState(
       if (complete && !(await isWhole(opened, volume, each, chunkSize))) complete = false;
       if (signal.aborted) throw new AssembleError("stopped", "stopped");
     }
+    const name = nameOf(opened, volume, opener);
     for (const each of lost) {
-      (complete ? whole : broken).push({ directory: volume.directory, session: each.name });
+      const of = { directory: volume.directory, session: each.name };
+      (complete ? whole : broken).push(name === undefined ? of : { ...of, volume: name });
       if (complete) has.add(keyOf(volume, each));
     }
   }
   return { generation, createdAt: head.createdAt, whole, broken };
+}
+
+/** A volume's name; undefined where its index can't be read, or not with that key. */
+function nameOf(archive: Archive, of: HeadVolume, opener: BodyOpener | undefined): string | undefined {
+  const { volume, indexGeneration: generation } = of;
+  try {
+    using directory = openIfThere(archive.root, of.directory);
+    const raw = directory && readWhole(directory, indexFile(generation), maxIndexBytes);
+    return raw && decodeIndex(raw, { archive: headOf(archive).archive, volume, generation }, opener).name;
+  } catch (error) {
+    if (error instanceof FormatError) return undefined;
+    throw error;
+  }
 }
 
 /** True where every file and every chunk of a container is there as this state names it. */

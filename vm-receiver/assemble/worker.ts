@@ -6,8 +6,8 @@ import { setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
 import { FormatError } from "../../protocol/errors.ts";
 import { maxStoredLength } from "../../protocol/archive/types.ts";
-import { chunkOpener } from "../../protocol/seal/chunk-seal.ts";
-import { freePlaintext, openChunk, type SealOpener } from "./chunk.ts";
+import { type ChunkOpener, chunkOpener } from "../../protocol/seal/chunk-seal.ts";
+import { freePlaintext, openChunk } from "../../protocol/seal/open-chunk.ts";
 import { type ContainerReader, containerReader } from "./container.ts";
 import { AssembleError, type AssembleErrorCode, systemCode } from "./errors.ts";
 import {
@@ -70,7 +70,7 @@ function open(
   chunk: JobChunk,
   buffer: Uint8Array,
   idKey: Uint8Array,
-  seal: SealOpener | undefined,
+  seal: ChunkOpener | undefined,
 ): Uint8Array {
   try {
     const untrusted = reader.read(place, chunk.storedAddress, buffer.subarray(0, chunk.storedLength));

@@ -73,8 +73,8 @@ function readSettings(file: string, mustExist: boolean): string | undefined {
     if (stat.uid !== 0 && stat.uid !== process.getuid?.()) {
       throw new SettingsError(`${shown(file)}: belongs to user ${stat.uid}, wanted root or this user`);
     }
-    if ((stat.mode & 0o002) !== 0)
-      throw new SettingsError(`${shown(file)}: anyone may write to it, wanted chmod o-w`);
+    if ((stat.mode & 0o022) !== 0)
+      throw new SettingsError(`${shown(file)}: others than its owner may write to it, wanted chmod go-w`);
     if (stat.size > maxFileBytes)
       throw new SettingsError(`${shown(file)}: ${stat.size} bytes, at most ${maxFileBytes}`);
     return readFileSync(fd, "utf8");

@@ -14,7 +14,7 @@ export interface KeyedAssembly {
   readonly volumeDirectory: string;
   readonly session: SessionUid;
   readonly key: Uint8Array;
-  readonly to: { readonly directory: Directory; readonly name: string; readonly replace: boolean };
+  readonly to: { readonly directory: Directory; readonly name: string };
   readonly signal: AbortSignal;
   readonly onProgress: (bytes: number, chunks: number) => void;
 }
@@ -36,7 +36,6 @@ export async function assembleWithKey(root: Directory, asked: KeyedAssembly): Pr
     `--output=/proc/self/fd/${outputDescriptor}/${to.name}`,
     "--json",
     "--report-progress",
-    ...(to.replace ? ["--force"] : []),
   ];
   let assembled: Assembled | undefined;
   const onLine = (line: string): void => {
@@ -49,7 +48,12 @@ export async function assembleWithKey(root: Directory, asked: KeyedAssembly): Pr
   const { exitCode, problem } = await runProgram(program, args, { secret: key, descriptors, signal, onLine });
   if (exitCode === 0 && assembled !== undefined) return assembled;
   if (signal.aborted) throw new RefusalError("stopped", "stopped");
-  const said = shown(/error: ([^\n]*)/.exec(problem)?.[1] ?? problem, 400);
+  const said = shown(withoutDescriptors(/error: ([^\n]*)/.exec(problem)?.[1] ?? problem), 400);
   if (exitCode === 5) throw new RefusalError("corrupt", said);
   throw new RefusalError(/exists/.test(said) ? "exists" : /key/.test(said) ? "not-allowed" : "io", said);
+}
+
+/** Text without what only this process can open: `/proc/self/fd/5/work.img` is `work.img` to everybody else. */
+export function withoutDescriptors(text: string): string {
+  return text.replaceAll(/\/proc\/self\/fd\/\d+\//g, "");
 }

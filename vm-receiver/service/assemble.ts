@@ -2,14 +2,15 @@
 // component, like everything else.
 
 import { fstatSync } from "node:fs";
-import { fileNames } from "../../protocol/archive/names.ts";
+import { assembledFile, fileNames, parseArchiveFile } from "../../protocol/archive/names.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import type { Assemble, Assembled, Refusal } from "../../protocol/wire/messages.ts";
 import { AssembleError, type AssembleErrorCode, assembleVolume } from "../assemble/assemble.ts";
-import { type Directory, ensureDirectory, openBelow } from "../directory.ts";
+import { type Directory, ensureDirectory, namesIn, openBelow } from "../directory.ts";
 import { RefusalError } from "../errors.ts";
+import { statOf } from "../files.ts";
 import { type Archive, containerOfUid } from "../store/archive.ts";
-import { assembleWithKey } from "./assemble-with-key.ts";
+import { assembleWithKey, withoutDescriptors } from "./assemble-with-key.ts";
 import type { Destination } from "./destination.ts";
 
 export interface AssembleWatch {
@@ -31,19 +32,19 @@ export async function assemble(
     throw new RefusalError("missing", "there is no such volume");
   const container = containerOfUid(archive.containers(volume), asked.session);
   if (container === undefined) throw new RefusalError("missing", "the volume has no such session");
-  const place = placeOf(destination, archive, asked, `${volume.directory}.${container.name}.img`);
+  const place = placeOf(destination, archive, asked, assembledFile(volume.directory, container.name));
   using directory = place.directory;
   try {
+    if (statOf(directory, place.name) !== undefined) throw taken();
     const common = { volumeDirectory: volume.directory, session: asked.session, signal: watch.signal };
-    const { replace } = asked;
     if (revealed !== undefined) {
-      const to = { directory, name: place.name, replace };
+      const to = { directory, name: place.name };
       return await assembleWithKey(archive.root, { ...common, to, key: revealed, ...watch });
     }
     const { imageDigest, size } = await assembleVolume({
       ...common,
       archivePath: `/proc/self/fd/${archive.root.fd}`,
-      output: { kind: "file", path: directory.at(place.name), replace },
+      output: { kind: "file", path: directory.at(place.name), replace: false },
       onProgress: ({ bytes, chunks }) => watch.onProgress(bytes, chunks),
     });
     return { imageDigest, size };
@@ -64,10 +65,14 @@ function placeOf(
   const root = fstatSync(archive.root.fd);
   const outside = (directory: Directory): void => {
     const { dev, ino } = fstatSync(directory.fd);
-    if (dev !== root.dev || ino !== root.ino) return;
+    const isOwn = dev === root.dev && ino === root.ino;
+    const isAnother = [...namesIn(directory)].some(
+      (each) => each === fileNames.heads || parseArchiveFile(each) !== undefined,
+    );
+    if (!isOwn && !isAnother) return;
     throw new RefusalError(
       "not-allowed",
-      "an image can't be put among the files of the archive: name no place, or another",
+      "an image can't be put among the files of an archive: name no place, or another",
     );
   };
   const directory = openBelow(mountpoint.directory, parts.join("/"), true, outside);
@@ -94,7 +99,14 @@ const refusals: Partial<Record<AssembleErrorCode, Refusal>> = {
 function refusalFrom(error: unknown): unknown {
   if (error instanceof FormatError) return new RefusalError("corrupt", error.message, { cause: error });
   // Every code that is not listed says that the archive is not what it was when it was written.
-  if (error instanceof AssembleError)
-    return new RefusalError(refusals[error.code] ?? "corrupt", error.message, { cause: error });
+  if (error instanceof AssembleError) {
+    if (error.code === "exists") return taken();
+    const message = withoutDescriptors(error.message);
+    return new RefusalError(refusals[error.code] ?? "corrupt", message, { cause: error });
+  }
   return error;
+}
+
+function taken(): RefusalError {
+  return new RefusalError("exists", "a file of that name is there already");
 }

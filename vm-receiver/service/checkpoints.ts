@@ -1,10 +1,12 @@
-// Syncing in mid-session: after every 512 MiB what has been stored is made to last, while more comes in. What was complete
-// when the sync began is then reported, so that an interrupted session has to repeat no more than that.
+// Syncing in mid-session: after every 512 MiB, and every half minute where less has come, what has been stored is made to
+// last, while more comes in. What was complete when the sync began is then reported, so that an interrupted session has to
+// repeat no more than that, on a slow line too.
 
 import type { Checkpoint } from "../../protocol/wire/messages.ts";
 import type { SessionWriter } from "../store/store.ts";
 
 export const checkpointBytes: number = 512 * 1024 * 1024;
+const checkpointMilliseconds = 30_000;
 
 export interface Checkpoints {
   /** Call after each chunk. */
@@ -20,8 +22,10 @@ export function checkpoints(
   report: (reached: Checkpoint) => void,
   failed: (error: unknown) => void,
   every: number = checkpointBytes,
+  everyMs: number = checkpointMilliseconds,
 ): Checkpoints {
   let due = every;
+  let dueAt = performance.now() + everyMs;
   let running: Promise<void> | undefined;
   let over = false;
   let failure: { readonly error: unknown } | undefined;
@@ -38,8 +42,10 @@ export function checkpoints(
   };
   return {
     note: () => {
-      if (writer.written.bytes < due || running !== undefined || over) return;
+      const isDue = writer.written.bytes >= due || performance.now() >= dueAt;
+      if (!isDue || running !== undefined || over) return;
       due = writer.written.bytes + every;
+      dueAt = performance.now() + everyMs;
       running = run();
     },
     settle: async () => {

@@ -20,6 +20,7 @@ import { RefusalError, unless } from "../errors.ts";
 import { readWhole } from "../files.ts";
 import { type Archive, type CurrentHead, maxArchiveHeaderBytes } from "../store/archive.ts";
 import { containersOf } from "../store/containers.ts";
+import { keepCopies } from "../store/copies.ts";
 import { publishFile } from "../store/publish.ts";
 import { writeReadme } from "../store/readme.ts";
 import { temporaries } from "../store/temporaries.ts";
@@ -55,6 +56,7 @@ export async function commit(
   publishFile(heads, temporaries.head, heads, String(head.generation));
   check();
   const current = { head, digest: asked.headDigest };
+  keepCopies(archive.root, current, archive.current?.head);
   archive.advance(current);
   // It is committed whatever becomes of README.txt, which a later call writes if need be.
   unless(["ENOSPC", "EDQUOT"], () => writeReadme(archive.root));
@@ -88,7 +90,7 @@ function checkFollows(archive: Archive, head: Head, power: Power): void {
   if (head.generation !== archive.generation + 1) wrong(`wanted head ${archive.generation + 1}`);
   if (!equalBytes(head.previousChain, before?.chain ?? noChain))
     wrong("its chain does not follow the current head's");
-  if (before?.log.some((entry, i) => !equalBytes(entry, head.log[i] ?? new Uint8Array(0))) === true) {
+  if (before !== undefined && !equalBytes(before.log, head.log.subarray(0, before.log.length))) {
     wrong("its log does not carry on the current head's");
   }
   const named = new Map(head.volumes.map((each) => [toHex(each.volume), each]));

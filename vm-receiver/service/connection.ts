@@ -13,6 +13,7 @@ import { incomingFiles } from "./incoming.ts";
 import { streamChunks } from "./read-chunks.ts";
 import { streamFile } from "./read-meta.ts";
 import type { ReceivedSession } from "./receive-session.ts";
+import type { OnRemoved } from "../store/store.ts";
 import { type Requests, requests } from "./requests.ts";
 import type { Output } from "./streams.ts";
 
@@ -86,7 +87,7 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
     if (order.state !== "start" && order.state !== "closed") say("aborted", requestId, reason);
     void close(exitCode);
   };
-  const explain = (error: unknown): Reason => reasonOf(error, () => work?.outOfInodes() === true);
+  const explain = (error: unknown): Reason => reasonOf(error, () => work?.space());
   /** The open request can't be done: a refusal where the dialogue knows one there, otherwise the end. */
   const fail = (error: unknown): void => {
     if (over.signal.aborted) return;
@@ -146,6 +147,11 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
       });
     },
   });
+
+  /** Of a discard or a sweep: each name that it has looked at counts, and each file with its bytes as well. */
+  const onRemoved: OnRemoved = (bytes) => {
+    progress = { bytes: progress.bytes + bytes, chunks: progress.chunks + 1 };
+  };
 
   const handle = (frame: Frame): void => {
     order.step(frame.type, frame.id);
@@ -207,15 +213,13 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
         });
       case "discard":
         return run(async () => {
-          await at.discard(frame.body);
+          await at.discard(frame.body, onRemoved);
+          at.checkMount();
           done();
         });
       case "sweep":
         return run(async () => {
-          const onFreed = (bytes: number): void => {
-            progress = { bytes: progress.bytes + bytes, chunks: progress.chunks + 1 };
-          };
-          const freed = await at.sweep(onFreed);
+          const freed = await at.sweep(onRemoved);
           at.checkMount();
           done(freed);
         });
@@ -267,6 +271,16 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
     }
   };
 
+  /** What can't be done is refused, and the frames behind it still count; what breaks the protocol ends the call. */
+  const attempt = (frame: Frame): void => {
+    try {
+      handle(frame);
+    } catch (error) {
+      if (error instanceof FormatError) throw error;
+      fail(error);
+    }
+  };
+
   const greet = (frame: Extract<Frame, { type: "agentHello" }>): void => {
     clearTimeout(helloTimer);
     requestId = frame.id;
@@ -314,12 +328,11 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
       if (over.signal.aborted) return;
       try {
         for (const frame of decoder.push(untrusted)) {
-          handle(frame);
+          attempt(frame);
           if (over.signal.aborted) return;
         }
       } catch (error) {
-        if (error instanceof FormatError) abort(explain(error));
-        else fail(error);
+        abort(explain(error));
       }
     },
     lost: () => {

@@ -22,6 +22,7 @@ import { writeReadme } from "../store/readme.ts";
 import { canPunch } from "../store/tar/punch.ts";
 import { recordTrashDays } from "../store/trash-time.ts";
 import { sweepTemporaries, temporaries } from "../store/temporaries.ts";
+import { checkApart } from "./other-archives.ts";
 
 export interface Destination extends Disposable {
   readonly mountpoint: Mountpoint;
@@ -34,21 +35,21 @@ interface Power {
   readonly writes: boolean;
   readonly makes: boolean;
   readonly locks: boolean;
-  /** Has to know whether holes can be punched, which costs a process to find out. */
-  readonly punches: boolean;
+  /** Takes away: has to know whether holes can be punched, which costs a process to find out. */
+  readonly prunes: boolean;
 }
 
 /** What a service does to the archive's directory. */
 const powers: Readonly<Record<Service, Power>> = {
-  "sparsebak.Send": { writes: true, makes: true, locks: true, punches: false },
-  "sparsebak.Prune": { writes: true, makes: false, locks: true, punches: true },
-  "sparsebak.Receive": { writes: false, makes: false, locks: false, punches: false },
-  "sparsebak.Assemble": { writes: true, makes: false, locks: false, punches: false },
+  "sparsebak.Send": { writes: true, makes: true, locks: true, prunes: false },
+  "sparsebak.Prune": { writes: true, makes: false, locks: true, prunes: true },
+  "sparsebak.Receive": { writes: false, makes: false, locks: false, prunes: false },
+  "sparsebak.Assemble": { writes: true, makes: false, locks: false, prunes: false },
 };
 
 /** Opens what the hello names. Throws RefusalError; then nothing stays open or locked. */
 export async function openDestination(hello: AgentHello, settings: ReceiverSettings): Promise<Destination> {
-  const { writes, makes, locks, punches } = powers[hello.service];
+  const { writes, makes, locks, prunes } = powers[hello.service];
   const plain = settings.plainDirectories.includes(hello.mountpoint);
   if (!plain && settings.mountpoints !== undefined && !settings.mountpoints.includes(hello.mountpoint)) {
     throw new RefusalError(
@@ -67,6 +68,7 @@ export async function openDestination(hello: AgentHello, settings: ReceiverSetti
   try {
     const mountpoint = keep(openMountpoint(hello.mountpoint, plain));
     if (writes) mountpoint.checkWritable();
+    if (writes) checkApart(mountpoint.directory, hello.directory, locks);
     const root = openBelow(mountpoint.directory, hello.directory, makes);
     if (root === undefined) {
       const nothing = helloOf(mountpoint, undefined, 0);
@@ -81,15 +83,11 @@ export async function openDestination(hello: AgentHello, settings: ReceiverSetti
     }
     if (locks) keep(await lockArchive(root));
     const archive = openArchive(root);
-    if (writes && archive.current !== undefined && archive.header() === undefined) {
-      throw new RefusalError(
-        "corrupt",
-        "the archive header is missing: copy one back from a volume's directory",
-      );
-    }
+    // sparsebak.Prune may put it back.
+    if (writes && !prunes && archive.current !== undefined) checkHeader(archive);
     if (locks) await sweepTemporaries(root);
     // A full file system must not keep anybody from removing what fills it.
-    const can = locks ? ((await probe(root, punches)) ?? 0) : 0;
+    const can = locks ? ((await probe(root, prunes)) ?? 0) : 0;
     if (locks && archive.current !== undefined) {
       const { trashDays } = settings;
       if (trashDays !== undefined) unless(full, () => recordTrashDays(root, trashDays));
@@ -100,6 +98,21 @@ export async function openDestination(hello: AgentHello, settings: ReceiverSetti
     close();
     throw error;
   }
+}
+
+function checkHeader(archive: Archive): void {
+  const lost = (what: string, options?: ErrorOptions): RefusalError => {
+    const how =
+      "sparsebak check --repair puts it back if dom0 has kept it; or copy it from a volume's directory";
+    return new RefusalError("corrupt", `${what}: ${how}`, options);
+  };
+  try {
+    if (archive.header() !== undefined) return;
+  } catch (error) {
+    if (!(error instanceof RefusalError)) throw error;
+    throw lost(error.message, { cause: error });
+  }
+  throw lost("the archive header is missing");
 }
 
 function helloOf(mountpoint: Mountpoint, archive: Archive | undefined, can: number): ReceiverHello {

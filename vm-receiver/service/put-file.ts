@@ -1,14 +1,19 @@
 // Files that are put outside of a session. Each is spooled to a temporary file, and gets its name only when all of it is
 // there and right. Nothing that a head names is replaced: all are of the generation that is to come, and one of that name
-// is of an attempt that was never committed.
+// is of an attempt that was never committed. Only the header that counts may be put again, where it is lost or rotten: by
+// the digest that the head has of it.
 
 import { closeSync } from "node:fs";
 import { maxDeadBytes } from "../../protocol/archive/dead-file.ts";
 import { maxHeadBytes } from "../../protocol/archive/head.ts";
 import { maxIndexBytes } from "../../protocol/archive/index-file.ts";
-import { RefusalError } from "../errors.ts";
-import type { MetaName, Put } from "../../protocol/wire/messages.ts";
+import { archiveFile } from "../../protocol/archive/names.ts";
+import { equalBytes } from "../../protocol/bytes.ts";
+import type { Directory } from "../directory.ts";
+import { RefusalError, systemCode } from "../errors.ts";
+import type { Put } from "../../protocol/wire/messages.ts";
 import { createFile, removeFile } from "../files.ts";
+import { stateOfHeader } from "../scrub/header-file.ts";
 import { type Archive, maxArchiveHeaderBytes } from "../store/archive.ts";
 import { syncNamed } from "../store/durable.ts";
 import { temporaries } from "../store/temporaries.ts";
@@ -44,11 +49,12 @@ export function putFile(archive: Archive, memory: WriterMemory, announced: Put, 
   if (kind === undefined) {
     throw new RefusalError("malformed", `a ${name.kind} can't be put here`);
   }
-  checkGeneration(archive, power, kind, name);
+  checkGeneration(archive, power, kind, announced);
   const home = openHome(archive, memory, power, kind, name);
   const { directory } = home;
   const temporary = temporaries[kind];
   let fd: number | undefined;
+  let finished = false;
   try {
     if (kind === "head") memory.headPut = undefined;
     removeFile(directory, temporary);
@@ -61,9 +67,11 @@ export function putFile(archive: Archive, memory: WriterMemory, announced: Put, 
         upload.check();
         await syncNamed(directory, temporary);
         await publishers[kind]({ archive, memory, home, temporary, announced, power });
+        finished = true;
       },
       [Symbol.dispose]: () => {
         closeSync(open);
+        if (!finished) dropTemporary(directory, temporary);
         home[Symbol.dispose]();
       },
     };
@@ -74,7 +82,26 @@ export function putFile(archive: Archive, memory: WriterMemory, announced: Put, 
   }
 }
 
-function checkGeneration(archive: Archive, power: Power, kind: Kind, { generation }: MetaName): void {
+/** It may be what fills the drive. Where it can't be removed now, the next connection sweeps it. */
+function dropTemporary(directory: Directory, name: string): void {
+  try {
+    removeFile(directory, name);
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error;
+  }
+}
+
+function checkGeneration(archive: Archive, power: Power, kind: Kind, { name, digest }: Put): void {
+  const { generation } = name;
+  const head = archive.current?.head;
+  if (kind === "archive" && power === "prune" && head?.archiveGeneration === generation) {
+    // What the head names, where it is lost: nothing else has that digest.
+    if (!equalBytes(digest, head.archiveDigest))
+      throw new RefusalError("malformed", "an archive header that the head does not name");
+    const state = stateOfHeader(archive.root, archiveFile(generation), head.archive, head.archiveDigest);
+    if (state === "whole") throw new RefusalError("exists", "the archive has its header already");
+    return;
+  }
   if (kind === "archive" && power === "add") {
     if (archive.current !== undefined) throw new RefusalError("exists", "the archive has its header already");
     if (generation !== 0)

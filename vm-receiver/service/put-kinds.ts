@@ -1,6 +1,5 @@
 // Each kind of file that can be put outside of a session: where it goes, and what it must be before it goes there.
 
-import { closeSync, fsyncSync } from "node:fs";
 import { type ArchiveHeader, decodeArchiveHeader } from "../../protocol/archive/archive-header.ts";
 import { decodeDead, maxDeadBytes } from "../../protocol/archive/dead-file.ts";
 import { decodeHead, maxHeadBytes } from "../../protocol/archive/head.ts";
@@ -20,13 +19,12 @@ import { FormatError, InternalError } from "../../protocol/errors.ts";
 import type { MetaName, Put } from "../../protocol/wire/messages.ts";
 import { type Directory, ensureDirectory, openIfThere, reopen } from "../directory.ts";
 import { RefusalError } from "../errors.ts";
-import { createFile, openFile, readStretch, readWhole, removeFile, writeAll } from "../files.ts";
+import { openFile, readStretch, readWhole, removeFile } from "../files.ts";
 import { type Archive, findContainer, maxArchiveHeaderBytes } from "../store/archive.ts";
 import { containersOf } from "../store/containers.ts";
 import { publishFile } from "../store/publish.ts";
-import { temporaries } from "../store/temporaries.ts";
-import { dropUncommitted } from "./first-archive.ts";
-import { findVolumeDirectory } from "./volume-directory.ts";
+import { checkNoneThere } from "./other-archives.ts";
+import { findVolumeDirectory, putCopy } from "./volume-directory.ts";
 import type { Power, WriterMemory } from "./writing.ts";
 
 export type Kind = "archive" | "head" | "dead" | "index" | "manifest" | "list";
@@ -84,11 +82,14 @@ export const publishers: Readonly<Record<Kind, (arrived: Arrived) => Promise<voi
   archive: async (arrived) => {
     const { archive, home, temporary, announced, power } = arrived;
     const header = decodeArchiveHeader(bytesOf(arrived, maxArchiveHeaderBytes));
-    if (power === "add") await dropUncommitted(archive, header.uuid);
-    else checkSameArchive(header, headerOf(archive));
-    const name = archiveFile(announced.name.generation);
+    const { generation } = announced.name;
+    const name = archiveFile(generation);
+    if (power === "add") checkNoneThere(archive.root, header.uuid);
+    else if (generation > archive.generation) {
+      checkSameArchive(header, headerOf(archive));
+      copyToVolumes(archive, name, bytesOf(arrived, maxArchiveHeaderBytes));
+    }
     removeFile(home.directory, name);
-    if (power === "prune") copyToVolumes(archive, name, bytesOf(arrived, maxArchiveHeaderBytes));
     publishFile(home.directory, temporary, home.directory, name);
   },
   head: async (arrived) => {
@@ -153,16 +154,7 @@ function copyToVolumes(archive: Archive, name: string, bytes: Uint8Array): void 
   for (const { directory } of archive.current?.head.volumes ?? []) {
     using volume = openIfThere(archive.root, directory);
     if (volume === undefined) continue;
-    removeFile(volume, temporaries.archive);
-    const fd = createFile(volume, temporaries.archive);
-    try {
-      writeAll(fd, bytes);
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-    removeFile(volume, name);
-    publishFile(volume, temporaries.archive, volume, name);
+    putCopy(volume, name, bytes);
   }
 }
 

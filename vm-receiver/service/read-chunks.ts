@@ -32,12 +32,22 @@ export function openChunks(archive: Archive | undefined, asked: ReadChunks): Chu
     );
   if (container === undefined || chunks === undefined)
     throw new RefusalError("missing", "there is no such container");
-  const chunkSize = archive?.header()?.header.chunkSize ?? maxChunkSize;
+  // It only bounds what is given away: what chunks are, the agent knows without the header.
+  const chunkSize = unlessCorrupt(() => archive?.header()?.header.chunkSize) ?? maxChunkSize;
   return {
     chunks,
     longest: maxStoredLength(chunkSize),
     [Symbol.dispose]: () => chunks[Symbol.dispose](),
   };
+}
+
+function unlessCorrupt<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof RefusalError) return undefined;
+    throw error;
+  }
 }
 
 export interface ChunkWatch {

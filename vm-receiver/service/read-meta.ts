@@ -14,6 +14,7 @@ import { type Directory, openIfThere } from "../directory.ts";
 import { RefusalError } from "../errors.ts";
 import { openFile, type StoredFile } from "../files.ts";
 import { type Archive, corruptUnless, findContainer, maxArchiveHeaderBytes } from "../store/archive.ts";
+import { inCopies } from "../store/copies.ts";
 import { stores } from "../store/stores.ts";
 
 /** Bytes of the largest file of each kind; a manifest and a list have no bound but their volume. */
@@ -25,6 +26,8 @@ const largest: Readonly<Record<MetaKind, number>> = {
   header: 2 * maxSessionHeaderBytes,
   manifest: Number.MAX_SAFE_INTEGER,
   list: Number.MAX_SAFE_INTEGER,
+  headCopy: maxHeadBytes,
+  indexCopy: maxIndexBytes,
 };
 
 /** Opens what `name` names. RefusalError `missing` where it is not there, `corrupt` where it can't be what it should. */
@@ -49,6 +52,14 @@ function find(archive: Archive, name: MetaName): StoredFile | undefined {
       return inDirectory(archive.root, fileNames.dead, (dead) => openFile(dead, String(name.generation)));
     case "index":
       return inVolume(archive, name, (volume) => openFile(volume, indexFile(name.generation)));
+    case "headCopy":
+      return inCopies(archive.root, fileNames.heads, (heads) => openFile(heads, String(name.generation)));
+    case "indexCopy": {
+      const volume = archive.volume(name.volume);
+      return (
+        volume && inCopies(archive.root, volume.directory, (of) => openFile(of, indexFile(name.generation)))
+      );
+    }
     case "header":
     case "manifest":
     case "list": {

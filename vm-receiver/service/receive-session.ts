@@ -12,6 +12,8 @@ import type { BeginSession, Chunk, EndSession, Put } from "../../protocol/wire/m
 import type { Directory } from "../directory.ts";
 import { RefusalError } from "../errors.ts";
 import { statOf } from "../files.ts";
+import type { Space } from "../space.ts";
+import { type Room, sessionRoom } from "../room.ts";
 import type { Archive } from "../store/archive.ts";
 import type { NewSession, SessionWriter, Written } from "../store/store.ts";
 import { namesOfSession, stores } from "../store/stores.ts";
@@ -22,7 +24,8 @@ import { ensureVolumeDirectory } from "./volume-directory.ts";
 export interface ReceivedSession extends Disposable {
   readonly writer: SessionWriter;
   readonly written: Written;
-  /** Stores a chunk. FormatError for one that may not come now or is not what its checksum says. */
+  /** Stores a chunk. FormatError for one that may not come now or is not what its checksum says; RefusalError `no-space`,
+   *  `no-inodes`. */
   chunk(untrusted: Chunk): void;
   /** Begins the upload of the header or the manifest. FormatError for anything else, or for a second one. */
   put(announced: Put): Upload;
@@ -32,8 +35,13 @@ export interface ReceivedSession extends Disposable {
   end(counted: EndSession): Promise<void>;
 }
 
-/** Begins the session that the agent asks for. RefusalError `stale`, `exists`, `malformed`. */
-export async function beginSession(archive: Archive, asked: BeginSession): Promise<ReceivedSession> {
+/** Begins the session that the agent asks for; `space` is that of the file system. RefusalError `stale`, `exists`,
+ *  `malformed`, `no-space`, `no-inodes`. */
+export async function beginSession(
+  archive: Archive,
+  asked: BeginSession,
+  space: () => Space,
+): Promise<ReceivedSession> {
   if (asked.generation !== archive.generation + 1) {
     throw new RefusalError(
       "stale",
@@ -48,6 +56,8 @@ export async function beginSession(archive: Archive, asked: BeginSession): Promi
       `chunks of ${asked.chunkSize} bytes, wanted ${header.chunkSize} as in the archive`,
     );
   }
+  const room = sessionRoom(asked.form, space);
+  room.take(0);
   const volume = ensureVolumeDirectory(archive, asked.volume, asked.directory);
   try {
     for (const name of namesOfSession(asked.name)) {
@@ -57,14 +67,19 @@ export async function beginSession(archive: Archive, asked: BeginSession): Promi
     }
     const session: NewSession = { ...asked, archive: header.uuid };
     const writer = await stores[asked.form].begin(volume, session);
-    return receivedSession(volume, session, writer);
+    return receivedSession(volume, session, writer, room);
   } catch (error) {
     volume[Symbol.dispose]();
     throw error;
   }
 }
 
-function receivedSession(volume: Directory, session: NewSession, writer: SessionWriter): ReceivedSession {
+function receivedSession(
+  volume: Directory,
+  session: NewSession,
+  writer: SessionWriter,
+  room: Room,
+): ReceivedSession {
   const { chunkSize, size } = session;
   const longest = maxStoredLength(chunkSize);
   const put = new Map<string, Upload>();
@@ -89,6 +104,7 @@ function receivedSession(volume: Directory, session: NewSession, writer: Session
       if (!equalBytes(hash("sha256", bytes, "buffer"), checksum)) {
         throw new FormatError("bad-digest", "chunk: its bytes don't have its checksum: damaged on the way");
       }
+      room.take(bytes.length);
       writer.writeChunk(address, bytes, checksum);
       next = address + 1;
     },

@@ -25,9 +25,12 @@ import {
 } from "../../protocol/wire/messages.ts";
 import type { ReceiverSettings } from "../config/settings.ts";
 import { RefusalError } from "../errors.ts";
+import type { Space } from "../space.ts";
 import type { StoredFile } from "../files.ts";
 import type { Archive } from "../store/archive.ts";
+import { keepCopies } from "../store/copies.ts";
 import { allLeftovers, discardSession } from "../store/leftovers.ts";
+import type { OnRemoved } from "../store/store.ts";
 import { assemble, type AssembleWatch } from "./assemble.ts";
 import { sweep } from "./sweep.ts";
 import { commit } from "./commit.ts";
@@ -36,6 +39,7 @@ import { type FileUpload, putFile } from "./put-file.ts";
 import type { Power, WriterMemory } from "./writing.ts";
 import { type ChunkSource, openChunks } from "./read-chunks.ts";
 import { openMeta } from "./read-meta.ts";
+import { renewSpares } from "./renew-spares.ts";
 import { salvage } from "./salvage.ts";
 import { scrub, type ScrubWatch } from "./scrub.ts";
 import { dropUncommittedFiles } from "./uncommitted.ts";
@@ -45,12 +49,12 @@ export interface Requests extends Disposable {
   hello(asked: AgentHello): Promise<ReceiverHello>;
   /** Throws RefusalError `not-mounted` where the mountpoint is no longer what was opened; nothing before the hello. */
   checkMount(): void;
-  /** True when the file system is out of inodes, and not of bytes. */
-  outOfInodes(): boolean;
+  /** Of the destination's file system; undefined before the hello. */
+  space(): Space | undefined;
   open(name: MetaName): StoredFile;
   chunks(asked: ReadChunks): ChunkSource;
   pending(): Generator<Pending, void, void>;
-  discard(asked: Discard): Promise<void>;
+  discard(asked: Discard, onRemoved: OnRemoved): Promise<void>;
   put(announced: Put): FileUpload;
   scrub(asked: Scrub, watch: ScrubWatch): Promise<void>;
   /** Keeps a key for the next `assemble`. */
@@ -58,7 +62,7 @@ export interface Requests extends Disposable {
   salvage(asked: Salvage, onBytes: (bytes: number) => void): Promise<StoredFile>;
   begin(asked: BeginSession): Promise<ReceivedSession>;
   commit(asked: Commit): Promise<Committed>;
-  sweep(onFreed: (bytes: number) => void): Promise<number>;
+  sweep(onRemoved: OnRemoved): Promise<number>;
   assemble(asked: Assemble, watch: AssembleWatch): Promise<Assembled>;
 }
 
@@ -85,10 +89,14 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
     return archive;
   };
 
-  /** The archive, without what an earlier attempt has put for a head that never came. */
+  /** The archive, without what an earlier attempt has put for a head that never came, and with second copies of what
+   *  counts. Not before something is put: an agent may have found that it has lost its newest head. */
   const fresh = (): Archive => {
     const archive = writable();
-    if (!begun) dropUncommittedFiles(archive);
+    if (!begun) {
+      dropUncommittedFiles(archive);
+      if (archive.current !== undefined) keepCopies(archive.root, archive.current);
+    }
     begun = true;
     return archive;
   };
@@ -102,20 +110,20 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
       return destination.hello;
     },
     checkMount: () => destination?.mountpoint.check(),
-    outOfInodes: () => {
-      const space = destination?.mountpoint.space();
-      return space !== undefined && space.totalInodes > 0 && space.freeInodes === 0;
-    },
+    space: () => destination?.mountpoint.space(),
     open: (name) => openMeta(there().archive, name),
     chunks: (asked) => openChunks(there().archive, asked),
     pending: function* () {
-      for (const { directory, name, form, finished, identity } of allLeftovers(writable())) {
+      const archive = writable();
+      // Every send begins with this, also one that finds nothing to put.
+      if (archive.current !== undefined) keepCopies(archive.root, archive.current);
+      for (const { directory, name, form, finished, identity } of allLeftovers(archive)) {
         yield { directory, name, form, finished, session: identity?.session ?? unknownSession };
       }
     },
-    discard: async ({ directory, session }) => {
+    discard: async ({ directory, session }, onRemoved) => {
       const uid = session.some((byte) => byte !== 0) ? session : undefined;
-      const found = await discardSession(writable(), directory, uid);
+      const found = await discardSession(writable(), directory, uid, onRemoved);
       if (found === 0) throw new RefusalError("missing", "there is no uncommitted session of that uid");
     },
     scrub: async (asked, watch) => scrub(there().archive, asked, watch),
@@ -126,7 +134,7 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
     salvage: async (asked, onBytes) => salvage(writable(), asked, onBytes),
     put: (announced) => putFile(fresh(), memory, announced, power),
     begin: async (asked) => {
-      const session = await beginSession(fresh(), asked);
+      const session = await beginSession(fresh(), asked, () => there().mountpoint.space());
       memory.begun.set(toHex(asked.volume), asked.directory);
       return session;
     },
@@ -135,11 +143,12 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
       const { head, digest } = await commit(archive, memory, asked, power, () => there().mountpoint.check());
       return { generation: head.generation, headDigest: digest };
     },
-    sweep: async (onFreed) => {
+    sweep: async (onRemoved) => {
       const archive = writable();
       const { trashDays } = settings;
       const punch = (there().hello.capabilities & capabilities.punchHoles) !== 0;
-      return await sweep(archive, { trashDays, punch, now: Date.now(), onFreed });
+      renewSpares(archive);
+      return await sweep(archive, { trashDays, punch, now: Date.now(), onRemoved });
     },
     assemble: async (asked, watch) => {
       const key = revealed;

@@ -19,16 +19,19 @@ import {
 } from "../../protocol/archive/names.ts";
 import { decodePrefix, prefixBytes } from "../../protocol/archive/prefix.ts";
 import type { Generation, VolumeId } from "../../protocol/archive/types.ts";
-import { equalBytes } from "../../protocol/bytes.ts";
+import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import { type Directory, namesIn, openDirectory, openIfThere, syncDirectory } from "../directory.ts";
 import { RefusalError, unless } from "../errors.ts";
 import { openFile, readStretch, removeFile, statOf } from "../files.ts";
-import { type Archive, containerOfUid, corruptUnless } from "../store/archive.ts";
+import { type Archive, corruptUnless } from "../store/archive.ts";
+import { keepCopies } from "../store/copies.ts";
 import { deadGenerations, readDead } from "../store/dead-lists.ts";
 import { syncFileSystem } from "../store/durable.ts";
+import { pace } from "../store/pace.ts";
 import { partIdentity } from "../store/part.ts";
 import { removeTree, storageOf } from "../store/remove.ts";
+import type { OnRemoved } from "../store/store.ts";
 import { sessionEntry, stores } from "../store/stores.ts";
 import { dayMilliseconds, recordedTrashDays } from "../store/trash-time.ts";
 import { deadAddresses } from "./dead-addresses.ts";
@@ -40,8 +43,7 @@ export interface SweepOptions {
   readonly punch: boolean;
   /** Milliseconds since 1970. */
   readonly now: number;
-  /** So many more bytes have come free. */
-  readonly onFreed: (bytes: number) => void;
+  readonly onRemoved: OnRemoved;
 }
 
 /** Carries out what is due. Gives the bytes that came free. RefusalError `corrupt` where what counts can't be read: then
@@ -51,9 +53,9 @@ export async function sweep(archive: Archive, options: SweepOptions): Promise<nu
   if (current === undefined) return 0;
   const days = options.trashDays ?? recordedTrashDays(archive.root);
   let freed = 0;
-  const onFreed = (bytes: number): void => {
+  const onRemoved: OnRemoved = (bytes) => {
     freed += bytes;
-    options.onFreed(bytes);
+    options.onRemoved(bytes);
   };
   for (const generation of deadGenerations(archive.root)) {
     if (generation > archive.generation) continue;
@@ -61,13 +63,14 @@ export async function sweep(archive: Archive, options: SweepOptions): Promise<nu
       readDead(archive.root, current.head.archive, generation),
     );
     if (dead === undefined || !isDue(archive.root, dead, days, options.now)) continue;
-    await carryOut(archive, dead, { ...options, onFreed });
+    await carryOut(archive, dead, { ...options, onRemoved });
     await syncFileSystem(archive.root);
     using lists = openDirectory(archive.root, fileNames.dead);
     removeFile(lists, String(generation));
     syncDirectory(lists);
     archive.forgetTrash();
   }
+  keepCopies(archive.root, current);
   return freed;
 }
 
@@ -80,7 +83,9 @@ function isDue(root: Directory, dead: DeadFile, days: number, now: number): bool
 }
 
 async function carryOut(archive: Archive, dead: DeadFile, options: SweepOptions): Promise<void> {
+  const turn = pace();
   for (const each of dead.volumes) {
+    await turn();
     const now = archive.volume(each.volume);
     using directory = openIfThere(archive.root, each.directory);
     if (directory === undefined) continue;
@@ -89,37 +94,52 @@ async function carryOut(archive: Archive, dead: DeadFile, options: SweepOptions)
       if (now === undefined) await removeVolume(archive, directory, each, options);
       continue;
     }
-    dropIndexes(directory, each, now, options);
-    const containers = now === undefined ? [] : archive.containers(now);
-    for (const container of each.containers)
-      await dropOfContainer(archive, directory, each.volume, container, containers, options);
+    await dropIndexes(directory, each, now, options);
+    const current = currentOf(now === undefined ? [] : archive.containers(now));
+    for (const container of each.containers) {
+      await turn();
+      await dropOfContainer(archive, directory, each.volume, container, current, options);
+    }
   }
-  dropHeads(archive, dead.headsBelow);
+  await dropHeads(archive, dead.headsBelow, options);
   for (const generation of dead.archives) dropHeader(archive, generation);
 }
 
 // ---------------------------------------------------------------- containers
+
+/** The containers that a volume has now, by hexadecimal uid and by name: both are one container's only. */
+interface CurrentContainers {
+  readonly byUid: ReadonlyMap<string, Container>;
+  readonly byName: ReadonlyMap<string, Container>;
+}
+
+function currentOf(containers: readonly Container[]): CurrentContainers {
+  return {
+    byUid: new Map(containers.map((each) => [toHex(each.uid), each])),
+    byName: new Map(containers.map((each) => [each.name, each])),
+  };
+}
 
 async function dropOfContainer(
   archive: Archive,
   directory: Directory,
   volume: VolumeId,
   dead: DeadContainer,
-  containers: readonly Container[],
+  { byUid, byName }: CurrentContainers,
   options: SweepOptions,
 ): Promise<void> {
   const store = stores[dead.form];
-  const current = containerOfUid(containers, dead.uid);
+  const current = byUid.get(toHex(dead.uid));
   const found = store.identityOf(directory, dead.name);
   const isOther =
     found !== undefined && !(equalBytes(found.session, dead.uid) && equalBytes(found.volume, volume));
   if (isOther) return;
   // Its name is another one's by now.
-  const taken = containers.some((each) => each.name === dead.name && !equalBytes(each.uid, dead.uid));
-  if (taken) return;
+  const holder = byName.get(dead.name);
+  if (holder !== undefined && !equalBytes(holder.uid, dead.uid)) return;
   if (dead.whole) {
     if (current !== undefined) return;
-    await store.remove(directory, dead.name, options.onFreed);
+    await store.remove(directory, dead.name, options.onRemoved);
     await finishRemoval(directory, dead, options);
     return;
   }
@@ -128,18 +148,22 @@ async function dropOfContainer(
     ...dead.lists.filter((each) => each !== current?.listGeneration).map(listFile),
   ];
   for (const file of gone) dropFile(directory, dead, file, options);
+  // A session that is gone with its manifest needs no header; in a tar it stays.
+  const hasSession = current !== undefined && current.manifestGeneration !== 0;
+  if (dead.manifests.length > 0 && !hasSession && dead.form === "dir")
+    dropFile(directory, dead, fileNames.header, options);
   if (dead.chunks.length === 0) return;
   const chunkSize = archive.header()?.header.chunkSize;
   if (chunkSize === undefined) throw new RefusalError("corrupt", "the archive header is missing");
   using addresses = await deadAddresses(directory, dead, current, chunkSize);
-  options.onFreed(await store.removeChunks(directory, dead.name, addresses.all, options));
+  await store.removeChunks(directory, dead.name, addresses.all, options);
 }
 
 /** A removal of chunk directories that was cut short has left the name of something unfinished. */
 async function finishRemoval(
   directory: Directory,
   { form, name, uid }: DeadContainer,
-  { onFreed }: SweepOptions,
+  { onRemoved }: SweepOptions,
 ): Promise<void> {
   const part = stores[form].partName(name);
   {
@@ -150,7 +174,7 @@ async function finishRemoval(
     const ours = identity === undefined ? [...namesIn(left)].length === 0 : equalBytes(identity.session, uid);
     if (!ours) return;
   }
-  await removeTree(directory, part, onFreed);
+  await removeTree(directory, part, onRemoved);
 }
 
 /** A list or manifest of a session; one that lies inside of a tar stays there. */
@@ -158,35 +182,37 @@ function dropFile(
   directory: Directory,
   { form, name }: DeadContainer,
   file: string,
-  { onFreed }: SweepOptions,
+  { onRemoved }: SweepOptions,
 ): void {
   if (form === "tar") {
-    drop(directory, besideTar(name, file), onFreed);
+    drop(directory, besideTar(name, file), onRemoved);
     return;
   }
   using session = openIfThere(directory, name);
-  if (session !== undefined) drop(session, file, onFreed);
+  if (session !== undefined) drop(session, file, onRemoved);
 }
 
-function drop(directory: Directory, name: string, onFreed: (bytes: number) => void): void {
+function drop(directory: Directory, name: string, onRemoved: OnRemoved): void {
   const stat = statOf(directory, name);
   if (stat?.isFile() !== true) return;
   removeFile(directory, name);
-  onFreed(storageOf(stat));
+  onRemoved(storageOf(stat));
 }
 
 // ---------------------------------------------------------------- volumes and the archive
 
-function dropIndexes(
+async function dropIndexes(
   directory: Directory,
   dead: DeadVolume,
   now: HeadVolume | undefined,
-  { onFreed }: SweepOptions,
-): void {
+  { onRemoved }: SweepOptions,
+): Promise<void> {
+  const turn = pace();
   for (const generation of dead.indexes) {
+    await turn();
     const name = indexFile(generation);
-    if (now?.indexGeneration === generation || volumeOf(directory, name) === "other") continue;
-    if (isOf(directory, name, dead.volume)) drop(directory, name, onFreed);
+    if (now?.indexGeneration === generation) continue;
+    if (isOf(directory, name, dead.volume)) drop(directory, name, onRemoved);
   }
 }
 
@@ -211,7 +237,7 @@ async function removeVolume(
   archive: Archive,
   directory: Directory,
   dead: DeadVolume,
-  { onFreed }: SweepOptions,
+  { onRemoved }: SweepOptions,
 ): Promise<void> {
   const inUse = archive.volumeIn(dead.directory) !== undefined;
   const ours = (found: Uint8Array | undefined): boolean =>
@@ -220,7 +246,7 @@ async function removeVolume(
     const store = stores[entry.form];
     if (entry.finished) {
       if (ours(store.identityOf(directory, entry.name)?.volume))
-        await store.remove(directory, entry.name, onFreed);
+        await store.remove(directory, entry.name, onRemoved);
       continue;
     }
     const part = store.partName(entry.name);
@@ -229,30 +255,34 @@ async function removeVolume(
       using left = openIfThere(directory, part);
       identity = left && partIdentity(left)?.volume;
     }
-    if (ours(identity)) await removeTree(directory, part, onFreed);
+    if (ours(identity)) await removeTree(directory, part, onRemoved);
   }
   for (const name of Array.from(namesIn(directory))) {
     const isIndex = name.startsWith("index.") && parseGeneration(name.slice("index.".length)) !== undefined;
     const isBeside = /^S_\d{8}-\d{6}[.]tar[.](?:list|manifest)[.]\d+$/.test(name);
     if (!isIndex && !isBeside) continue;
     const found = volumeOf(directory, name);
-    if (ours(found === "other" ? undefined : found)) drop(directory, name, onFreed);
+    if (ours(found === "other" ? undefined : found)) drop(directory, name, onRemoved);
   }
   const left = [...namesIn(directory)];
   if (inUse || left.some((name) => parseArchiveFile(name) === undefined)) return;
-  for (const name of left) drop(directory, name, onFreed);
+  for (const name of left) drop(directory, name, onRemoved);
   unless(["ENOTEMPTY", "EEXIST", "ENOENT"], () => rmdirSync(archive.root.at(dead.directory)));
   syncDirectory(archive.root);
 }
 
-function dropHeads(archive: Archive, below: Generation): void {
+async function dropHeads(archive: Archive, below: Generation, { onRemoved }: SweepOptions): Promise<void> {
   using heads = openIfThere(archive.root, fileNames.heads);
   if (heads === undefined) return;
   const old = [...namesIn(heads)].filter((name) => {
     const generation = parseGeneration(name);
     return generation !== undefined && generation < below && generation < archive.generation;
   });
-  for (const name of old) removeFile(heads, name);
+  const turn = pace();
+  for (const name of old) {
+    await turn();
+    drop(heads, name, onRemoved);
+  }
 }
 
 function dropHeader(archive: Archive, generation: Generation): void {

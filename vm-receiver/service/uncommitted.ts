@@ -6,15 +6,14 @@ import {
   besideTar,
   fileNames,
   indexFile,
-  isDirectoryName,
   listFile,
   manifestFile,
 } from "../../protocol/archive/names.ts";
 import type { HeadVolume } from "../../protocol/archive/head.ts";
 import type { Container } from "../../protocol/archive/index-file.ts";
 import type { Generation } from "../../protocol/archive/types.ts";
-import { type Directory, namesIn, openDirectory, openIfThere, syncDirectory } from "../directory.ts";
-import { RefusalError, unless } from "../errors.ts";
+import { openDirectory, openIfThere, syncDirectory } from "../directory.ts";
+import { RefusalError } from "../errors.ts";
 import { removeFile, statOf } from "../files.ts";
 import type { Archive } from "../store/archive.ts";
 import { deadGenerations } from "../store/dead-lists.ts";
@@ -32,7 +31,7 @@ export function dropUncommittedFiles(archive: Archive): void {
       using directory = openIfThere(root, volume.directory);
       if (directory !== undefined) removeFile(directory, indexFile(each));
     }
-    if (statOf(root, archiveFile(each)) !== undefined) dropHeader(root, each);
+    if (statOf(root, archiveFile(each)) !== undefined) dropHeader(archive, each);
   }
   if (later.length === 0) return;
   using dead = openDirectory(root, fileNames.dead);
@@ -66,12 +65,10 @@ function containersIn(archive: Archive, volume: HeadVolume): readonly Container[
   }
 }
 
-/** The header at the top goes last: it says that there are copies. */
-function dropHeader(root: Directory, generation: Generation): void {
-  for (const name of [...namesIn(root)].filter((each) => isDirectoryName(each))) {
-    using directory = unless(["ENOTDIR", "EACCES", "EPERM"], () =>
-      statOf(root, name)?.isDirectory() === true ? openIfThere(root, name) : undefined,
-    );
+/** The header at the top goes last: it says that there are copies, in the directories of the head's volumes. */
+function dropHeader({ root, current }: Archive, generation: Generation): void {
+  for (const volume of current?.head.volumes ?? []) {
+    using directory = openIfThere(root, volume.directory);
     if (directory !== undefined) removeFile(directory, archiveFile(generation));
   }
   removeFile(root, archiveFile(generation));

@@ -66,16 +66,20 @@ function copyHeader(archive: Archive, directory: Directory): void {
   if (wanted === undefined) throw new RefusalError("missing", "the archive has no header yet: put it first");
   const name = archiveFile(archive.current?.head.archiveGeneration ?? (0 as Generation));
   const found = readWhole(directory, name, 16 * maxArchiveHeaderBytes);
-  if (found !== undefined && equalBytes(found, wanted)) return;
+  // A copy that differs is left from a creation that was never committed, or rotten: the archive's own counts.
+  if (found === undefined || !equalBytes(found, wanted)) putCopy(directory, name, wanted);
+}
+
+/** Puts a copy of the archive's header into a volume's directory. */
+export function putCopy(directory: Directory, name: string, bytes: Uint8Array): void {
   removeFile(directory, temporary);
   const fd = createFile(directory, temporary);
   try {
-    writeAll(fd, wanted);
+    writeAll(fd, bytes);
     fsyncSync(fd);
   } finally {
     closeSync(fd);
   }
-  // A copy that differs is left from a creation that was never committed, or rotten: the archive's own counts.
   removeFile(directory, name);
   publishFile(directory, temporary, directory, name);
 }

@@ -13,6 +13,7 @@ import { type Directory, namesIn, openIfThere } from "../directory.ts";
 import { RefusalError } from "../errors.ts";
 import { readWhole } from "../files.ts";
 import { containersOf } from "./containers.ts";
+import { copiedHeads, orCopy } from "./copies.ts";
 import { readTrash, type Trash } from "./dead-lists.ts";
 
 /** Bytes of the largest `archive` file. */
@@ -108,28 +109,37 @@ function directoriesOf(current: CurrentHead | undefined): ReadonlyMap<string, He
 
 function newestHead(root: Directory): CurrentHead | undefined {
   using heads = openIfThere(root, fileNames.heads);
-  let newest = 0;
-  for (const name of heads === undefined ? [] : namesIn(heads))
-    newest = Math.max(newest, parseGeneration(name) ?? 0);
-  if (heads === undefined || newest === 0) {
+  const own = heads === undefined ? [] : [...namesIn(heads)].map((name) => parseGeneration(name) ?? 0);
+  const newest = Math.max(0, ...own, ...copiedHeads(root));
+  if (newest === 0) {
     if (readWhole(root, fileNames.readme, maxReadmeBytes) === undefined) return undefined;
     throw new RefusalError(
       "corrupt",
       "there was an archive here, as README.txt says, but its heads are gone",
     );
   }
-  const found = readHead(root, newest as Generation);
+  let found: CurrentHead | undefined;
+  try {
+    found = readHead(root, newest as Generation);
+  } catch (error) {
+    if (!(error instanceof RefusalError)) throw error;
+    const way = `moved out of heads/ and copies/heads/, the state before it counts, which dom0 takes with --accept-rollback`;
+    throw new RefusalError("corrupt", `${error.message}, and there is no second copy: ${way}`, {
+      cause: error,
+    });
+  }
   if (found === undefined)
     throw new RefusalError("corrupt", "the newest head has gone while it was being read");
   return found;
 }
 
 function readHead(root: Directory, generation: Generation): CurrentHead | undefined {
-  using heads = openIfThere(root, fileNames.heads);
-  return corruptUnless(`head ${generation}`, () => {
-    const bytes = heads && readWhole(heads, String(generation), maxHeadBytes);
-    return bytes && { head: decodeHead(bytes, { generation }), digest: fileDigest(bytes) };
-  });
+  return corruptUnless(`head ${generation}`, () =>
+    orCopy(root, fileNames.heads, (heads) => {
+      const bytes = readWhole(heads, String(generation), maxHeadBytes);
+      return bytes && { head: decodeHead(bytes, { generation }), digest: fileDigest(bytes) };
+    }),
+  );
 }
 
 const maxReadmeBytes = 1024 * 1024;
@@ -155,19 +165,22 @@ function readContainers(
   volume: HeadVolume,
   archive: ArchiveUuid | undefined,
 ): readonly Container[] {
-  using directory = openIfThere(root, volume.directory);
   const name = indexFile(volume.indexGeneration);
   return corruptUnless("the index of a volume", () => {
-    const bytes = directory && readWhole(directory, name, maxIndexBytes);
-    if (bytes === undefined) throw new FormatError("truncated", `${name} is not there`);
-    if (!equalBytes(fileDigest(bytes), volume.indexDigest)) {
-      throw new FormatError("bad-digest", `${name} is not the one that the head names`);
-    }
-    return containersOf(bytes, {
-      volume: volume.volume,
-      generation: volume.indexGeneration,
-      ...(archive === undefined ? {} : { archive }),
+    const read = orCopy(root, volume.directory, (directory) => {
+      const bytes = readWhole(directory, name, maxIndexBytes);
+      if (bytes === undefined) return undefined;
+      if (!equalBytes(fileDigest(bytes), volume.indexDigest)) {
+        throw new FormatError("bad-digest", `${name} is not the one that the head names`);
+      }
+      return containersOf(bytes, {
+        volume: volume.volume,
+        generation: volume.indexGeneration,
+        ...(archive === undefined ? {} : { archive }),
+      });
     });
+    if (read === undefined) throw new FormatError("truncated", `${name} is not there`);
+    return read;
   });
 }
 

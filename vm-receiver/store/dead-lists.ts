@@ -2,7 +2,13 @@
 // head never came. What a list that waits for its day names is not left over from anything: it is kept (design
 // section 7; archive-format.md, F33 to F35).
 
-import { type DeadFile, decodeDead, maxDeadBytes } from "../../protocol/archive/dead-file.ts";
+import {
+  type ChunkRun,
+  type DeadFile,
+  decodeDead,
+  isInRuns,
+  maxDeadBytes,
+} from "../../protocol/archive/dead-file.ts";
 import type { ListIdentity } from "../../protocol/archive/list-file.ts";
 import { fileNames, parseGeneration } from "../../protocol/archive/names.ts";
 import type { ArchiveUuid, Generation, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
@@ -31,39 +37,76 @@ export function readDead(
 
 /** What waits to be carried out. */
 export interface Trash {
-  /** True where there is anything. */
-  readonly waits: boolean;
+  /** True where a list can't be read: it may name anything that was committed once. */
+  readonly unreadable: boolean;
   /** True for a session that a dead list keeps until it is due; also where a list that can't be read might. */
   keeps(session: ListIdentity): boolean;
   /** Chunks of a container that are dead and may still be there. */
   isDeadChunk(volume: VolumeId, container: SessionUid, address: number, chunkSize: number): boolean;
+  /** Lists or manifests of a container that are superseded. */
+  isDeadFile(
+    volume: VolumeId,
+    container: SessionUid,
+    kind: "list" | "manifest",
+    generation: Generation,
+  ): boolean;
+  /** True where the header of a container waits, because a manifest of it does. */
+  isDeadHeader(volume: VolumeId, container: SessionUid): boolean;
+  isDeadIndex(volume: VolumeId, generation: Generation): boolean;
+  isDeadArchive(generation: Generation): boolean;
+  /** Volumes that go with everything in this directory, by hexadecimal id. */
+  removedIn(directory: string): readonly string[];
+  /** `heads/K` with K below this are dead. */
+  readonly headsBelow: number;
+  /** True for a volume, by hexadecimal id, of which a list names a container, or all. */
+  touchesVolume(volume: string): boolean;
+  /** True for a container, by hexadecimal ids, of which a list names anything. */
+  touches(volume: string, container: string): boolean;
 }
 
 /** Reads every dead list up to the current head. */
 export function readTrash(root: Directory, archive: ArchiveUuid, current: Generation): Trash {
-  const removedVolumes = new Set<string>();
+  const removedVolumes = new Map<string, string>();
   const wholes = new Set<string>();
-  const runs = new Map<string, { readonly address: number; readonly count: number }[]>();
+  /** Of each list those that it has of a container, which rise. */
+  const runs = new Map<string, (readonly ChunkRun[])[]>();
+  const files = new Set<string>();
+  const touched = new Set<string>();
+  const touchedVolumes = new Set<string>();
+  let headsBelow = 0;
   let unreadable = false;
+  const read = (dead: DeadFile): void => {
+    headsBelow = Math.max(headsBelow, dead.headsBelow);
+    for (const each of dead.archives) files.add(`archive ${each}`);
+    for (const each of dead.volumes) {
+      const volume = toHex(each.volume);
+      if (each.removed) removedVolumes.set(volume, each.directory);
+      for (const generation of each.indexes) files.add(`${volume} index ${generation}`);
+      for (const { uid, whole, chunks, manifests, lists } of each.containers) {
+        const key = volume + toHex(uid);
+        touched.add(key);
+        touchedVolumes.add(volume);
+        if (whole) wholes.add(key);
+        else if (chunks.length > 0) runs.set(key, [...(runs.get(key) ?? []), chunks]);
+        if (manifests.length > 0) files.add(`${key} header`);
+        for (const generation of manifests) files.add(`${key} manifest ${generation}`);
+        for (const generation of lists) files.add(`${key} list ${generation}`);
+      }
+    }
+  };
   for (const generation of deadGenerations(root)) {
     if (generation > current) continue;
     try {
-      for (const each of readDead(root, archive, generation)?.volumes ?? []) {
-        const volume = toHex(each.volume);
-        if (each.removed) removedVolumes.add(volume);
-        for (const { uid, whole, chunks } of each.containers) {
-          const key = volume + toHex(uid);
-          if (whole) wholes.add(key);
-          else runs.set(key, [...(runs.get(key) ?? []), ...chunks]);
-        }
-      }
+      const dead = readDead(root, archive, generation);
+      if (dead !== undefined) read(dead);
     } catch (error) {
       if (!(error instanceof FormatError)) throw error;
       unreadable = true;
     }
   }
   return {
-    waits: unreadable || removedVolumes.size + wholes.size + runs.size > 0,
+    unreadable,
+    headsBelow,
     keeps: ({ volume, session, generation }) => {
       const id = toHex(volume);
       // A list that can't be read may name anything that was committed once.
@@ -72,10 +115,16 @@ export function readTrash(root: Directory, archive: ArchiveUuid, current: Genera
     },
     isDeadChunk: (volume, container, address, chunkSize) => {
       const of = runs.get(toHex(volume) + toHex(container)) ?? [];
-      return (
-        unreadable ||
-        of.some((run) => address >= run.address && address < run.address + run.count * chunkSize)
-      );
+      return of.some((each) => isInRuns(each, address, chunkSize));
     },
+    isDeadFile: (volume, container, kind, generation) =>
+      files.has(`${toHex(volume)}${toHex(container)} ${kind} ${generation}`),
+    isDeadHeader: (volume, container) => files.has(`${toHex(volume)}${toHex(container)} header`),
+    isDeadIndex: (volume, generation) => files.has(`${toHex(volume)} index ${generation}`),
+    isDeadArchive: (generation) => files.has(`archive ${generation}`),
+    removedIn: (directory) =>
+      [...removedVolumes].filter(([, each]) => each === directory).map(([volume]) => volume),
+    touchesVolume: (volume) => removedVolumes.has(volume) || touchedVolumes.has(volume),
+    touches: (volume, container) => removedVolumes.has(volume) || touched.has(volume + container),
   };
 }

@@ -28,12 +28,7 @@ export async function syncFileSystem(directory: Directory): Promise<void> {
   );
 }
 
-/** Syncs an open file without holding up the heartbeat. */
-export async function syncFile(fd: number): Promise<void> {
-  await fsyncFile(fd);
-}
-
-/** Syncs a file of `directory` by its name. */
+/** Syncs a file of `directory` by its name, without holding up the heartbeat. */
 export async function syncNamed(directory: Directory, name: string): Promise<void> {
   const fd = openSync(directory.at(name), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {

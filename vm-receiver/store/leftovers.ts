@@ -11,6 +11,7 @@ import { statOf } from "../files.ts";
 import type { Archive } from "./archive.ts";
 import { partIdentity } from "./part.ts";
 import { removeTree } from "./remove.ts";
+import type { OnRemoved } from "./store.ts";
 import { type SessionEntry, sessionEntry, stores } from "./stores.ts";
 
 /** An uncommitted session. Without an identity it is one that does not say whose it is: its record is damaged. */
@@ -70,18 +71,23 @@ export async function discardSession(
   archive: Archive,
   directory: string,
   session: SessionUid | undefined,
+  onRemoved: OnRemoved,
 ): Promise<number> {
   using volume = openIfThere(archive.root, directory);
   if (volume === undefined) return 0;
   const found = [...leftoversIn(archive, volume, directory)].filter(({ identity }) =>
     session === undefined ? identity === undefined : identity && equalBytes(identity.session, session),
   );
-  for (const each of found) await removeLeftover(volume, each);
+  for (const each of found) await removeLeftover(volume, each, onRemoved);
   return found.length;
 }
 
 /** Removes one leftover. */
-export async function removeLeftover(volume: Directory, { form, name, finished }: Leftover): Promise<void> {
-  if (finished) await stores[form].remove(volume, name);
-  else await removeTree(volume, stores[form].partName(name));
+export async function removeLeftover(
+  volume: Directory,
+  { form, name, finished }: Leftover,
+  onRemoved?: OnRemoved,
+): Promise<void> {
+  if (finished) await stores[form].remove(volume, name, onRemoved);
+  else await removeTree(volume, stores[form].partName(name), onRemoved);
 }

@@ -7,15 +7,17 @@ import {
   readListRecord,
 } from "../../protocol/archive/list-file.ts";
 import { FormatError } from "../../protocol/errors.ts";
-import { readStretch, type StoredFile } from "../files.ts";
+import { fillFrom, type StoredFile } from "../files.ts";
 
 const stretchRecords = 1024;
 
 /** The first `count` records. Throws FormatError for one that can't be, and where the file ends before. */
 export function* listRecords(file: StoredFile, count: number): Generator<ListEntry, void, void> {
+  const stretch = new Uint8Array(Math.max(0, Math.min(stretchRecords, count)) * listRecordBytes);
   for (let done = 0; done < count;) {
     const records = Math.min(stretchRecords, count - done);
-    const bytes = readStretch(file, listHeadBytes + done * listRecordBytes, records * listRecordBytes);
+    const bytes = stretch.subarray(0, records * listRecordBytes);
+    fillFrom(file, listHeadBytes + done * listRecordBytes, bytes);
     for (let i = 0; i < records; i++) {
       yield readListRecord(bytes.subarray(i * listRecordBytes, (i + 1) * listRecordBytes));
     }

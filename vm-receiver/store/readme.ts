@@ -1,6 +1,8 @@
 // README.txt of every archive: what this is and how to get data out of it when nothing else is at hand. It is written
-// after the first commit, so it also says that there was one.
+// after the first commit, so it also says that there was one. Its last line is a checksum of the others, so that also the text
+// of another version of this program can be told from a damaged one.
 
+import { createHash } from "node:crypto";
 import { closeSync, fsyncSync } from "node:fs";
 import { fileNames } from "../../protocol/archive/names.ts";
 import { utf8 } from "../../protocol/wire/writer.ts";
@@ -17,7 +19,7 @@ export function writeReadme(root: Directory): void {
   removeFile(root, temporary);
   const fd = createFile(root, temporary);
   try {
-    writeAll(fd, utf8(text));
+    writeAll(fd, utf8(readmeText));
     fsyncSync(fd);
   } finally {
     closeSync(fd);
@@ -35,6 +37,7 @@ What is here
 
     archive         format, identity and chunk size of the archive
     heads/N         the states of the archive; the highest number counts
+    copies/         second copies of the newest head and indexes
     VOLUME/         one directory for each volume
       index.N       its sessions, as of head N; the one that the head names counts
       S_DATE-TIME/  one session: the chunks that were written to the archive at that time (UTC)
@@ -62,4 +65,18 @@ pieces that became zero again, pieces that equal another one and were not stored
 format of every file is described in docs/archive-format.md of the source.
 
 The chunks of a sealed archive can be read only with its key.
+
 `;
+
+/** What the file holds. */
+export const readmeText: string = withChecksum(text);
+
+/** True for a text, whichever, that is what its last line says. */
+export function isReadme(untrusted: string): boolean {
+  const end = untrusted.lastIndexOf("\n", untrusted.length - 2) + 1;
+  return untrusted === withChecksum(untrusted.slice(0, end));
+}
+
+function withChecksum(lines: string): string {
+  return `${lines}SHA-256 of the lines above: ${createHash("sha256").update(lines, "latin1").digest("hex")}\n`;
+}

@@ -57,6 +57,9 @@ export interface Salvageable {
   readonly onBytes: (bytes: number) => void;
 }
 
+/** One step of a removal is done: a file is gone, of so many bytes, or a name was looked at, which frees none. */
+export type OnRemoved = (bytes: number) => void;
+
 export interface Store {
   readonly form: Form;
   /** The names of a session below its volume's directory: finished, and while it is written. */
@@ -74,12 +77,12 @@ export interface Store {
    *  under its name. Gives the number of its chunks; where that is 0, nothing is published. */
   salvage(volume: Directory, leftover: Salvageable): Promise<number>;
   /** Removes a finished session. RefusalError `not-allowed` when anything in it is not of a session; then it is whole. */
-  remove(volume: Directory, name: SessionName, onFile?: (bytes: number) => void): Promise<void>;
-  /** Removes chunks of a finished session as far as the form allows, all of them dead. Gives the bytes that came free. */
+  remove(volume: Directory, name: SessionName, onRemoved?: OnRemoved): Promise<void>;
+  /** Removes chunks of a finished session as far as the form allows, all of them dead. */
   removeChunks(
     volume: Directory,
     name: SessionName,
     addresses: Iterable<ChunkAddress>,
-    can: { readonly punch: boolean },
-  ): Promise<number>;
+    on: { readonly punch: boolean; readonly onRemoved: OnRemoved },
+  ): Promise<void>;
 }

@@ -16,6 +16,7 @@ export const temporaries = {
   manifest: ".tmp-manifest",
   list: ".tmp-list",
   trash: ".tmp-trash",
+  copy: ".tmp-copy",
   probe: ".tmp-probe",
   probeLink: ".tmp-probe-link",
 } as const;

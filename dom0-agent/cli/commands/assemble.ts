@@ -1,6 +1,7 @@
 // sparsebak assemble
 
 import { isVolumeName } from "../../../protocol/archive/names.ts";
+import { isRelativePath } from "../../../protocol/wire/messages.ts";
 import { AgentError, type ExitReason } from "../../errors.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
 import type { Context } from "../../session/context.ts";
@@ -17,7 +18,7 @@ export function addAssemble({ parser, perform }: CommandLine): void {
         .option("session", {
           type: "string",
           requiresArg: true,
-          describe: "S_… or a tag; without, the last",
+          describe: "S_…, its beginning, a tag or a uid; without, the last",
         })
         .option("save-to", {
           type: "string",
@@ -29,8 +30,7 @@ export function addAssemble({ parser, perform }: CommandLine): void {
           type: "boolean",
           default: false,
           describe: "give the VM the key that reads this volume, for good (sealed archives)",
-        })
-        .option("force", { type: "boolean", default: false, describe: "replace an image that is there" }),
+        }),
     async (options) => perform(options, async (context, output) => runAssemble(context, output, options)),
   );
 }
@@ -43,7 +43,6 @@ async function runAssemble(
     readonly dest: string | undefined;
     readonly session: string | undefined;
     readonly saveTo: string;
-    readonly force: boolean;
     readonly reveal: boolean;
   },
 ): Promise<ExitReason> {
@@ -51,14 +50,16 @@ async function runAssemble(
   if (volume === undefined || options.volumes.length !== 1 || !isVolumeName(volume)) {
     throw new AgentError("usage", `assemble: found ${options.volumes.length} volumes, wanted one`);
   }
+  const { session, saveTo, reveal } = options;
+  if (!isRelativePath(saveTo))
+    throw new AgentError(
+      "usage",
+      `assemble: --save-to: found «${saveTo}», wanted a path below the destination's mountpoint, without . and ..`,
+    );
   const archive = chooseArchive(context.settings, options.dest);
   const { assemble } = await import("../../session/assemble.ts");
-  const { session, saveTo, force, reveal } = options;
-  const done = await assemble(context, archive, { volume, session, saveTo, replace: force, reveal });
-  output.line(`${volume}: ${done.session}, ${bytesText(done.size)}, SHA-256 ${done.imageDigest}`, {
-    type: "assemble",
-    volume,
-    ...done,
-  });
+  const done = await assemble(context, archive, { volume, session, saveTo, reveal });
+  const text = `${done.session}, ${bytesText(done.size)}, SHA-256 ${done.imageDigest}, in ${done.image}`;
+  output.line(`${volume}: ${text}`, { type: "assemble", volume, ...done });
   return "done";
 }

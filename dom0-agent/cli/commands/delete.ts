@@ -7,6 +7,7 @@ import type { Context } from "../../session/context.ts";
 import { ask } from "../ask.ts";
 import { type CommandLine, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
+import { countText } from "../../count-text.ts";
 import { bytesText } from "../units.ts";
 
 export function addDelete({ parser, perform }: CommandLine): void {
@@ -53,7 +54,7 @@ async function runDelete(
     }
   }
   for await (const { volume, sessions, freed } of deleteVolumes(context, archive, names)) {
-    const message = `deleted, ${sessions} sessions, ${bytesText(freed.bytes)} come free`;
+    const message = `deleted, ${countText(sessions, "session")}, ${bytesText(freed.bytes)} of stored data come free`;
     const fields = { sessions, freedBytes: freed.bytes };
     output.volume({ volume, command: "delete", ok: true, message, fields });
     if (context.settings.volumes.get(volume) === true)

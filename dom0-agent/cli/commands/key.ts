@@ -20,14 +20,14 @@ export function addKey({ parser, perform }: CommandLine): void {
         .option("list", flag("the passphrases that open it, by number"))
         .option("add", flag("add a passphrase"))
         .option("change-passphrase", flag("replace a passphrase"))
-        .option("remove", { type: "number", requiresArg: true, describe: "take a passphrase away" })
+        .option("remove", { type: "string", requiresArg: true, describe: "take a passphrase away" })
         .option("show-recovery", flag("print the recovery form of the key"))
         .option("export", {
           type: "string",
           requiresArg: true,
           describe: "print the key that reads one volume, for spbk-assemble",
         })
-        .option("slot", { type: "number", requiresArg: true, describe: "which passphrase to change" })
+        .option("slot", { type: "string", requiresArg: true, describe: "which passphrase to change" })
         .option("passphrase-file", passphraseFileOption),
     async (options) => perform(options, async (context, output) => runKey(context, output, options)),
   );
@@ -38,10 +38,10 @@ interface KeyOptions {
   readonly list: boolean;
   readonly add: boolean;
   readonly changePassphrase: boolean;
-  readonly remove: number | undefined;
+  readonly remove: string | undefined;
   readonly showRecovery: boolean;
   readonly export: string | undefined;
-  readonly slot: number | undefined;
+  readonly slot: string | undefined;
   readonly passphraseFile: string | undefined;
 }
 
@@ -61,6 +61,11 @@ async function runKey(context: Context, output: Output, options: KeyOptions): Pr
       `key: found ${wanted} things to do, wanted one`,
       "see sparsebak key --help",
     );
+  if (options.slot !== undefined && !options.changePassphrase)
+    throw new AgentError("usage", "key: --slot goes with --change-passphrase");
+  if (options.passphraseFile !== undefined && !options.add && !options.changePassphrase)
+    throw new AgentError("usage", "key: --passphrase-file goes with --add and --change-passphrase");
+  const slot = slotNumber(options.remove ?? options.slot);
   const key = await import("../../session/key.ts");
   const passphrase = async (): Promise<string> => {
     const { passphraseFile } = options;
@@ -71,11 +76,10 @@ async function runKey(context: Context, output: Output, options: KeyOptions): Pr
   };
   if (options.list) {
     const slots = await key.listSlots(context, archive);
-    for (const { slot, memory } of slots)
-      output.line(`${slot}: passphrase, ${bytesText(memory)} of memory for each guess`, {
+    for (const each of slots)
+      output.line(`${each.slot}: passphrase, ${bytesText(each.memory)} of memory for each guess`, {
         type: "slot",
-        slot,
-        memory,
+        ...each,
       });
     if (slots.length === 0)
       output.line("no passphrase: the recovery form opens it", { type: "slots", count: 0 });
@@ -89,7 +93,7 @@ async function runKey(context: Context, output: Output, options: KeyOptions): Pr
   if (options.export !== undefined) {
     if (!isVolumeName(options.export))
       throw new AgentError("usage", `key --export: «${options.export}» can't be the name of a volume`);
-    const text = key.exportReadKey(context, archive, options.export);
+    const text = await key.exportReadKey(context, archive, options.export);
     context.report.notice(
       "whoever has this key can read every session of the volume, those to come too, for good; it can't be taken back",
     );
@@ -99,8 +103,8 @@ async function runKey(context: Context, output: Output, options: KeyOptions): Pr
   const change = options.add
     ? ({ kind: "add", passphrase } as const)
     : options.changePassphrase
-      ? ({ kind: "change", slot: options.slot, passphrase } as const)
-      : ({ kind: "remove", slot: options.remove ?? 0 } as const);
+      ? ({ kind: "change", slot, passphrase } as const)
+      : ({ kind: "remove", slot: slot ?? 0 } as const);
   const left = await key.changeSlots(context, archive, change);
   output.line(`${archive.name}: ${left} ${left === 1 ? "passphrase" : "passphrases"}`, {
     type: "key",
@@ -112,4 +116,10 @@ async function runKey(context: Context, output: Output, options: KeyOptions): Pr
       "the key itself is the same: whoever has the old passphrase and an older copy of the archive's header, of which the destination may have kept one, can still open the archive",
     );
   return "done";
+}
+
+/** Which passphrase is meant, as people count. Throws AgentError `usage`. */
+function slotNumber(text: string | undefined): number | undefined {
+  if (text === undefined || /^[1-9]\d?$/.test(text)) return text === undefined ? undefined : Number(text);
+  throw new AgentError("usage", `key: found «${text}», wanted the number of a passphrase`, "see key --list");
 }

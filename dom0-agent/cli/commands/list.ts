@@ -6,6 +6,7 @@ import type { Context } from "../../session/context.ts";
 import type { ListedSession, ListedVolume } from "../../session/list.ts";
 import { type CommandLine, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
+import { countText } from "../../count-text.ts";
 import { bytesText, timeText } from "../units.ts";
 
 export function addList({ parser, perform }: CommandLine): void {
@@ -36,7 +37,9 @@ async function runList(
     throw new AgentError("usage", "list --session: found no volume, wanted one or more");
   const archive = chooseArchive(context.settings, options.dest);
   const { list } = await import("../../session/list.ts");
-  for (const volume of await list(context, archive, options.volumes, options.session)) {
+  const volumes = await list(context, archive, options.volumes, options.session);
+  if (volumes.length === 0) output.notice(`${archive.name}: no volumes`);
+  for (const volume of volumes) {
     if (options.volumes.length === 0 && !options.all) sayVolume(output, volume);
     else if (options.session === undefined) {
       sayVolume(output, volume);
@@ -55,7 +58,7 @@ function sayVolume(output: Output, { sessions, ...volume }: ListedVolume): void 
   const state =
     last === undefined
       ? "no sessions"
-      : `${sessions.length} sessions, last ${last.name}, ${bytesText(last.size)}`;
+      : `${countText(sessions.length, "session")}, last ${last.name}, ${bytesText(last.size)}`;
   output.line(`${volume.volume}: ${state}, ${bytesText(volume.storedBytes)} stored`, {
     type: "volume",
     name: volume.volume,
@@ -79,7 +82,10 @@ function sessionText(volume: string, of: ListedSession): string {
     ["sequence", String(of.sequence)],
     ["taken", `${timeText(of.time)} UTC`],
     ["size", `${of.size} bytes (${bytesText(of.size)})`],
-    ["added", `${of.chunks} chunks, ${of.storedBytes} bytes stored (${bytesText(of.storedBytes)})`],
+    [
+      "added",
+      `${countText(of.chunks, "chunk")}, ${of.storedBytes} bytes stored (${bytesText(of.storedBytes)})`,
+    ],
     ["form", of.form === "tar" ? "one tar file" : "directory of chunk files"],
     ["consistency", consistencies[of.consistency] ?? of.consistency],
     ["protected", of.protected ? "yes: not to be pruned" : "no"],

@@ -1,6 +1,7 @@
 // sparsebak prune
 
 import { maxKept, retentionOf } from "../../config/keep-keys.ts";
+import type { ArchiveSettings } from "../../config/settings.ts";
 import { AgentError, type ExitReason } from "../../errors.ts";
 import type { PruneRequest } from "../../prune/choose-sessions.ts";
 import { parseBefore, parseSessions } from "../../prune/parse-request.ts";
@@ -11,6 +12,7 @@ import type { Context } from "../../session/context.ts";
 import type { PruneResult } from "../../session/prune.ts";
 import { type CommandLine, noNames, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
+import { countText } from "../../count-text.ts";
 import { bytesText, timeText } from "../units.ts";
 
 const count = (describe: string) => ({ type: "number", requiresArg: true, describe }) as const;
@@ -82,11 +84,8 @@ async function runPrune(
   const retention = says ? given : (archive.retention ?? noRetention);
   const request: PruneRequest = { sessions, before, retention };
   const { prune } = await import("../../session/prune.ts");
-  return printPruned(
-    output,
-    await prune(context, archive, selection, request, options.dryRun),
-    options.dryRun,
-  );
+  const result = await prune(context, archive, selection, request, options.dryRun);
+  return printPruned(output, archive, result, options.dryRun);
 }
 
 function keepOptions(
@@ -111,7 +110,12 @@ function keepOptions(
 }
 
 /** Prints what a prune did or would do, a line for each volume. Gives what it came to. */
-export function printPruned(output: Output, result: PruneResult, dryRun: boolean): ExitReason {
+export function printPruned(
+  output: Output,
+  archive: ArchiveSettings,
+  result: PruneResult,
+  dryRun: boolean,
+): ExitReason {
   let failed = 0;
   let damaged = false;
   let inTars = 0;
@@ -128,9 +132,14 @@ export function printPruned(output: Output, result: PruneResult, dryRun: boolean
     const verb = dryRun ? "would go" : "removed";
     const message =
       sessions.length === 0
-        ? `shares chunks with them: ${free} of it ${dryRun ? "would come" : "come"} free`
-        : `${going} of ${sessions.length} sessions ${verb}, ${free} ${dryRun ? "would come" : "come"} free`;
-    const fields = { removed: going, kept: sessions.length - going, freedBytes: freed.bytes };
+        ? `shares chunks with them: ${free} of stored data ${dryRun ? "would come" : "come"} free`
+        : `${going} of ${countText(sessions.length, "session")} ${verb}, ${free} of stored data ${dryRun ? "would come" : "come"} free`;
+    const fields = {
+      archive: archive.name,
+      removed: going,
+      kept: sessions.length - going,
+      freedBytes: freed.bytes,
+    };
     output.volume({ volume, command: "prune", ok: true, message, fields });
     inTars += freed.inTars;
     if (!dryRun) continue;
@@ -139,13 +148,19 @@ export function printPruned(output: Output, result: PruneResult, dryRun: boolean
       output.line(text, { type: "session", volume, name, takenAt: session.takenAt, goes, why });
     }
   }
-  if (inTars > 0 && !result.punchesHoles)
+  // A dry run writes nothing, so it can't try.
+  if (inTars > 0 && dryRun)
+    output.notice(
+      `${bytesText(inTars)} of it lie in tar files that stay: they come free where the file system can give back parts of a file`,
+    );
+  else if (inTars > 0 && !result.punchesHoles)
     output.notice(
       `${bytesText(inTars)} of it lie in tar files that stay, on a file system that can't give back parts of a file`,
     );
   if (result.sweptBytes !== undefined)
-    output.line(`${bytesText(result.sweptBytes)} given back to the file system`, {
+    output.line(`${archive.name}: ${bytesText(result.sweptBytes)} given back to the file system`, {
       type: "swept",
+      archive: archive.name,
       bytes: result.sweptBytes,
     });
   if (failed === 0) return "done";

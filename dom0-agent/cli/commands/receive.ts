@@ -5,7 +5,7 @@ import { AgentError, type ExitReason } from "../../errors.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
 import type { Context } from "../../session/context.ts";
 import { dropExpired, dropKept } from "../../session/drop-kept.ts";
-import { matchNames } from "../../session/match-names.ts";
+import { isPattern, matchNames } from "../../session/match-names.ts";
 import { readKept } from "../../state/kept.ts";
 import { type CommandLine, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
@@ -82,6 +82,13 @@ async function runReceive(context: Context, output: Output, options: Options): P
       "usage",
       `receive --save-to: found ${all ? "--all" : `${volumes.length} volumes`}, wanted one`,
     );
+  const pattern = saveTo === undefined ? undefined : volumes.find(isPattern);
+  if (pattern !== undefined)
+    throw new AgentError(
+      "usage",
+      `receive --save-to: found the pattern «${pattern}», wanted the name of one volume`,
+      "each that it fits would be written over the one before",
+    );
   if (saveTo !== undefined && options.inPlace)
     throw new AgentError("usage", "receive: --save-to and --in-place exclude each other");
   if (options.sparseWrite && !options.inPlace && saveTo === undefined) {
@@ -101,12 +108,12 @@ async function runReceive(context: Context, output: Output, options: Options): P
 /** `receive --confirm VOL…`: what was kept of them goes. */
 async function confirmKept(context: Context, output: Output, { volumes, all }: Options): Promise<ExitReason> {
   const known = [...new Set(readKept(context.state).map((each) => each.volume))];
-  const named = new Set(all ? known : matchNames(volumes, known).found);
+  const { found, unmatched } = matchNames(volumes, known);
+  const named = new Set(all ? known : found);
   const removed = await dropKept(context, (kept) => named.has(kept.volume));
   for (const { volume, name } of removed)
     output.line(`${volume}: ${name} removed`, { type: "confirm", volume, removed: name });
-  const without = volumes.filter((volume) => !removed.some((each) => each.volume === volume));
-  for (const volume of without)
+  for (const volume of unmatched)
     output.line(`${volume}: no old volume is kept`, { type: "confirm", volume, removed: null });
   return "done";
 }

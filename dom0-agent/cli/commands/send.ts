@@ -1,5 +1,6 @@
 // sparsebak send
 
+import { checkTag } from "../../config/check-tag.ts";
 import { AgentError, type ExitReason } from "../../errors.ts";
 import type { ArchiveSettings } from "../../config/settings.ts";
 import { noRetention } from "../../prune/retention.ts";
@@ -50,11 +51,7 @@ async function runSend(
     readonly tags: readonly string[];
   },
 ): Promise<ExitReason> {
-  for (const tag of options.tags) {
-    if (!/^[A-Za-z0-9._+-]{1,64}$/.test(tag)) {
-      throw new AgentError("usage", `tag: found «${tag}», wanted 1 to 64 letters, digits and ._+-`);
-    }
-  }
+  for (const tag of options.tags) checkTag(tag);
   const archives = chooseArchives(context.settings, options.dest);
   const volumes = await chooseVolumes(context.settings, context.storage, options.volumes, options.all);
   const { sendRun } = await import("../../session/send-run.ts");
@@ -65,9 +62,12 @@ async function runSend(
     tags: options.tags,
     startedAt: Date.now(),
   };
-  return sendRun(context, archives, volumes, settled, async (archive) =>
-    archive.pruneAfterSend ? pruneAfterSend(context, output, archive, volumes) : "done",
-  );
+  const { healAfterSend } = await import("../../session/heal.ts");
+  return sendRun(context, archives, volumes, settled, async (archive) => {
+    const healed = await healAfterSend(context, archive);
+    if (healed !== "done" || !archive.pruneAfterSend) return healed;
+    return pruneAfterSend(context, output, archive, volumes);
+  });
 }
 
 /** What the settings say is to be kept of the volumes that were sent. */
@@ -80,5 +80,13 @@ async function pruneAfterSend(
   const { prune } = await import("../../session/prune.ts");
   const request = { sessions: [], before: undefined, retention: archive.retention ?? noRetention };
   const selection = { kind: "enabled", names: volumes } as const;
-  return printPruned(output, await prune(context, archive, selection, request, false), false);
+  try {
+    const result = await prune(context, archive, selection, request, false);
+    return printPruned(output, archive, result, false);
+  } catch (error) {
+    // The sessions are sent, and a restore may take hours: what the settings don't keep stays until the next send.
+    if (!(error instanceof AgentError) || error.reason !== "locked") throw error;
+    context.report.warn(`${error.message}; the next send prunes`);
+    return "done";
+  }
 }

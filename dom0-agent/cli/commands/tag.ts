@@ -1,5 +1,6 @@
 // sparsebak tag
 
+import { checkTag } from "../../config/check-tag.ts";
 import { AgentError, type ExitReason } from "../../errors.ts";
 import type { Selection } from "../../session/archive-view.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
@@ -52,10 +53,8 @@ async function runTag(
   const { volume, all } = options;
   if (volume === undefined && !all) throw new AgentError("usage", "tag: which volume?", "or give --all");
   const words = all && volume !== undefined ? [volume, ...options.tags] : options.tags;
-  for (const each of words) {
-    if (!/^[A-Za-z0-9._+-]{1,64}$/.test(each))
-      throw new AgentError("usage", `tag: found «${each}», wanted 1 to 64 letters, digits and ._+-`);
-  }
+  // What an older version has let in can be taken away all the same.
+  if (!options.remove) for (const each of words) checkTag(each);
   if (options.protect && options.unprotect)
     throw new AgentError("usage", "tag: --protect and --unprotect exclude each other");
   const protect = options.protect ? true : options.unprotect ? false : undefined;

@@ -56,6 +56,35 @@ describe("sparsebak.ini", () => {
     );
   });
 
+  test("a line that the ini package would read otherwise than it looks is refused, with its number", () => {
+    const say = (from: string, to: string): string => hintOf(original.replace(from, to));
+    expect(say("vm-untrusted-private = disable", "vm-work-private = disable")).toMatch(
+      /usage: .*line 11: found «vm-work-private» once more in \[volumes\]/,
+    );
+    expect(say("vm-work-private = enable", "vm-work-private")).toMatch(
+      /line 10: found «vm-work-private», wanted KEY = VALUE/,
+    );
+    expect(say("vm-work-private = enable", "vm-work-private[] = enable")).toMatch(
+      /list «vm-work-private\[\]»/,
+    );
+    expect(say("[volumes]", "[volumes.x]")).toMatch(/line 9: found «\[volumes\.x\]»/);
+    expect(say("[volumes]", "[volumes] ; all of them")).toMatch(/line 9: found «\[volumes\] ; all/);
+    expect(hintOf(`\uFEFF${original.trimStart()}`)).toBe("accepted");
+    expect(hintOf(original.replaceAll("\n", "\r\n"))).toBe("accepted");
+    expect(say("vgname = qubes_dom0", "; old\n# vgname = x\nvgname = qubes_dom0 ; the group")).toBe(
+      "accepted",
+    );
+  });
+
+  test("a destination is checked when it is read, and slashes at the end mean nothing", () => {
+    for (const bad of ["a b", "-x", "dom0", "ssh://-oProxyCommand=x", "ssh://u@host:99999", "http://x"])
+      expect(hintOf(original.replace("= backup", `= ${bad}`)), bad).toMatch(/usage: .*destvm: found «/);
+    const [archive] = parse(
+      original.replace("/mnt/volume", "/mnt/volume/").replace("= backups", "= backups/"),
+    ).archives;
+    expect(archive).toMatchObject({ mountpoint: "/mnt/volume", directory: "backups" });
+  });
+
   test("every value is checked, and the message has what was found", () => {
     expect(hintOf(original.replace("/mnt/volume", "mnt/volume"))).toMatch(
       /destmountpoint: found «mnt\/volume»/,

@@ -4,84 +4,16 @@
 import { describe, expect, test } from "vitest";
 import { type Client, connect } from "../../../dom0-agent/session/client.ts";
 import type { Transport } from "../../../dom0-agent/transport/transport.ts";
-import type {
-  ArchiveUuid,
-  ChunkAddress,
-  Digest,
-  Generation,
-  SessionUid,
-  VolumeId,
-} from "../../../protocol/archive/types.ts";
-import { encodeFrame, encodePreamble, type Frame, frameDecoder } from "../../../protocol/wire/frame.ts";
+import type { ArchiveUuid, ChunkAddress, SessionUid, VolumeId } from "../../../protocol/archive/types.ts";
+import { encodeFrame, type Frame } from "../../../protocol/wire/frame.ts";
+import { type MemoryReceiver, polite } from "../../support/memory-receiver.ts";
 
 const uid = new Uint8Array(16).fill(1);
 const addresses = [0, 65_536, 262_144] as ChunkAddress[];
 
-/** A receiver in memory: `answer` gives the frames for a readChunks, each sent by itself. */
-function receiver(
-  answer: (asked: Frame) => Iterable<Uint8Array>,
-): Transport & { readonly taken: () => number } {
-  let taken = 0;
-  const queue: Uint8Array[] = [];
-  let wake: () => void = () => undefined;
-  let ended = false;
-  let over: () => void = () => undefined;
-  const gone = new Promise<void>((resolve) => (over = resolve));
-  const say = (...frames: readonly Uint8Array[]): void => {
-    queue.push(...frames);
-    wake();
-  };
-  const stop = (): void => {
-    ended = true;
-    wake();
-    over();
-  };
-  const decoder = frameDecoder("agent");
-  const heard = (frame: Frame): void => {
-    if (frame.type === "agentHello") {
-      const hello = {
-        capabilities: 0,
-        archive: new Uint8Array(16) as ArchiveUuid,
-        generation: 0 as Generation,
-        headDigest: new Uint8Array(32) as Digest,
-        freeBytes: 0,
-        totalBytes: 0,
-        freeInodes: 0,
-        totalInodes: 0,
-      };
-      say(encodePreamble(), encodeFrame("receiverHello", frame.id, hello));
-    } else if (frame.type === "readChunks") say(...answer(structuredClone(frame)));
-  };
-  return {
-    name: "a receiver",
-    taken: () => taken,
-    open: async () => ({
-      incoming: (async function* () {
-        for (;;) {
-          const next = queue.shift();
-          if (next !== undefined) {
-            taken++;
-            yield next;
-          } else if (ended) return;
-          else await new Promise<void>((resolve) => (wake = resolve));
-        }
-      })(),
-      write: async (bytes) => {
-        for (const frame of decoder.push(bytes)) heard(frame);
-      },
-      flushed: async () => undefined,
-      end: async () => stop(),
-      abort: stop,
-      ended: gone.then(() => ({
-        exitCode: 0,
-        signal: undefined,
-        stderr: "",
-        meaning: undefined,
-        unreachable: false,
-      })),
-      [Symbol.asyncDispose]: async () => stop(),
-    }),
-  };
+/** `answer` gives the frames for a readChunks, each sent by itself. */
+function receiver(answer: (asked: Frame) => Iterable<Uint8Array>): MemoryReceiver {
+  return polite((frame) => (frame.type === "readChunks" ? answer(frame) : []));
 }
 
 async function client(transport: Transport): Promise<Client> {

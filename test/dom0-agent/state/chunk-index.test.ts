@@ -87,7 +87,7 @@ describe("chunk index", () => {
       await addTo(index, 2, 1000, 2000);
       await index.update(volumes, (edit) => {
         edit.renew(({ session }) => (session[0] === 1 ? undefined : bytes(7, 32)));
-        edit.drop((_, { storedAddress }) => storedAddress >= 1500 * 65_536);
+        edit.drop(() => (storedAddress) => storedAddress >= 1500 * 65_536);
       });
     }
     using index = openChunkIndex(paths, fail);

@@ -59,7 +59,7 @@ describe("chunk table", () => {
     using directory = tempDir();
     using table = createTable(join(directory.path, "table"), 400);
     for (let i = 0; i < 560; i++) table.add(idOf(i), placeOf(i));
-    expect(table.drop((place) => place.container === 2)).toBe(80);
+    expect(table.drop((container) => container === 2)).toBe(80);
     for (let i = 0; i < 560; i++) expect(table.find(idOf(i))).toEqual(i % 7 === 2 ? undefined : placeOf(i));
     // There is room again in front of entries that had overflowed: they are still found, not added once more.
     for (let i = 0; i < 560; i++) expect(table.add(idOf(i), placeOf(i))).toBe(i % 7 === 2);

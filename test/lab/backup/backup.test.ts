@@ -5,7 +5,7 @@ import { runProgram } from "./run-program.ts";
 
 describe("on real thin volumes", () => {
   test("three volumes, one of them of a running VM", async () => {
-    const said = await runProgram("main-job", "64k");
+    const said = await runProgram("main-job", ["64k"]);
     expect(said.match(/^ok assembled/gm)?.length).toBeGreaterThan(9);
   });
 
@@ -17,5 +17,15 @@ describe("on real thin volumes", () => {
   test("two destinations from one pair of snapshots", async () => {
     const said = await runProgram("destinations");
     expect(said.match(/^ok send/gm)?.length).toBe(6);
+  });
+
+  test("monitors while a send runs", async () => {
+    const said = await runProgram("held-send");
+    expect(said.match(/^ok (?:held|next)$/gm)?.length).toBe(2);
+  });
+
+  test("a lost chunk of a volume that has not changed", async () => {
+    const said = await runProgram("heal");
+    expect(said.match(/^ok put back/gm)?.length).toBe(2);
   });
 });

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
+import { closeSync, constants, fsyncSync, openSync, readSync, writeSync } from "node:fs";
 import type { Case } from "../cases.ts";
 import {
   checkNothingLeft,
@@ -99,6 +99,45 @@ function fillPool(upToMiB: number): () => void {
   return () => void must("lvremove", "-f", "qubes_dom0/vm-filler-private");
 }
 
+function metadataPercent(): number {
+  return Number(must("lvs", "--noheadings", "-o", "metadata_percent", pool).trim());
+}
+
+/** A volume of so many pool chunks has a mapping of some 30 leaves: one holds at least 126 chunks. */
+const mappedChunks = 4096;
+
+/** Writes a block in each `step`-th chunk of a volume. */
+function scatter(name: string, step: number): void {
+  const fd = openSync(device(name), "r+");
+  for (let i = 0; i < mappedChunks; i += step) writeSync(fd, Buffer.alloc(4096, 1), 0, 4096, i * 65_536);
+  fsyncSync(fd);
+  closeSync(fd);
+}
+
+/** A volume of somebody else's that is all mapped, and snapshots of it, which share its mapping. Gives their names. */
+function makeMapped(snapshots: number): readonly string[] {
+  must("lvcreate", "-V", `${mappedChunks / 16}M`, "-T", pool, "-n", "vm-mapped-private");
+  scatter("vm-mapped-private", 1);
+  const names = Array.from({ length: snapshots }, (_, i) => `vm-other-${i}-private`);
+  const lines = names.map((name) => `lvcreate -kn -ay -s qubes_dom0/vm-mapped-private -n ${name}`);
+  must("sh", "-c", `printf '${lines.join("\\n")}\\n' | lvm`);
+  return names;
+}
+
+/** Writes into each leaf of one snapshot after another, which makes it a leaf of its own, until so much metadata is in
+ *  use. Gives the snapshots that are as they were. */
+function fillMetadata(snapshots: readonly string[], percent: number): readonly string[] {
+  for (const [i, name] of snapshots.entries()) {
+    if (metadataPercent() >= percent) return snapshots.slice(i);
+    scatter(name, 126);
+  }
+  return assert.fail(`metadata: found ${metadataPercent()} % in use, wanted ${percent} %`);
+}
+
+function ourSnapshots(): string {
+  return must("lvs", "--noheadings", "-o", "lv_name,lv_uuid", "@sparsebak");
+}
+
 function heldRoot(): string {
   return must("dmsetup", "status", `${poolDevice}-tpool`).trim().split(/\s+/)[6] ?? "";
 }
@@ -163,6 +202,36 @@ export function failureCases(): readonly Case[] {
       },
     },
     {
+      name: "a pool nearly full of metadata: status 1, nothing is lost, and with other snapshots removed it goes on",
+      run: () => {
+        site();
+        change();
+        // Data is not to be what runs out. The metadata has the smallest size that LVM gives it here, and does not grow.
+        must("lvextend", "-L", "512M", pool);
+        const others = makeMapped(60);
+        const [ours, sessions] = [ourSnapshots(), listed()];
+        // LVM itself makes no more snapshots in a pool as small as this when three quarters are in use.
+        const left = fillMetadata(others, 76);
+        for (const command of [["monitor"], ["-u", "send"]]) {
+          refused(site().sparsebak(...command), 1, /free space in thin pool \S+ reached threshold/);
+          checkNothingLeft(site());
+        }
+        fillMetadata(left, 91);
+        for (const command of [["monitor"], ["-u", "send"]]) {
+          const ended = site().sparsebak(...command);
+          refused(ended, 1, /too full: .*metadata 9\d(\.\d+)? % \(limit 90 %\)/);
+          assert.match(ended.stderr, /hint: extend the pool .*--poolmetadatasize/);
+          checkNothingLeft(site());
+        }
+        assert.deepEqual(ourSnapshots(), ours);
+        assert.deepEqual(listed(), sessions);
+        assert.match(good(site().sparsebak("status")).stdout, /metadata 9\d/);
+        must("lvremove", "-f", ...["vm-mapped-private", ...others].map((name) => `qubes_dom0/${name}`));
+        const sent = send();
+        assert.match(sent.stdout, new RegExp(`"volume":"${volume}".*"kind":"incremental"`));
+      },
+    },
+    {
       name: "a metadata snapshot held by another program: status 1, and it is left alone",
       run: () => {
         site();
@@ -192,6 +261,15 @@ export function failureCases(): readonly Case[] {
           new RegExp(`${other} .*gone from this machine`),
         );
         refused(site().sparsebak("monitor"), 3, new RegExp(`${other}: there is no such volume`));
+        // Its snapshot stays for the time that the settings name.
+        assert.ok(exists(`${other}.tick`));
+        writeSettings({ volumes, settings: ["keep-gone-days = 0"] });
+        assert.match(
+          site().sparsebak("monitor").stderr,
+          new RegExp(`${other}: gone from this machine for more than 0 days; its snapshot is dropped`),
+        );
+        assert.ok(!exists(`${other}.tick`));
+        writeSettings({ volumes });
         must("lvcreate", "-V", "20M", "-T", pool, "-n", other);
         write(other, 3 * mib, mib);
         goesOn();

@@ -1,8 +1,9 @@
 // An installation inside the guest: a volume group named as Qubes names it, a mounted drive, the settings, and the
 // built programs. Everything runs as on a real dom0 with a drive of its own (destvm = none).
 
-import { spawnSync } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import {
+  appendFileSync,
   existsSync,
   mkdirSync,
   openSync,
@@ -49,6 +50,8 @@ export interface GuestSite {
   killed(at: number, ...args: readonly string[]): Ran;
   /** Cuts the guest's power right before the `at`-th thing that it does: does not come back then. */
   powerCut(at: number, ...args: readonly string[]): Ran;
+  /** Starts it; it stops by itself, and waits for SIGCONT, right before the first thing that it does whose text fits. */
+  heldAt(what: RegExp, ...args: readonly string[]): ChildProcess;
   /** Runs it and gives how many things it did to the outside. */
   counted(...args: readonly string[]): number;
   /** SHA-256 of the image that spbk-assemble makes of a session, of `directory` on the drive if it is not the usual
@@ -73,6 +76,8 @@ const state = "/sparsebak";
 export function makeGuestSite(options: GuestSiteOptions): GuestSite {
   const disk = process.env["VM_DISK"] ?? "/nonexistent";
   if (process.env["VM_RUN"] !== "1") throw new Error("only inside the lab's guest");
+  // A throw-away group needs no text copies of its metadata; without them commands take half as long.
+  appendFileSync("/etc/lvm/lvmlocal.conf", "backup { backup=0 archive=0 }\n");
   must("vgcreate", vg, disk);
   must(
     "lvcreate",
@@ -131,6 +136,13 @@ export function writeSettings(options: Omit<GuestSiteOptions, "poolChunk" | "poo
 function guestSite(): GuestSite {
   const ini = join(state, "sparsebak.ini");
   const archive = join(drive, "backups");
+  const environment = (): Record<string, string> => ({
+    PATH: process.env["PATH"] ?? "",
+    HOME: "/root",
+    DM_DISABLE_UDEV: process.env["DM_DISABLE_UDEV"] ?? "",
+    NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? "",
+    SPARSEBAK_TOOL_PATH: process.env["SPARSEBAK_TOOL_PATH"] ?? process.env["PATH"] ?? "",
+  });
   const run = (
     program: string,
     args: readonly string[],
@@ -139,14 +151,7 @@ function guestSite(): GuestSite {
   ): Ran => {
     const done = spawnSync(process.execPath, [...preload, join(dist, "lib", program), ...args], {
       encoding: "utf8",
-      env: {
-        PATH: process.env["PATH"] ?? "",
-        HOME: "/root",
-        DM_DISABLE_UDEV: process.env["DM_DISABLE_UDEV"] ?? "",
-        NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] ?? "",
-        SPARSEBAK_TOOL_PATH: process.env["SPARSEBAK_TOOL_PATH"] ?? process.env["PATH"] ?? "",
-        ...env,
-      },
+      env: { ...environment(), ...env },
     });
     return { code: done.status, signal: done.signal, stdout: done.stdout, stderr: done.stderr };
   };
@@ -159,6 +164,11 @@ function guestSite(): GuestSite {
     killed: (at, ...args) => run("sparsebak.mjs", args, { KILL_AT: String(at) }, ["--import", killer]),
     powerCut: (at, ...args) =>
       run("sparsebak.mjs", args, { KILL_AT: String(at), KILL_POWER: "1", VM_RUN: "1" }, ["--import", killer]),
+    heldAt: (what, ...args) =>
+      spawn(process.execPath, ["--import", killer, join(dist, "lib", "sparsebak.mjs"), ...args], {
+        stdio: ["ignore", "ignore", "inherit"],
+        env: { ...environment(), KILL_AT: "1", KILL_FROM: what.source, KILL_SIGNAL: "SIGSTOP" },
+      }),
     counted: (...args) => {
       const done = run("sparsebak.mjs", args, { KILL_COUNT: "/run/count" }, ["--import", killer]);
       if (done.code !== 0) throw new Error(`sparsebak ${args.join(" ")}: ${done.code}: ${done.stderr}`);

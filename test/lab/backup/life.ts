@@ -62,6 +62,7 @@ say("ok prune");
 must("lvrename", `qubes_dom0/${work}`, `qubes_dom0/${office}`);
 run("rename", work, office);
 run("add", office);
+send(office, "unchanged");
 write(office, 24 * mib, 64 * 1024);
 send(office, "incremental");
 check(

@@ -9,5 +9,5 @@ const seeds =
   process.env["SPARSEBAK_SEED"] === undefined ? [20_261_123, fresh] : [Number(process.env["SPARSEBAK_SEED"])];
 
 test.each(seeds)("random steps, seed %i", async (seed) => {
-  await runProgram("random", String(seed), long ? "200" : "20");
+  await runProgram("random", [String(seed), long ? "200" : "20"]);
 });

@@ -6,11 +6,16 @@ import { projectRoot, runInGuest, tellOf } from "../lab.ts";
 /** A guest is slow without hardware virtualization: by default a part of what could be done. With it, hours. */
 export const long: boolean = process.env["SPARSEBAK_LAB_LONG"] !== undefined;
 
-/** Gives what the program printed. Fails the test unless it ends well, with "done". */
-export async function runProgram(program: string, ...args: readonly string[]): Promise<string> {
+/** Gives what the program printed, which may write to `shares`. Fails the test unless it ends well, with "done". */
+export async function runProgram(
+  program: string,
+  args: readonly string[] = [],
+  shares: readonly string[] = [],
+): Promise<string> {
   const result = await runInGuest({
     program: `test/lab/backup/${program}.ts`,
     args,
+    shares,
     disks: ["3G", "1G"],
     env: { LAB_PROJECT: projectRoot },
     timeoutSeconds: long ? 6 * 3600 : 1500,

@@ -49,6 +49,7 @@ describe("F2: directories of volumes", () => {
     "readme.txt",
     "README.txt",
     "assembled",
+    "copies",
     "trash",
     "a".repeat(201),
   ])("%j is none", (name) => {

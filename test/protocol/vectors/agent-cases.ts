@@ -360,25 +360,13 @@ export const agentCases: readonly Case[] = [
     11,
     2,
     "Build an image below the mountpoint.",
-    [
-      raw("volume", ids.volume),
-      raw("session", ids.session),
-      ...text("save to", "images/work.img"),
-      u8("replace", 0),
-    ],
-    { volume: ids.volume, session: ids.session, saveTo: "images/work.img", replace: false },
+    [raw("volume", ids.volume), raw("session", ids.session), ...text("save to", "images/work.img")],
+    { volume: ids.volume, session: ids.session, saveTo: "images/work.img" },
   ),
   badMessage("assemble", 11, "absolute", "bad-value", "An absolute path.", [
     raw("volume", ids.volume),
     raw("session", ids.session),
     ...text("save to", "/etc/passwd"),
-    u8("replace", 0),
-  ]),
-  badMessage("assemble", 11, "replace", "bad-value", "A truth value of 2.", [
-    raw("volume", ids.volume),
-    raw("session", ids.session),
-    ...text("save to", "a"),
-    u8("replace", 2),
   ]),
 
   okMessage("goodbye", 12, 9, "Carries nothing.", [], {}),
@@ -409,6 +397,15 @@ export const agentCases: readonly Case[] = [
     volume: ids.volume,
     session: ids.session,
   }),
+  okMessage(
+    "scrub",
+    14,
+    3,
+    "All that is in no container.",
+    [raw("volume", ids.none), raw("session", ids.none)],
+    { volume: ids.none, session: ids.none },
+    "of-the-archive",
+  ),
   badMessage("scrub", 14, "truncated", "truncated", "No session.", [raw("volume", ids.volume)]),
 
   okMessage(

@@ -24,6 +24,13 @@ const pending = (finished: number, directory = "vm-work-private"): Field[] => [
   u8("finished", finished),
   raw("session", ids.session),
 ];
+const damage = (file: number, what: number, number: number): Field[] => [
+  u8("file", file),
+  u8("what", what),
+  raw("volume", ids.volume),
+  raw("session", ids.session),
+  u64("number", number),
+];
 const receiverHello = (free: number | bigint): Field[] => [
   u32("capabilities", 5),
   raw("archive", ids.archive),
@@ -194,28 +201,24 @@ export const receiverCases: readonly Case[] = [
     length: 8 + 4_210_880 + 1,
   }),
 
+  okMessage("damage", 139, 3, "The chunk at 1 MiB is not what the list says.", damage(4, 2, 1_048_576), {
+    file: "chunk",
+    what: "corrupt",
+    volume: ids.volume,
+    session: ids.session,
+    number: 1_048_576,
+  }),
   okMessage(
     "damage",
     139,
     3,
-    "The chunk at 1 MiB is not what the list says.",
-    [u8("file", 4), u8("what", 2), u64("address", 1_048_576)],
-    { file: "chunk", what: "corrupt", address: 1_048_576 },
+    "index.7 of a volume is nothing that anybody names.",
+    [u8("file", 9), u8("what", 3), raw("volume", ids.volume), raw("session", ids.none), u64("number", 7)],
+    { file: "index", what: "extra", volume: ids.volume, session: ids.none, number: 7 },
+    "of-the-archive",
   ),
-  badMessage("damage", 139, "file", "bad-value", "There is no seventh file.", [
-    u8("file", 7),
-    u8("what", 2),
-    u64("address", 0),
-  ]),
-  badMessage("damage", 139, "what", "bad-value", "There are three kinds of damage.", [
-    u8("file", 4),
-    u8("what", 4),
-    u64("address", 0),
-  ]),
-  badMessage("damage", 139, "too-long", "too-long", "Eleven bytes.", [
-    u8("file", 4),
-    u8("what", 2),
-    u64("address", 0),
-    u8("one too many", 0),
-  ]),
+  badMessage("damage", 139, "file", "bad-value", "There is no sixteenth file.", damage(16, 2, 0)),
+  badMessage("damage", 139, "what", "bad-value", "There are five kinds of damage.", damage(4, 6, 0)),
+  badMessage("damage", 139, "address", "bad-value", "No multiple of 64 KiB.", damage(4, 2, 1)),
+  badMessage("damage", 139, "too-long", "too-long", "43 bytes.", [...damage(4, 2, 0), u8("one too many", 0)]),
 ];

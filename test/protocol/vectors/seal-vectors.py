@@ -2,9 +2,9 @@
 """Known answers for everything that is sealed, computed from docs/archive-format.md and docs/keys.md alone.
 
 Shares no code and no language with protocol/: HKDF is written out with hmac, scrypt is hashlib's, AES-256-GCM that of
-the package `cryptography`. Writes protocol/vectors/sealed/*.json; the tests read those files and need no Python.
+the package `cryptography`. Writes protocol/vectors/sealed/*.json, or the same files into another directory.
 
-    python3 test/protocol/vectors/seal-vectors.py
+    python3 test/protocol/vectors/seal-vectors.py [DIRECTORY]
 """
 
 import hashlib
@@ -12,11 +12,13 @@ import hmac
 import json
 import pathlib
 import struct
+import sys
 import zlib
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-OUT = pathlib.Path(__file__).resolve().parents[3] / "protocol" / "vectors" / "sealed"
+SEALED = pathlib.Path(__file__).resolve().parents[3] / "protocol" / "vectors" / "sealed"
+OUT = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else SEALED
 
 
 def counting(start, count):
@@ -49,6 +51,16 @@ def text(value):
 K_META = hkdf(MASTER, b"sparsebak volume metadata v1" + VOLUME)
 K_GROUP = hkdf(MASTER, b"sparsebak group v1" + GROUP)
 ID_KEY = hkdf(K_GROUP, b"sparsebak chunk id v1")
+
+
+def mac(info, *parts):
+    return hmac.new(hkdf(MASTER, info), b"".join(parts), hashlib.sha256).digest()
+
+
+def plain_file(kind, generation, body):
+    """F7, F8: a file of the archive itself, which is not sealed."""
+    whole = prefix(kind, generation, protection=0, volume=bytes(16), salt=bytes(16)) + body
+    return whole + hashlib.sha256(whole).digest()
 
 
 def prefix(kind, generation, protection=1, volume=VOLUME, salt=SALT):
@@ -194,6 +206,30 @@ def slot():
     }
 
 
+def archive_header():
+    """F11: the MAC is of all from the chunk size to the last slot."""
+    one = slot()
+    packed = b"\x0c\x08\x01" + one["salt"] + one["nonce"] + one["wrapped"] + one["commitment"]
+    body = struct.pack(">IBBBQ", 131072, 1, 3, 1, TAKEN_AT) + bytes(32) + struct.pack(">I", 1) + packed
+    code = mac(b"sparsebak archive header v1", body)
+    return {"bytes": plain_file(1, 0, body + code), "mac": code}
+
+
+def head():
+    """F13 to F15: head 2, with the log of both generations; its MAC begins with the generation."""
+    generation = struct.pack(">Q", 2)
+    before = b"\x77" * 32
+    named = struct.pack(">QQ", TAKEN_AT, 0) + archive_header()["bytes"][-32:] + struct.pack(">I", 1)
+    named += VOLUME + text(VOLUME.hex()) + generation + b"\x88" * 32
+    chain = hashlib.sha256(b"sparsebak chain v1" + ARCHIVE + generation + before + named).digest()
+    log = b"".join(
+        mac(b"sparsebak log v1", struct.pack(">Q", i), each)[:8] for i, each in ((1, before), (2, chain))
+    )
+    body = named + before + chain + struct.pack(">I", 2) + log
+    code = mac(b"sparsebak head v1", generation, body)
+    return {"bytes": plain_file(2, 2, body + code), "mac": code, "chain": chain}
+
+
 BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -210,7 +246,7 @@ def grouped(value, per_line):
 
 def recovery():
     check = hashlib.sha256(b"sparsebak recovery form v1" + MASTER).digest()[:3]
-    return {"text": grouped(base32(MASTER + check), 7)}
+    return {"text": grouped(base32(MASTER + check), 14)}
 
 
 def read_key():
@@ -256,6 +292,8 @@ def main():
         "exact-segments": exact_segments(),
         "chunk": chunk(),
         "slot": slot(),
+        "archive-header": archive_header(),
+        "head": head(),
         "recovery-form": recovery(),
         "read-key": read_key(),
         "receipt": receipt(),

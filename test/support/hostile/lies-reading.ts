@@ -7,10 +7,13 @@ import {
   decodeHead,
   encodeHead,
   type Head,
+  logEntryBytes,
   maxGenerations,
 } from "../../../protocol/archive/head.ts";
+import { listHeadBytes } from "../../../protocol/archive/list-file.ts";
 import { prefixBytes } from "../../../protocol/archive/prefix.ts";
 import type { Digest, Generation, SessionName, SessionUid } from "../../../protocol/archive/types.ts";
+import { concatBytes } from "../../../protocol/bytes.ts";
 import type { MessageName, Messages } from "../../../protocol/wire/messages.ts";
 import {
   broken,
@@ -23,7 +26,7 @@ import {
   volumeFiles,
   volumeOf,
 } from "./stage.ts";
-import { answering, asking, data, file, flooding, forged, frames, insteadOf } from "./telling.ts";
+import { answering, asking, data, file, flooding, forged, frames, insteadOf, slowly } from "./telling.ts";
 
 /** Another head, as consistent as anybody can make it who has no key, and the hello that announces it. */
 function headOf(change: (head: Head) => Partial<Head>): Lie {
@@ -35,17 +38,15 @@ function headOf(change: (head: Head) => Partial<Head>): Lie {
     head = encodeHead(made);
     return made;
   };
+  const instead = insteadOf("head", (id) => (head === undefined ? undefined : file(head)(id)));
   return {
+    ...instead,
     answer: (frame, stage) => {
-      if (frame.type !== "receiverHello" || frame.body.generation === 0) return undefined;
+      if (frame.type !== "receiverHello" || frame.body.generation === 0)
+        return instead.answer?.(frame, stage);
       const { generation } = forge(stage, frame.body.generation);
       const headDigest = head?.slice(-32) as Digest;
       return [say("receiverHello", frame.id, { ...frame.body, generation, headDigest })];
-    },
-    request: (frame, stage) => {
-      if (head === undefined || frame.type !== "readMeta" || frame.body.kind !== "head") return undefined;
-      stage.say(...file(head)(frame.id));
-      return [];
     },
   };
 }
@@ -95,7 +96,7 @@ export const readingLies: Readonly<Record<string, Lie>> = {
   "head forged, and announced so": headOf((head) => ({ createdAt: head.createdAt + 1 })),
   "head of a million generations": headOf((head) => ({
     generation: maxGenerations as Generation,
-    log: Array.from({ length: maxGenerations }, (_, i) => head.log[i] ?? new Uint8Array(8)),
+    log: concatBytes([head.log, new Uint8Array(maxGenerations * logEntryBytes - head.log.length)]),
   })),
   "head cut short": data("head", (bytes, id) => [say("data", id, { bytes: bytes.subarray(0, 100) })]),
   "head cut short, and counted so": insteadOf("head", (id, stage) =>
@@ -202,6 +203,9 @@ export const readingLies: Readonly<Record<string, Lie>> = {
     ...Array.from({ length: 100_000 }, (_, i) => say("pending", frame.id, pending(i))),
     bytesOf(frame),
   ]),
+  "pending, one after the other": slowly("listPending", (id) =>
+    Array.from({ length: 1000 }, (_, i) => say("pending", id, pending(i))),
+  ),
   "pending where a path leads out": answering("listPending", "done", (frame) => [
     broken(say("pending", frame.id, { ...pending(0), directory: "aa-bb" }), (_, bytes) =>
       bytes.set([0x2e, 0x2e, 0x2f, 0x62, 0x62], 14),
@@ -216,13 +220,9 @@ export const readingLies: Readonly<Record<string, Lie>> = {
   ]),
   "pending that is committed": answering("listPending", "done", (frame, stage) => {
     const [name = ""] = volumeFiles(stage).filter((each) => each.startsWith("S_"));
-    const manifest = readdirSync(`${stage.archive}/${volumeOf(stage)}/${name}`).find((each) =>
-      each.startsWith("manifest"),
-    );
-    const uidAt = prefixBytes;
-    const session = fileOf(stage, volumeOf(stage), name, manifest ?? "").slice(
-      uidAt,
-      uidAt + 16,
+    const session = fileOf(stage, volumeOf(stage), name, "list").slice(
+      prefixBytes,
+      listHeadBytes,
     ) as SessionUid;
     const body = {
       ...pending(0),

@@ -14,30 +14,13 @@ import type {
   Generation,
   SessionName,
   SessionUid,
+  VolumeId,
 } from "../../../protocol/archive/types.ts";
 import type { Messages } from "../../../protocol/wire/messages.ts";
 import { bytesOf, type Lie, say, type Stage, volumeFiles } from "./stage.ts";
-import { data, file, flooding, forged, frames, insteadOf } from "./telling.ts";
+import { chunks, data, file, flooding, forged, frames, growing, insteadOf, slowly } from "./telling.ts";
 
 type Stored = Messages["stored"];
-
-/** The chunks of every answer, changed, and counted as they are said. */
-function chunks(change: (chunks: Stored[]) => readonly Stored[]): Lie {
-  let held: Stored[] = [];
-  return {
-    answer: (frame, stage) => {
-      if (frame.type === "stored") {
-        held.push({ ...frame.body, bytes: frame.body.bytes.slice() });
-        return [];
-      }
-      if (frame.type !== "done" || stage.newest !== "readChunks") return undefined;
-      const said = change(held);
-      held = [];
-      const bytes = said.reduce((sum, each) => sum + each.bytes.length, 0);
-      return [...said.map((each) => say("stored", frame.id, each)), say("done", frame.id, { bytes })];
-    },
-  };
-}
 
 /** The first chunk of every answer, changed. */
 function firstChunk(change: (chunk: Stored) => Partial<Stored>): Lie {
@@ -82,6 +65,8 @@ function pendingAs(change: (body: Messages["pending"], stage: Stage) => Partial<
         : undefined,
   };
 }
+
+const discarding = growing("discard");
 
 export const restoringLies: Readonly<Record<string, Lie>> = {
   "chunks of the same size that change places": chunks(swapped),
@@ -156,7 +141,7 @@ export const restoringLies: Readonly<Record<string, Lie>> = {
   "damages without end": {
     request: (frame, stage) => {
       if (frame.type !== "scrub") return undefined;
-      const damage = { file: "chunk", what: "missing", address: 0 as ChunkAddress } as const;
+      const damage = { ...frame.body, file: "chunk", what: "missing", number: 0 } as const;
       stage.flood(frames(say("damage", frame.id, damage)));
       return [];
     },
@@ -164,8 +149,9 @@ export const restoringLies: Readonly<Record<string, Lie>> = {
   "damages of what was never there": {
     answer: (frame, stage) => {
       if (frame.type !== "done" || stage.newest !== "scrub") return undefined;
-      const address = (2 ** 49) as ChunkAddress;
-      return [say("damage", frame.id, { file: "chunk", what: "corrupt", address }), bytesOf(frame)];
+      const of = { volume: new Uint8Array(16) as VolumeId, session: new Uint8Array(16) as SessionUid };
+      const damage = { file: "chunk", what: "corrupt", ...of, number: 2 ** 49 } as const;
+      return [say("damage", frame.id, damage), bytesOf(frame)];
     },
   },
   "a scrub that never ends": {
@@ -176,6 +162,23 @@ export const restoringLies: Readonly<Record<string, Lie>> = {
       return [];
     },
   },
+  "a scrub of the rest that never ends": growing("scrub", (body) => body.volume.every((byte) => byte === 0)),
+  "a sweep that never ends": growing("sweep"),
+  "left: nothing of use, and a discard that never ends": {
+    request: (frame, stage) => {
+      if (frame.type !== "salvage") return discarding.request?.(frame, stage);
+      stage.say(say("refused", frame.id, { code: "missing", reason: "" }));
+      return [];
+    },
+  },
+  "chunks that are missing, one after the other": slowly("readChunks", (id, { addresses }) =>
+    addresses.map((address) => say("stored", id, { address, bytes: new Uint8Array(0) })),
+  ),
+  "damages, one after the other": slowly("scrub", (id, of) =>
+    Array.from({ length: 1000 }, (_, i) =>
+      say("damage", id, { ...of, file: "chunk", what: "missing", number: i * 65_536 }),
+    ),
+  ),
   "list altered": insteadOf("list", (id) => file(new Uint8Array(300))(id)),
   "endless list": flooding("list", (id) => frames(say("data", id, { bytes: new Uint8Array(65_000) }))),
   "an older head said to be missing": {

@@ -4,6 +4,7 @@ import { greetingLies } from "./lies-greeting.ts";
 import { readingLies } from "./lies-reading.ts";
 import { restoringLies } from "./lies-restoring.ts";
 import { sendingLies } from "./lies-sending.ts";
+import { substitutingLies } from "./lies-substituting.ts";
 import type { Lie } from "./stage.ts";
 
 export const lies: Readonly<Record<string, Lie>> = {
@@ -11,4 +12,5 @@ export const lies: Readonly<Record<string, Lie>> = {
   ...readingLies,
   ...sendingLies,
   ...restoringLies,
+  ...substitutingLies,
 };

@@ -11,6 +11,7 @@ import { buildSync } from "esbuild";
 import { changeImage, makeImage } from "../../../bench/image.ts";
 import { sha256Of } from "../site.ts";
 import type { Plan } from "./receiver.ts";
+import { otherDirectory } from "./stage.ts";
 
 const dist = fileURLToPath(new URL("../../../dist/lib/", import.meta.url));
 const hostileReceiver = fileURLToPath(new URL("./receiver.ts", import.meta.url));
@@ -39,10 +40,12 @@ export interface HostileSite extends Disposable {
   readonly sessions: Map<string, string>;
   /** How long the agent waits for a receiver that does not get on. */
   stallAfter(seconds: number): void;
-  /** Makes the archive, where it is to be sealed. */
-  init(): Promise<void>;
+  /** A file that holds a passphrase. */
+  readonly passphraseFile: string;
   /** Runs a command with a receiver that lies, or with the real one. */
   run(args: readonly string[], lie?: string): Promise<Ended>;
+  /** Runs a command with the real receiver, which has to succeed. Gives its stdout. */
+  must(...args: readonly string[]): Promise<string>;
   /** Sends with the real receiver, and notes the session. Gives what the command printed to stderr. */
   send(...args: readonly string[]): Promise<string>;
   /** Takes away what dom0 keeps of each volume's last session, and what it can make again from the archive. */
@@ -52,6 +55,8 @@ export interface HostileSite extends Disposable {
   /** Every session that the archive should have, assembled and compared; of a sealed one, verified by dom0. Gives what
    *  is wrong. */
   differing(): Promise<readonly string[]>;
+  /** Puts another installation's archive beside this one's. */
+  keepBeside(other: HostileSite): void;
   copy(): HostileSite;
 }
 
@@ -110,9 +115,11 @@ function siteIn(directory: string, encryption: string, sessions: Map<string, str
       writeFileSync(join(lib, "receiver.mjs"), `await import(${JSON.stringify(start)});\n`);
       return runProgram(lib, ["sparsebak.mjs", "-c", ini, "-u", ...args]);
     },
-    init: async () => {
-      const ended = await site.run(["init", "--passphrase-file", join(directory, "passphrase")]);
-      if (ended.code !== 0) throw new Error(`init: exit status ${ended.code}: ${ended.stderr}`);
+    passphraseFile: join(directory, "passphrase"),
+    must: async (...args) => {
+      const ended = await site.run(args);
+      if (ended.code !== 0) throw new Error(`${args.join(" ")}: exit status ${ended.code}: ${ended.stderr}`);
+      return ended.stdout;
     },
     send: async (...args) => {
       const ended = await site.run(["--json", "send", ...args]);
@@ -141,6 +148,7 @@ function siteIn(directory: string, encryption: string, sessions: Map<string, str
       rmSync(output, { force: true });
       return differing;
     },
+    keepBeside: (other) => cpSync(other.archive, join(drive, otherDirectory), { recursive: true }),
     copy: () => {
       const target = mkdtempSync(join(tmpdir(), "sparsebak-hostile-"));
       spawnSync("cp", ["-a", "--reflink=auto", `${directory}/.`, target]);

@@ -43,6 +43,9 @@ export interface Stage {
   every(milliseconds: number, what: () => void): void;
 }
 
+/** Where, beside the archive, another one lies. */
+export const otherDirectory = "other";
+
 /** A frame's bytes. */
 export function bytesOf(frame: Frame): Uint8Array {
   return encodeFrame(frame.type, frame.id, frame.body as never);
@@ -63,7 +66,7 @@ export function broken(frame: Uint8Array, change: (view: DataView, bytes: Uint8A
 /** The name of the volume's directory, which means nothing in a sealed archive. */
 export function volumeOf(stage: Stage): string {
   const names = readdirSync(stage.archive, { withFileTypes: true }).filter((each) => each.isDirectory());
-  return names.find((each) => !["heads", "dead", "assembled"].includes(each.name))?.name ?? "";
+  return names.find((each) => !["heads", "dead", "copies", "assembled"].includes(each.name))?.name ?? "";
 }
 
 /** The volume's directory has these. */

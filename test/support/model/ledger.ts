@@ -22,6 +22,8 @@ export interface ModelVolume {
 export interface Ledger {
   volumes: ReadonlyMap<string, ModelVolume>;
   sessions: ReadonlyMap<string, ModelSession>;
+  /** The archive's files, with digests, when all of this was last compared. */
+  files?: ReadonlyMap<string, string>;
 }
 
 /** What an archive lists: the same, but for what the images were. */

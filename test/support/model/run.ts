@@ -3,17 +3,25 @@
 // step draws does not change the next.
 
 import { readdirSync } from "node:fs";
-import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { expect } from "vitest";
 import { random, type Random } from "../../fuzz/random.ts";
+import { treeOf } from "../archive-tree.ts";
 import { readNaively } from "../naive-archive.ts";
-import { auditNonces } from "../nonce-audit.ts";
 import { linesOf } from "../site-sessions.ts";
-import { leftovers, sha256Of } from "../site.ts";
-import { changeAtRandom } from "./images.ts";
+import { leftovers } from "../site.ts";
 import { type Outcome, reconcile } from "./ledger.ts";
 import { type Kind, type Step, steps } from "./steps.ts";
-import { type Destination, destinations, type Host, imagesOf, makeWorld, type World } from "./world.ts";
+import {
+  assembled,
+  type Destination,
+  destinations,
+  type Host,
+  listingOf,
+  must,
+  received,
+  type World,
+} from "./world.ts";
 
 /** How often a step comes in a deck; the ones that can be killed are, in half of the cases. */
 const weights: Readonly<Record<Kind, number>> = {
@@ -31,12 +39,18 @@ const weights: Readonly<Record<Kind, number>> = {
 /** With so many sessions in an archive the next step prunes it. */
 const tooMany = 6;
 
-export async function runModel(seed: number, count: number, say: (text: string) => void): Promise<void> {
+export async function runModel(
+  makeWorld: (sealed: boolean, random: Random) => Promise<World>,
+  seed: number,
+  count: number,
+  say: (text: string) => void,
+): Promise<void> {
   const chance = random(seed);
   const of = (step: number): Random => random(seed + 7919 * (step + 1));
   // Half of all seeds: the odd ones.
   await using world = await makeWorld(seed % 2 === 1, of(-1));
   await sendAll(world, world.hosts[0], "the first send");
+  const kills = { aimed: 0, met: 0 };
   for (let i = 0, deck: Kind[] = []; i < count; i++) {
     if (deck.length === 0) deck = shuffled(chance);
     const draw = of(i);
@@ -45,20 +59,29 @@ export async function runModel(seed: number, count: number, say: (text: string) 
     const empty = destinations.some((each) => world.ledgers[each].sessions.size === 0);
     const kind = empty ? "add" : crowded === undefined ? (deck.pop() ?? "send") : "prune";
     const killed = draw.once(2) ? undefined : draw.pick(["agent", "receiver"] as const);
-    const step: Step = { world, host, of: crowded ?? draw.pick(destinations), random: draw, killed, say };
-    const images = imagesOf(host);
-    const changes = Array.from({ length: draw.below(4) }, () => {
-      const [path, other] = [draw.pick(images), draw.pick(images)];
-      return changeAtRandom(join(host.images, path), join(host.images, other), draw);
-    });
+    const step: Step = {
+      world,
+      host,
+      of: crowded ?? draw.pick(destinations),
+      random: draw,
+      killed,
+      kills,
+      say,
+    };
+    const changes = await host.change(draw.below(4), draw);
     const at = `seed ${seed}, step ${i}, ${kind} by the ${host.name} host in ${step.of}`;
-    say(`${at}; images: ${changes.join(", ") || "as before"}`);
+    say(`${at}; volumes: ${changes.join(", ") || "as before"}`);
     const outcomes = await steps[kind](step);
     await compare(world, host, outcomes, at, draw);
   }
+  say(`kills: ${kills.aimed}, of which ${kills.met} met the command before its end`);
+  if (kills.aimed >= 10) expect(kills.met, "most kills meet a command").toBeGreaterThan(kills.aimed / 2);
   // What was interrupted is finished, and nothing is left that no session names.
   for (const host of world.hosts) await sendAll(world, host, `seed ${seed}: the last send of ${host.name}`);
+  await world.atRest();
   for (const each of destinations) await finish(world, each, `seed ${seed}: the end of ${each}`);
+  // No archive has anything any more that the first host could need them for.
+  expect(await world.snapshots(world.hosts[0]), `seed ${seed}: snapshots`).toEqual([]);
 }
 
 function shuffled(chance: Random): Kind[] {
@@ -71,16 +94,16 @@ function shuffled(chance: Random): Kind[] {
 }
 
 async function sendAll(world: World, host: Host, at: string): Promise<void> {
-  const images = imagesOf(host);
-  await world.must(host, "--dest", "all", "send", ...images);
-  const appears = new Map(
-    images.map((name) => [name, { digest: sha256Of(join(host.images, name)), tags: [] }]),
-  );
+  const volumes = host.volumes();
+  await must(world, host, "--dest", "all", "send", ...volumes);
+  const digests = await host.digests(volumes);
+  const appears = new Map([...digests].map(([name, digest]) => [name, { digest, tags: [] }]));
   const outcome: Outcome = { certain: true, appears };
   await compare(world, host, { default: outcome, usb: outcome }, at, random(1));
 }
 
-/** Each archive lists what it has to, and all of it restores. */
+/** Each archive lists what it has to, and all of it restores. One that the step was not to change, and whose every byte is
+ *  what it was, still does. */
 async function compare(
   world: World,
   host: Host,
@@ -88,42 +111,50 @@ async function compare(
   at: string,
   draw: Random,
 ): Promise<void> {
+  await world.look();
   for (const of of destinations) {
     const ledger = world.ledgers[of];
-    reconcile(ledger, await world.list(host, of), outcomes[of] ?? { certain: true }, `${at}: ${of}`);
+    const files = treeOf(world.seen(of));
+    if (outcomes[of] === undefined && isDeepStrictEqual(files, ledger.files)) continue;
+    ledger.files = files;
+    reconcile(ledger, await listingOf(world, host, of), outcomes[of] ?? { certain: true }, `${at}: ${of}`);
     const sessions = [...ledger.sessions.values()];
     const sampled = draw.once(3) ? sessions[draw.below(sessions.length || 1)] : undefined;
     const waiting = [...sessions];
     const restoreAll = async (): Promise<void> => {
       for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
         const about = `${at}: ${of}: ${ledger.volumes.get(next.volume)?.name} ${next.uid}`;
-        expect(await world.assembled(of, next), about).toBe(next.digest);
+        expect(await assembled(world, of, next), about).toBe(next.digest);
       }
     };
     await Promise.all([restoreAll(), restoreAll()]);
     if (sampled !== undefined)
-      expect(await world.received(host, of, sampled), `${at}: ${of}: received`).toBe(sampled.digest);
-    if (world.sealed)
-      expect(auditNonces(world.archive(of)), at).toMatchObject({ repeated: [], unsealed: [] });
+      expect(await received(world, host, of, sampled), `${at}: ${of}: received`).toBe(sampled.digest);
+    if (world.sealed) {
+      world.audits[of].look(world.seen(of));
+      expect(world.audits[of], at).toMatchObject({ repeated: [], unsealed: [] });
+    }
   }
 }
 
 /** Prunes an archive, in which there is nothing then that no session names, and deletes all: nothing is there then. */
 async function finish(world: World, of: Destination, at: string): Promise<void> {
   const [host] = world.hosts;
-  const archive = world.archive(of);
-  await world.must(host, "--dest", of, "prune", "--all", "--keep-last", "1");
-  const checked = await world.must(host, "--json", "--dest", of, "check", "--read-data");
+  await must(world, host, "--dest", of, "prune", "--all", "--keep-last", "1");
+  const checked = await must(world, host, "--json", "--dest", of, "check", "--read-data");
   expect(
     linesOf(checked).filter((each) => "extras" in each || "unneeded" in each),
     at,
   ).toEqual([]);
+  await world.look();
+  const archive = world.seen(of);
   expect(leftovers(archive), at).toEqual([]);
   if (!world.sealed && !filesOf(archive).some((each) => each.endsWith(".tar"))) {
     const { sessions, stored } = readNaively(archive);
     expect([...stored].sort(), at).toEqual([...new Set(sessions.flatMap((each) => [...each.files]))].sort());
   }
-  await world.must(host, "--dest", of, "delete", "--all", "--yes");
+  await must(world, host, "--dest", of, "delete", "--all", "--yes");
+  await world.look();
   expect(chunkFilesOf(archive), at).toEqual([]);
 }
 

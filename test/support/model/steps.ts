@@ -1,15 +1,20 @@
 // The steps of the model test: commands with arguments that chance chooses, half of those that change an archive with
 // a kill -9 of agent or receiver in their middle. Each says what the archives may hold afterwards.
 
-import { cpSync, existsSync, renameSync, rmSync } from "node:fs";
-import { join } from "node:path";
 import { expect } from "vitest";
 import type { Random } from "../../fuzz/random.ts";
 import { treeOf } from "../archive-tree.ts";
-import { sha256Of } from "../site.ts";
-import { newImage } from "./images.ts";
 import { type ModelSession, type Outcome, sessionsOf } from "./ledger.ts";
-import { type Destination, destinations, type Host, imagesOf, names, type World } from "./world.ts";
+import {
+  type Destination,
+  destinations,
+  type Host,
+  type Kill,
+  type Killable,
+  must,
+  names,
+  type World,
+} from "./world.ts";
 
 export interface Step {
   readonly world: World;
@@ -17,34 +22,31 @@ export interface Step {
   /** Where the step works, if it works in one place. */
   readonly of: Destination;
   readonly random: Random;
-  readonly killed: "agent" | "receiver" | undefined;
+  readonly killed: Kill["who"] | undefined;
+  /** Kills so far, and those that met the command before its end. */
+  readonly kills: { aimed: number; met: number };
   readonly say: (text: string) => void;
 }
 
 type Outcomes = Readonly<Partial<Record<Destination, Outcome>>>;
 
-/** About as many things as such a command does: where kills are aimed. */
-const events = {
-  agent: { send: 160, prune: 110, tag: 40, rename: 40, delete: 90, monitor: 8 },
-  receiver: { send: 110, prune: 40, tag: 20, rename: 20, delete: 40, monitor: 1 },
-} as const;
-
 export const steps = {
   send: async ({ world, host, random, ...step }: Step): Promise<Outcomes> => {
-    const there = imagesOf(host);
+    const there = host.volumes();
     const volumes = random.once(2) ? there : [random.pick(there)];
     const dest = random.once(3) ? "all" : step.of;
     const tags = random.once(4) ? [`t${random.below(3)}`] : [];
     const args = [...(random.once(3) ? ["--tarfile"] : []), ...tags.flatMap((tag) => ["--tag", tag])];
     const certain = await perform({ world, host, random, ...step }, "send", dest, [...args, ...volumes]);
-    const digest = (name: string): string => sha256Of(join(host.images, name));
-    const appears = new Map(volumes.map((name) => [name, { digest: digest(name), tags }]));
+    const digests = await host.digests(volumes);
+    const appears = new Map([...digests].map(([name, digest]) => [name, { digest, tags }]));
     const to = dest === "all" ? destinations : [step.of];
     return Object.fromEntries(to.map((each) => [each, { certain, appears }]));
   },
 
   monitor: async (step: Step): Promise<Outcomes> => {
-    await perform(step, "monitor", undefined, imagesOf(step.host));
+    const killed = step.killed && "agent";
+    await perform({ ...step, killed }, "monitor", undefined, step.host.volumes());
     return {};
   },
 
@@ -59,7 +61,7 @@ export const steps = {
     const going: ModelSession[] = [];
     const args: string[] = [];
     if (one !== undefined && random.once(2)) {
-      const listed = await world.must(step.host, "--json", "--dest", of, "list", some.name);
+      const listed = await must(world, step.host, "--json", "--dest", of, "list", some.name);
       const name = new RegExp(`"name":"(S_[^"]*)","uid":"${one.uid}"`).exec(listed.stdout)?.[1] ?? "";
       args.push(some.name, "--session", name);
       going.push(one);
@@ -102,8 +104,8 @@ export const steps = {
     if (to === undefined) return await steps.delete(step);
     const from = random.pick(taken);
     const certain = await perform(step, "rename", of, [from, to]);
-    const [old, renamed] = [join(host.images, from), join(host.images, to)];
-    if (imagesOf(host).length > 1 && existsSync(old) && !existsSync(renamed)) renameSync(old, renamed);
+    const there = host.volumes();
+    if (there.length > 1 && there.includes(from) && !there.includes(to)) await host.rename(from, to);
     return { [of]: { certain, renames: { from, to } } };
   },
 
@@ -112,7 +114,7 @@ export const steps = {
     const ledger = world.ledgers[of];
     const volume = random.pick([...ledger.volumes.values()]);
     if (random.once(4)) {
-      await world.must(host, "--dest", of, "delete", "--local", volume.name);
+      await must(world, host, "--dest", of, "delete", "--local", volume.name);
       return {};
     }
     const certain = await perform(step, "delete", of, ["--yes", volume.name]);
@@ -122,40 +124,39 @@ export const steps = {
   /** A volume that the host does not have yet, and its first session. */
   add: async (step: Step): Promise<Outcomes> => {
     const { host, random, world } = step;
-    const name = names.find((each) => !imagesOf(host).includes(each)) ?? names[0];
-    if (!imagesOf(host).includes(name)) newImage(join(host.images, name), random);
-    await world.must(host, "add", name);
+    const name = names.find((each) => !host.volumes().includes(each)) ?? names[0];
+    if (!host.volumes().includes(name)) await host.make(name, random);
+    await must(world, host, "add", name);
     return steps.send(step);
   },
 
   check: async ({ world, host, of, random }: Step): Promise<Outcomes> => {
-    await world.must(host, "--dest", of, "check", ...(random.once(2) ? ["--read-data"] : []));
+    await must(world, host, "--dest", of, "check", ...(random.once(2) ? ["--read-data"] : []));
     return {};
   },
 
   /** The archive as it was one state ago: refused, and nothing is done to it. Then the newest one is there again. */
   rollback: async ({ world, host, of, random }: Step): Promise<Outcomes> => {
-    const archive = world.archive(of);
-    const [older, newest] = [`${archive}-older`, `${archive}-newest`];
-    cpSync(archive, older, { recursive: true, preserveTimestamps: true });
+    const archive = world.place(of);
+    await world.shell(`cp -a '${archive}' '${archive}-older'`);
     const volume = random.pick([...world.ledgers[of].volumes.values()]);
     const session = sessionsOf(world.ledgers[of], volume.uid).at(-1);
     if (session === undefined) throw new Error("a volume without sessions was listed");
     const mark = { tags: session.tags, protected: !session.protected };
-    await world.must(host, "--dest", of, "tag", volume.name, mark.protected ? "--protect" : "--unprotect");
-    renameSync(archive, newest);
-    renameSync(older, archive);
-    const before = treeOf(archive);
+    await must(world, host, "--dest", of, "tag", volume.name, mark.protected ? "--protect" : "--unprotect");
+    await world.shell(`mv '${archive}' '${archive}-newest'; mv '${archive}-older' '${archive}'`);
+    await world.look();
+    const before = treeOf(world.seen(of));
     for (const args of [
-      ["send", imagesOf(host)[0] ?? ""],
+      ["send", host.volumes()[0] ?? ""],
       ["prune", "--all", "--keep-last", "1"],
     ]) {
       const ended = await world.run(host, ["--dest", of, ...args]);
       expect(ended, `an older archive: ${args.join(" ")}: ${ended.stderr}`).toMatchObject({ code: 5 });
     }
-    expect(treeOf(archive)).toEqual(before);
-    rmSync(archive, { recursive: true });
-    renameSync(newest, archive);
+    await world.look();
+    expect(treeOf(world.seen(of))).toEqual(before);
+    await world.shell(`rm -r '${archive}'; mv '${archive}-newest' '${archive}'`);
     return { [of]: { certain: true, marks: new Map([[session.uid, mark]]) } };
   },
 } as const;
@@ -164,23 +165,23 @@ export type Kind = keyof typeof steps;
 
 /** Runs the command, or has it or its receiver killed on its way. True when it has done all that it was to do. */
 async function perform(
-  { world, host, random, killed, say }: Step,
-  command: keyof typeof events.agent,
+  { world, host, random, killed, kills, say }: Step,
+  command: Killable,
   dest: string | undefined,
   args: readonly string[],
 ): Promise<boolean> {
   const all = [...(dest === undefined ? [] : ["--dest", dest]), command, ...args];
-  const at = 1 + random.below(killed === undefined ? 1 : events[killed][command]);
+  const times = command === "send" && dest === "all" ? destinations.length : 1;
+  const at = 1 + random.below(killed === undefined ? 1 : times * world.things[killed][command]);
   say(`${all.join(" ")}${killed === undefined ? "" : `, ${killed} killed at ${at}`}`);
   if (killed === undefined) {
-    await world.must(host, ...all);
+    await must(world, host, ...all);
     return true;
   }
-  if (killed === "receiver") world.site.killReceiverAt(at);
-  const ended = await world.run(host, all, killed === "agent" ? { killAt: at } : {});
-  world.site.killReceiverAt(undefined);
-  await world.settle();
+  const ended = await world.run(host, all, { who: killed, at });
   say(`  ended with ${ended.signal ?? ended.code}`);
+  kills.aimed++;
+  if (ended.code !== 0) kills.met++;
   if (killed === "agent" && ended.signal === "SIGKILL") return false;
   expect(killed === "agent" ? [0] : [0, 3, 4], `${all.join(" ")}: ${ended.stderr}`).toContain(ended.code);
   return ended.code === 0;

@@ -1,142 +1,88 @@
-// The world of the model test: a site with two destinations behind one backup VM, and two hosts, each with images and
-// a state of its own, which share the archives. All that is done goes through the built programs.
+// The world of the model test: two hosts, each with volumes and a state of its own, and two archives that they share. On
+// what storage, and where, its makers decide (file-world.ts, test/lab/backup/thin-world.ts). All that is done goes through
+// the built programs.
 
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { appendFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout } from "node:timers/promises";
 import { expect } from "vitest";
-import { type Random } from "../../fuzz/random.ts";
+import type { Random } from "../../fuzz/random.ts";
 import { linesOf } from "../site-sessions.ts";
-import { type Ended, makeSite, type RunOptions, sha256Of, type Site } from "../site.ts";
-import { newImage } from "./images.ts";
+import type { Ended } from "../site.ts";
 import type { Ledger, Listing, ModelSession } from "./ledger.ts";
+import { type NonceAudit } from "../nonce-audit.ts";
 
 /** Volumes that there may be; the first two share chunks, and the third with them if it was called so once. */
-export const names = ["vm-a-root", "vm-b-root", "work.img"] as const;
+export const names = ["vm-a-root", "vm-b-root", "vm-work-private"] as const;
 export const destinations = ["default", "usb"] as const;
 export type Destination = (typeof destinations)[number];
 
 export interface Host {
   readonly name: string;
-  readonly ini: string;
-  readonly images: string;
+  /** The volumes that it has, in the order of `names`. */
+  volumes(): readonly string[];
+  /** The SHA-256 of each. */
+  digests(volumes: readonly string[]): Promise<ReadonlyMap<string, string>>;
+  make(volume: string, random: Random): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
+  /** Does so many things to its volumes, by chance. Gives what was done. */
+  change(times: number, random: Random): Promise<readonly string[]>;
 }
+
+/** Who dies right before the n-th thing that it does to the outside (kill-at.mjs). */
+export interface Kill {
+  readonly who: "agent" | "receiver";
+  readonly at: number;
+}
+
+/** Commands that are killed. */
+export type Killable = "send" | "prune" | "tag" | "rename" | "delete" | "monitor";
+export type Things = Readonly<Record<Kill["who"], Readonly<Record<Killable, number>>>>;
+
+/** About as many things as such a command does at least, where it has something to do: where kills are aimed. A send,
+ *  for each destination; a monitor has no receiver. */
+export const things: Things = {
+  agent: { send: 100, prune: 60, tag: 17, rename: 17, delete: 45, monitor: 8 },
+  receiver: { send: 45, prune: 30, tag: 23, rename: 23, delete: 50, monitor: 0 },
+};
 
 export interface World extends AsyncDisposable {
-  readonly site: Site;
   readonly sealed: boolean;
+  readonly things: Things;
   readonly hosts: readonly [Host, Host];
   readonly ledgers: Readonly<Record<Destination, Ledger>>;
-  archive(of: Destination): string;
-  run(host: Host, args: readonly string[], options?: RunOptions): Promise<Ended>;
-  /** Runs it, and it must succeed. */
-  must(host: Host, ...args: readonly string[]): Promise<Ended>;
-  list(host: Host, of: Destination): Promise<Listing>;
-  /** The SHA-256 of what spbk-assemble makes of a session. */
-  assembled(of: Destination, session: ModelSession): Promise<string>;
-  /** The SHA-256 of what `receive --save-to` does. */
-  received(host: Host, of: Destination, session: ModelSession): Promise<string>;
-  /** Until nothing of a call is left whose agent was killed. */
-  settle(): Promise<void>;
+  /** Salts and nonces of all that each archive has ever held. */
+  readonly audits: Readonly<Record<Destination, NonceAudit>>;
+  /** Runs sparsebak, unattended. When it comes back nothing of it runs any more, whoever was killed. */
+  run(host: Host, args: readonly string[], kill?: Kill): Promise<Ended>;
+  /** Runs shell text where the archives are; it must succeed. Gives its output. */
+  shell(script: string): Promise<string>;
+  /** An archive's directory, there. */
+  place(of: Destination): string;
+  /** Has `seen` show the archives as they are now. */
+  look(): Promise<void>;
+  /** The directory of an archive as it was at the last look. */
+  seen(of: Destination): string;
+  /** Arguments for spbk-assemble that open it. */
+  readonly key: (of: Destination) => readonly string[];
+  /** The path of the built spbk-assemble. */
+  readonly assembler: string;
+  /** Fails the test where a state, or the storage, holds what only a command under way may. */
+  atRest(): Promise<void>;
+  /** The names of sparsebak's snapshots of a host's volumes. */
+  snapshots(host: Host): Promise<readonly string[]>;
 }
 
-/** The images that a host has, by name. */
-export function imagesOf({ images }: Host): readonly string[] {
-  return names.filter((name) => existsSync(join(images, name)));
+/** Runs it, and it must succeed. */
+export async function must(world: World, host: Host, ...args: readonly string[]): Promise<Ended> {
+  const ended = await world.run(host, args);
+  expect(ended, `${host.name}: ${args.join(" ")}: ${ended.stdout}${ended.stderr}`).toMatchObject({ code: 0 });
+  return ended;
 }
 
-/** A world in which the first host has sent once to each destination, and the second has joined. */
-export async function makeWorld(sealed: boolean, random: Random): Promise<World> {
-  const settings = ["chunk-size = 64K"];
-  const volumes = names.slice(0, 2);
-  const site = await makeSite({
-    volumes,
-    driveBytes: 256 * 1024 ** 2,
-    settings,
-    sealed: sealed ? "later" : false,
-  });
-  const off = sealed ? "" : "encryption = off\n";
-  appendFileSync(
-    site.ini,
-    `[archive usb]\ndestvm = backup\ndestmountpoint = ${site.drive}\ndestdir = usb\nchunk-size = 64K\n${off}`,
-  );
-  const first: Host = { name: "first", ini: site.ini, images: site.images };
-  const state = join(site.directory, "dom0-second");
-  const second: Host = {
-    name: "second",
-    ini: join(state, "sparsebak.ini"),
-    images: join(site.directory, "images-second"),
-  };
-  mkdirSync(state);
-  mkdirSync(second.images);
-  writeFileSync(second.ini, readFileSync(site.ini, "utf8").replace(site.images, second.images));
-  for (const name of volumes) newImage(join(first.images, name), random);
-  newImage(join(second.images, volumes[0] ?? ""), random);
-
-  const form = (of: Destination): string => join(site.directory, `recovery-${of}`);
-  const archive = (of: Destination): string => (of === "default" ? site.archive : join(site.drive, of));
-  const run: World["run"] = async ({ ini }, args, options) =>
-    site.sparsebak(["-u", ...args], { ...options, ini });
-  const must: World["must"] = async (host, ...args) => {
-    const ended = await run(host, args);
-    expect(ended, `${host.name}: ${args.join(" ")}: ${ended.stdout}${ended.stderr}`).toMatchObject({
-      code: 0,
-    });
-    return ended;
-  };
-  for (const of of sealed ? destinations : []) {
-    await must(first, "--dest", of, "init", "--no-passphrase");
-    const shown = await must(first, "--dest", of, "key", "--show-recovery");
-    // The form itself are the last lines.
-    writeFileSync(form(of), shown.stdout.split("\n").slice(-3).join("\n"), { mode: 0o600 });
-    await must(second, "--dest", of, "init", "--join", "--passphrase-file", form(of));
-  }
-  if (!sealed) {
-    await must(first, "--dest", "all", "send", volumes[0] ?? "");
-    cpSync(join(site.state, "archives"), join(state, "archives"), { recursive: true });
-  }
-  const ledger = (): Ledger => ({ volumes: new Map(), sessions: new Map() });
-  const ledgers = { default: ledger(), usb: ledger() };
-  return {
-    site,
-    sealed,
-    hosts: [first, second],
-    ledgers,
-    archive,
-    run,
-    must,
-    list: async (host, of) => listingOf(await must(host, "--json", "--all", "--dest", of, "list")),
-    assembled: async (of, { uid, volume }) => {
-      const directory = join(archive(of), ledgers[of].volumes.get(volume)?.directory ?? "");
-      const key = sealed ? ["--passphrase-file", form(of)] : [];
-      return digestOf(site, [directory, ...key, "--session", uid, "-o", "-", "-q"]);
-    },
-    received: async (host, of, { uid, volume }) => {
-      const output = join(site.directory, "received.img");
-      const name = ledgers[of].volumes.get(volume)?.name ?? "";
-      await must(host, "--dest", of, "receive", name, "--session", uid, "--save-to", output);
-      const digest = sha256Of(output);
-      rmSync(output);
-      return digest;
-    },
-    settle: async () => {
-      const alive = (pid: number): boolean => {
-        const path = `/proc/${pid}/cmdline`;
-        try {
-          return readFileSync(path, "utf8").includes(site.lab.directory);
-        } catch {
-          return false;
-        }
-      };
-      while (site.lab.calls().some(({ agent }) => alive(agent))) await setTimeout(10);
-    },
-    [Symbol.asyncDispose]: async () => site[Symbol.asyncDispose](),
-  };
-}
-
-function listingOf(ended: Ended): Listing {
+/** What the archive lists. */
+export async function listingOf(world: World, host: Host, of: Destination): Promise<Listing> {
+  const ended = await must(world, host, "--json", "--all", "--dest", of, "list");
   const lines = linesOf(ended) as readonly (Record<string, unknown> &
     Omit<ModelSession, "digest"> & { readonly name: string; readonly directory: string })[];
   const volumes = lines
@@ -156,11 +102,12 @@ function listingOf(ended: Ended): Listing {
   return { volumes, sessions };
 }
 
-/** The SHA-256 of what spbk-assemble writes to its standard output. */
-async function digestOf(site: Site, args: readonly string[]): Promise<string> {
-  const child = spawn(process.execPath, [site.program("spbk-assemble.mjs"), ...args], {
-    stdio: ["ignore", "pipe", "pipe"],
-  });
+/** The SHA-256 of what spbk-assemble makes of a session, of the archive as it was at the last look. */
+export async function assembled(world: World, of: Destination, session: ModelSession): Promise<string> {
+  const directory = world.ledgers[of].volumes.get(session.volume)?.directory ?? "";
+  const path = join(world.seen(of), directory);
+  const args = [path, ...world.key(of), "--session", session.uid, "-o", "-", "-q"];
+  const child = spawn(process.execPath, [world.assembler, ...args], { stdio: ["ignore", "pipe", "pipe"] });
   const hash = createHash("sha256");
   let stderr = "";
   child.stdout.on("data", (bytes: Buffer) => hash.update(bytes));
@@ -168,4 +115,39 @@ async function digestOf(site: Site, args: readonly string[]): Promise<string> {
   const code = await new Promise((resolve, reject) => child.on("error", reject).on("close", resolve));
   expect(code, `spbk-assemble ${args.join(" ")}: ${stderr}`).toBe(0);
   return hash.digest("hex");
+}
+
+/** The SHA-256 of what `receive --save-to` makes of a session. */
+export async function received(
+  world: World,
+  host: Host,
+  of: Destination,
+  session: ModelSession,
+): Promise<string> {
+  const output = `${world.place(of)}.received`;
+  const name = world.ledgers[of].volumes.get(session.volume)?.name ?? "";
+  await must(world, host, "--dest", of, "receive", name, "--session", session.uid, "--save-to", output);
+  return (await world.shell(`sha256sum '${output}'; rm '${output}'`)).slice(0, 64);
+}
+
+/** The second host joins sealed archives that the first one makes. `keep` takes an archive's recovery form to where it is
+ *  wanted, and gives the path that `--passphrase-file` takes there. */
+export async function joinSealed(
+  world: World,
+  keep: (of: Destination, form: string) => Promise<string>,
+): Promise<void> {
+  const [first, second] = world.hosts;
+  for (const of of destinations) {
+    await must(world, first, "--dest", of, "init", "--no-passphrase");
+    const shown = await must(world, first, "--dest", of, "key", "--show-recovery");
+    // The form itself is the last line.
+    const path = await keep(of, shown.stdout.split("\n").slice(-2).join("\n"));
+    await must(world, second, "--dest", of, "init", "--join", "--passphrase-file", path);
+  }
+}
+
+/** Finds what only a command under way may have in a state directory. */
+export function findUnfinished(state: string): string {
+  const unfinished = ["pending", "sending", "intent", "journal-*", "fresh", "reservation*", "*.new"];
+  return `find '${state}' ${unfinished.map((each) => `-name '${each}'`).join(" -o ")}`;
 }

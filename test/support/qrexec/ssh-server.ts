@@ -7,7 +7,7 @@ import { createServer } from "node:net";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { once } from "node:events";
-import type { SshDestination } from "../../../dom0-agent/transport/ssh.ts";
+import type { SshDestination } from "../../../dom0-agent/transport/destination.ts";
 
 export interface SshServer extends AsyncDisposable {
   readonly destination: SshDestination;

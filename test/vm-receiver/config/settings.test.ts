@@ -85,12 +85,14 @@ describe("the file", () => {
     expect(() => loadReceiverSettings("/nonexistent/receiver.ini", [])).toThrow(SettingsError);
   });
 
-  test("one that anyone may write to, that is another user's, or that is no file, is refused", () => {
+  test("one that others may write to, that is another user's, or that is no file, is refused", () => {
     using directory = tempDir();
     const file = join(directory.path, "receiver.ini");
     writeFileSync(file, "[receiver]\n");
-    chmodSync(file, 0o666);
-    expect(() => loadReceiverSettings(undefined, [file])).toThrow("anyone may write");
+    for (const mode of [0o666, 0o664, 0o646]) {
+      chmodSync(file, mode);
+      expect(() => loadReceiverSettings(undefined, [file])).toThrow("others than its owner may write");
+    }
     chmodSync(file, 0o644);
     expect(loadReceiverSettings(undefined, [file])).toEqual(defaultSettings);
     if (process.getuid?.() === 0) {

@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { execFileSync } from "node:child_process";
 import {
+  cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -31,7 +32,7 @@ function prepared(form: "dir" | "tar" = "dir"): Prepared {
   rmSync(join(source.path, "work", ".extracted"), { recursive: true, force: true });
   execFileSync("cp", ["-r", source.path, site.archive]);
   const { volume } = session!.of;
-  return { ...site, image, asked: { volume, session: session!.container.uid, saveTo: "", replace: false } };
+  return { ...site, image, asked: { volume, session: session!.container.uid, saveTo: "" } };
 }
 
 describe.each(["dir", "tar"] as const)("from sessions in form %s", (form) => {
@@ -51,16 +52,27 @@ describe.each(["dir", "tar"] as const)("from sessions in form %s", (form) => {
   });
 });
 
-test("an image that exists is replaced only when that is asked for", async () => {
+test("what is there is never replaced, whatever it is", async () => {
   using site = prepared();
   writeFileSync(join(site.mountpoint, "work.img"), "precious");
+  mkdirSync(join(site.mountpoint, "directory"));
+  symlinkSync("nowhere", join(site.mountpoint, "link"));
   await using client = site.start("sparsebak.Assemble");
   await client.hello(site.mountpoint, archiveDirectory);
-  const asked = { ...site.asked, saveTo: "work.img" };
-  expect(await client.ask("assemble", asked, "refused")).toMatchObject({ body: { code: "exists" } });
+  for (const saveTo of ["work.img", "directory", "link"]) {
+    const answer = await client.ask("assemble", { ...site.asked, saveTo }, "refused");
+    expect(answer).toMatchObject({ body: { code: "exists" } });
+    expect((answer.body as { reason: string }).reason).not.toContain("/");
+  }
   expect(readFileSync(join(site.mountpoint, "work.img"), "utf8")).toBe("precious");
-  await client.ask("assemble", { ...asked, replace: true }, "assembled");
-  expect(Buffer.compare(readFileSync(join(site.mountpoint, "work.img")), site.image)).toBe(0);
+  expect(readdirSync(site.mountpoint).toSorted()).toEqual([
+    archiveDirectory,
+    "directory",
+    "link",
+    "work.img",
+  ]);
+  await client.ask("assemble", site.asked, "assembled");
+  expect(await client.ask("assemble", site.asked, "refused")).toMatchObject({ body: { code: "exists" } });
 });
 
 test("what is not there is missing, and what is damaged is corrupt", async () => {
@@ -79,25 +91,36 @@ test("what is not there is missing, and what is damaged is corrupt", async () =>
   expect(readdirSync(site.mountpoint)).toEqual([archiveDirectory]);
 });
 
-test("an image never lands among the files of the archive, nor behind a link", async () => {
+test("an image never lands among the files of an archive, nor behind a link", async () => {
   using site = prepared();
   const outside = join(site.path, "outside");
   mkdirSync(outside);
   symlinkSync(outside, join(site.mountpoint, "link"));
-  const before = execFileSync("find", [site.archive], { encoding: "utf8" });
+  // Other archives: one below, one whose header is lost, one that was never committed.
+  cpSync(site.archive, join(site.mountpoint, "others/second"), { recursive: true });
+  cpSync(site.archive, join(site.mountpoint, "third"), { recursive: true });
+  rmSync(join(site.mountpoint, "third", "archive"));
+  cpSync(join(site.archive, "archive"), join(site.mountpoint, "fourth", "archive"));
+  const before = execFileSync("find", [site.mountpoint], { encoding: "utf8" });
   for (const saveTo of [
     `${archiveDirectory}/heads/3`,
     `${archiveDirectory}/heads/2`,
     `${archiveDirectory}/work/S_20261123-111500/header`,
     `${archiveDirectory}/x.img`,
     "link/x.img",
+    "others/second/heads/999999",
+    "others/second/x.img",
+    "others/second/work/index.9",
+    "others/second/new/x.img",
+    "third/heads/999999",
+    "fourth/heads/1",
   ]) {
     await using client = site.start("sparsebak.Assemble");
     await client.hello(site.mountpoint, archiveDirectory);
-    const answer = await client.ask("assemble", { ...site.asked, saveTo, replace: true }, "refused");
-    expect(answer).toMatchObject({ body: { code: "not-allowed" } });
+    const answer = await client.ask("assemble", { ...site.asked, saveTo }, "refused");
+    expect(answer, saveTo).toMatchObject({ body: { code: "not-allowed" } });
   }
-  expect(execFileSync("find", [site.archive], { encoding: "utf8" })).toBe(before);
+  expect(execFileSync("find", [site.mountpoint], { encoding: "utf8" })).toBe(before);
   expect(readdirSync(outside)).toEqual([]);
 });
 

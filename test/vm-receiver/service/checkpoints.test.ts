@@ -43,6 +43,23 @@ test("what is reported is what was complete when the sync began", async () => {
   expect(reported).toEqual([10, 26]);
 });
 
+test("where little comes, time makes one due", async () => {
+  const to = writer();
+  const reported: number[] = [];
+  const syncs = checkpoints(to, ({ chunks }) => reported.push(chunks), never, 1000, 20);
+  to.written = written(1);
+  syncs.note();
+  await to.finish(true);
+  expect(reported).toEqual([]);
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  to.written = written(2);
+  syncs.note();
+  to.written = written(3);
+  syncs.note();
+  await to.finish(true);
+  expect(reported).toEqual([2]);
+});
+
 test("a file system that can't promise is not reported", async () => {
   const to = writer();
   const syncs = checkpoints(to, never, never, 100);

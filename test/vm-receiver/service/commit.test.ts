@@ -81,7 +81,7 @@ describe("refused, and nothing is committed:", () => {
     "malformed: a chain that does not follow": async ({ second }, client) =>
       tryCommit(client, second, altered(second, { previousChain: new Uint8Array(32).fill(1) as Digest })),
     "malformed: a log that does not carry on": async ({ second }, client) =>
-      tryCommit(client, second, altered(second, { log: [new Uint8Array(8), new Uint8Array(8)] })),
+      tryCommit(client, second, altered(second, { log: new Uint8Array(2 * 8) })),
     "malformed: another archive header": async ({ second }, client) =>
       tryCommit(client, second, altered(second, { archiveDigest: new Uint8Array(32) as Digest })),
     "malformed: a volume that has gone": async ({ second }, client) =>
@@ -249,6 +249,13 @@ test("a head that was half written is no head, and one that is damaged is said t
 test("heads that are gone are not taken for a new archive", async () => {
   using site = await prepared();
   rmSync(join(site.archive, "heads"), { recursive: true });
+  {
+    await using client = site.start("sparsebak.Receive");
+    const hello = await client.hello(site.mountpoint, archiveDirectory);
+    expect(hello.generation).toBe(1);
+    await client.goodbye();
+  }
+  rmSync(join(site.archive, "copies"), { recursive: true });
   await using client = site.start();
   await client.send("agentHello", {
     service: "sparsebak.Send",
@@ -265,13 +272,10 @@ describe("a first archive that was never committed", () => {
     using site = receiverSite();
     const image = randomImage(8);
     const source = sourceArchive(site, [image]);
-    const state = sourceState(source.path, 1);
     {
       await using client = site.start();
       await client.hello(site.mountpoint, archiveDirectory);
       await client.put({ kind: "archive" }, bytesOf(join(source.path, "archive")));
-      await sendSession(client, state.sessions[0]!);
-      await putIndex(client, state.sessions[0]!);
     }
     execFileSync("mkdir", ["-p", join(site.archive, "Photos")]);
     writeFileSync(join(site.archive, "Photos", "cat.jpg"), "cat");
@@ -282,7 +286,34 @@ describe("a first archive that was never committed", () => {
     await sendState(client, other.path, 1);
     expect((await client.goodbye()).exitCode).toBe(0);
     expect(readdirSync(join(site.archive, "Photos"))).toEqual(["cat.jpg"]);
-    execFileSync("diff", ["-r", "-x", "lock", "-x", "README.txt", "-x", "Photos", other.path, site.archive]);
+    execFileSync("diff", [
+      "-r",
+      "-x",
+      "lock",
+      "-x",
+      "README.txt",
+      "-x",
+      "copies",
+      "-x",
+      "Photos",
+      other.path,
+      site.archive,
+    ]);
+  });
+
+  test("gives way to none where it has sessions, though no agent begins any before its head", async () => {
+    using site = receiverSite();
+    const source = sourceArchive(site, [randomImage(8)]);
+    const state = sourceState(source.path, 1);
+    await using client = site.start();
+    await client.hello(site.mountpoint, archiveDirectory);
+    const header = bytesOf(join(source.path, "archive"));
+    await client.put({ kind: "archive" }, header);
+    await sendSession(client, state.sessions[0]!);
+    rmSync(source.path, { recursive: true });
+    await client.upload({ kind: "archive" }, bytesOf(join(sourceArchive(site, []).path, "archive")));
+    expect(await client.next()).toMatchObject({ type: "refused", body: { code: "exists" } });
+    expect(bytesOf(join(site.archive, "archive"))).toEqual(header);
   });
 
   test("goes on where it is the same archive", async () => {

@@ -60,6 +60,29 @@ function contents(path: string): Record<string, string> {
 }
 
 describe("frames", () => {
+  test("what is refused at once takes nothing of the frames behind it", async () => {
+    using site = await committedSite();
+    await using client = site.start();
+    await client.hello(site.mountpoint, archiveDirectory);
+    // More than is ever taken is refused before a byte of it has come. With it comes the next request.
+    const name = metaName({ kind: "head", generation: 77 as Generation });
+    const put = encodeFrame("put", 2, {
+      name,
+      length: Number.MAX_SAFE_INTEGER,
+      digest: new Uint8Array(32) as Digest,
+    });
+    const read = encodeFrame("readMeta", 3, metaName({ kind: "head", generation: 1 as Generation }));
+    client.order.step("put", 2);
+    await client.write(Buffer.concat([put, read]));
+    expect(await client.next()).toMatchObject({ type: "refused", id: 2 });
+    client.order.step("readMeta", 3);
+    expect(await client.next()).toMatchObject({ type: "data", id: 3 });
+    expect(await client.next()).toMatchObject({ type: "done", id: 3 });
+    await client.sendRaw("goodbye", {}, 4);
+    client.end();
+    expect((await client.ended).exitCode).toBe(0);
+  });
+
   test.each([
     ["no preamble", Buffer.from("GET / HTTP/1.1\r\n\r\n".repeat(10))],
     [

@@ -121,6 +121,8 @@ describe.skipIf(noLoopMounts !== undefined)(
           "-x",
           "README.txt",
           "-x",
+          "copies",
+          "-x",
           "*.tar",
           "-x",
           ".extracted",
@@ -168,6 +170,10 @@ describe.skipIf(noLoopMounts !== undefined)(
         expect(await floodUntilAborted(client, { ...site.session, begin: asked }, 100)).toBe("no-inodes");
       }
       // With no inode left for so much as a probe, the leftovers can still be removed.
+      const fill = (): void => {
+        for (let i = 0; i < 64; i++) writeFileSync(join(site.mountpoint, `filler${i}`), "");
+      };
+      expect(fill).toThrow("ENOSPC");
       await using client = site.start();
       expect(await client.hello(site.mountpoint, archiveDirectory)).toMatchObject({ freeInodes: 0 });
       const [left] = await client.listPending();
@@ -303,7 +309,7 @@ describe.skipIf(noLoopMounts !== undefined)(
       await sendState(client, source.path, 1);
       expect((await client.goodbye()).exitCode).toBe(0);
       expect(readdirSync(site.mountpoint).sort()).toEqual(
-        ["README.txt", "archive", "heads", "lock", "lost+found", "work"].sort(),
+        ["README.txt", "archive", "copies", "heads", "lock", "lost+found", "work"].sort(),
       );
       expect(readFileSync(join(site.mountpoint, "heads", "1")).length).toBeGreaterThan(100);
     });

@@ -42,7 +42,7 @@ const samples = {
   chunk: { address: 0 as ChunkAddress, checksum: digest, bytes: new Uint8Array(8) },
   endSession: { session: uid as SessionUid, chunks: 0, storedBytes: 0, listDigest: digest },
   commit: { base: 0 as Generation, baseDigest: digest, headDigest: digest },
-  assemble: { volume: uid as VolumeId, session: uid as SessionUid, saveTo: "", replace: false },
+  assemble: { volume: uid as VolumeId, session: uid as SessionUid, saveTo: "" },
   goodbye: {},
   readChunks: { volume: uid as VolumeId, session: uid as SessionUid, addresses: [0 as ChunkAddress] },
   scrub: { volume: uid as VolumeId, session: uid as SessionUid },

@@ -20,6 +20,7 @@ import { chunkPath } from "../../../protocol/archive/names.ts";
 import { fileDigest, sha256 } from "../../../protocol/archive/prefix.ts";
 import type { Digest, Generation, SessionUid } from "../../../protocol/archive/types.ts";
 import type { AgentClient } from "../../support/agent-client.ts";
+import { scrubbed } from "../../support/scrubbed.ts";
 import { countedChanges, startMortal } from "../mortal.ts";
 import {
   begin,
@@ -190,6 +191,7 @@ describe.each(["dir", "tar"] as const)("form %s", (form) => {
     expect(changes).toBeGreaterThan(15);
     for (let at = 1; at <= changes; at += 2) {
       await once(at);
+      expect((await scrubbed(site.archive)).damage, `killed at ${at} of ${changes}`).toEqual([]);
       await using client = await connected(site);
       const list = await client.salvage("work", container.uid);
       expect(list && decodeList(list), `killed at ${at} of ${changes}`).toEqual(sent(site.session, 9));
@@ -254,6 +256,34 @@ describe("only what reads back as it was", () => {
     await using client = await connected(site);
     const list = (await client.salvage("work", site.session.container.uid))!;
     expect(decodeList(list)).toEqual(sent(site.session, 11));
+  });
+
+  test("members of a tar that are not whole become zeros, and every byte of the tar can be checked", async () => {
+    using site = await interrupted("tar", 12);
+    const lengths = sent(site.session).map((each) => each.storedLength);
+    // Where the data of the third member begins: two members and its header are before it.
+    const padded = (length: number): number => Math.ceil(length / 512) * 512;
+    const at = 3 * 512 + padded(lengths[0]!) + padded(lengths[1]!);
+    const damaged = join(partOf(site), "tar");
+    const bytes = bytesOf(damaged);
+    bytes[at + 100] = bytes[at + 100]! ^ 1;
+    writeFileSync(damaged, bytes);
+    await using client = await connected(site);
+    const { container } = site.session;
+    const list = (await client.salvage("work", container.uid))!;
+    expect(decodeList(list)).toEqual(sent(site.session, 12).filter((_, i) => i !== 2));
+    expect(await commitContainer(client, site, salvaged(container, list))).toBe("committed");
+    await client.goodbye();
+    const tar = join(site.archive, "work", `${container.name}.tar`);
+    const now = bytesOf(tar);
+    expect(now.subarray(at, at + lengths[2]!).some((byte) => byte !== 0)).toBe(false);
+    expect((await scrubbed(site.archive)).damage).toEqual([]);
+    for (const place of [at, at + lengths[2]! - 1, at - 512 + 30, at - 512 + 130]) {
+      const changed = now.slice();
+      changed[place] = changed[place]! ^ 1;
+      writeFileSync(tar, changed);
+      expect((await scrubbed(site.archive)).damage, `byte ${place}`).not.toEqual([]);
+    }
   });
 
   test("what is not of a session is not touched", async () => {

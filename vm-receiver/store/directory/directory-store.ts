@@ -48,15 +48,15 @@ export const directoryStore: Store = {
       throw error;
     }
   },
-  removeChunks: async (volume, name, addresses) => {
+  removeChunks: async (volume, name, addresses, { onRemoved }) => {
     using session = openIfThere(volume, name);
-    return session === undefined ? 0 : await removeChunkFiles(session, addresses);
+    if (session !== undefined) await removeChunkFiles(session, addresses, onRemoved);
   },
-  remove: async (volume, name, onFile) => {
+  remove: async (volume, name, onRemoved) => {
     if (statOf(volume, name) === undefined) return;
     // First back to the name of something unfinished, so that a crash does not leave half of a finished session.
     if (statOf(volume, partName(name)) === undefined) renameNew(volume, name, volume, partName(name));
-    await removeTree(volume, partName(name), onFile);
+    await removeTree(volume, partName(name), onRemoved);
   },
 };
 

@@ -1,24 +1,22 @@
 // Removing single chunk files of a session that stays.
 
-import { rmdirSync } from "node:fs";
-import { setImmediate as nextTurn } from "node:timers/promises";
+import { rmdirSync, unlinkSync } from "node:fs";
 import { chunkPath } from "../../../protocol/archive/names.ts";
 import type { ChunkAddress } from "../../../protocol/archive/types.ts";
 import { type Directory, openIfThere } from "../../directory.ts";
 import { unless } from "../../errors.ts";
-import { removeFile, statOf } from "../../files.ts";
+import { statOf } from "../../files.ts";
+import { pace } from "../pace.ts";
 import { storageOf } from "../remove.ts";
+import type { OnRemoved } from "../store.ts";
 
-const stepFiles = 512;
-
-/** Unlinks the chunk files of rising addresses, and the groups that are empty then. What is not there is fine. Gives the
- *  bytes that came free. */
+/** Unlinks the chunk files of rising addresses, and the groups that are empty then. What is not there is fine. */
 export async function removeChunkFiles(
   session: Directory,
   addresses: Iterable<ChunkAddress>,
-): Promise<number> {
-  let freed = 0;
-  let count = 0;
+  onRemoved: OnRemoved,
+): Promise<void> {
+  const turn = pace();
   let open: { readonly name: string; readonly directory: Directory | undefined } | undefined;
   const close = (): void => {
     if (open?.directory === undefined) return;
@@ -28,6 +26,7 @@ export async function removeChunkFiles(
   };
   try {
     for (const address of addresses) {
+      await turn();
       const { group, file } = chunkPath(address);
       if (open?.name !== group) {
         close();
@@ -35,13 +34,11 @@ export async function removeChunkFiles(
       }
       const { directory } = open;
       const stat = directory && statOf(directory, file);
-      if (directory === undefined || stat?.isFile() !== true) continue;
-      freed += storageOf(stat);
-      removeFile(directory, file);
-      if (++count % stepFiles === 0) await nextTurn();
+      const isThere = directory !== undefined && stat?.isFile() === true;
+      if (isThere) unlinkSync(directory.at(file));
+      onRemoved(isThere ? storageOf(stat) : 0);
     }
   } finally {
     close();
   }
-  return freed;
 }

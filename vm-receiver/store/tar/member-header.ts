@@ -3,12 +3,20 @@
 
 import { pack } from "tar-stream";
 import { tarBlockBytes } from "../../../protocol/archive/tar-layout.ts";
+import type { SessionName } from "../../../protocol/archive/types.ts";
 import { InternalError } from "../../../protocol/errors.ts";
 
 /** Owner, mode and time of every member: root's, for its owner alone, and the time that the session is named after. */
 export interface MemberLook {
   /** Milliseconds since 1970. */
   readonly time: number;
+}
+
+/** The time that a session's name spells, in UTC; 0 for one that is no time. */
+export function timeOf(name: SessionName): number {
+  const [, y, mo, d, h, mi, s] = /^S_(\d{4})(\d{2})(\d{2})-(\d{2})(\d{2})(\d{2})$/.exec(name) ?? [];
+  const time = Date.parse(`${y}-${mo}-${d}T${h}:${mi}:${s}Z`);
+  return Number.isNaN(time) || time < 0 ? 0 : time;
 }
 
 /** The header of one member, a multiple of 512 bytes. */
@@ -59,7 +67,7 @@ export function headerTemplate(header: Uint8Array, name: string): HeaderTemplate
       let sum = fixed;
       for (let i = 0; i < name.length; i++) sum += buffer[i] ?? 0;
       for (let i = sizeAt; i < sizeAt + 12; i++) sum += buffer[i] ?? 0;
-      buffer.write(`${sum.toString(8).padStart(6, "0")}\0 `, checksumAt, "latin1");
+      buffer.write(`${sum.toString(8).padStart(6, "0")} \0`, checksumAt, "latin1");
       return buffer;
     },
   };

@@ -1,5 +1,5 @@
-// Giving the room of dead chunks in a tar back to the file system: their data becomes a hole, headers stay, so the tar
-// stays one. Node has no fallocate(2), so fallocate(1) does it, many ranges a shell, which costs about a millisecond each.
+// Giving the room of dead chunks in a tar back to the file system: all of their data becomes zeros, whole blocks of it a
+// hole, headers stay, so the tar stays one. Node has no fallocate(2), so fallocate(1) does it, many ranges a shell, which costs about a millisecond each.
 
 import { closeSync, constants, fdatasync, openSync } from "node:fs";
 import { promisify } from "node:util";
@@ -10,13 +10,15 @@ import type { Directory } from "../../directory.ts";
 import { RefusalError } from "../../errors.ts";
 import { readStretch } from "../../files.ts";
 import { runOn } from "../../tools.ts";
+import { pace } from "../pace.ts";
+import type { OnRemoved } from "../store.ts";
 import { chunkOfMember } from "./member-chunk.ts";
 import { memberSize } from "./member-size.ts";
 import { offsetFinder } from "./offset-finder.ts";
 import { readTarFooter } from "./tar-reader.ts";
 
 const syncData = promisify(fdatasync);
-/** File systems give room back in blocks of this size, mostly; what is left at the ends of a range is not worth a write. */
+/** File systems give room back in blocks of this size, mostly; a chunk that fills none of them is left as it is. */
 const blockBytes = 4096;
 const batch = 400;
 const script = `while [ $# -gt 0 ]; do
@@ -24,16 +26,18 @@ const script = `while [ $# -gt 0 ]; do
   shift 2
 done`;
 
-/** Punches out the data of these chunks; one that the tar does not have, or not where it says, is left. Gives the bytes
- *  that came free. RefusalError `io`. */
+/** Punches out the data of these chunks; one that the tar does not have, or not where it says, is left. RefusalError
+ *  `io`. */
 export async function punchChunks(
   volume: Directory,
   name: SessionName,
   addresses: Iterable<ChunkAddress>,
-): Promise<number> {
+  onRemoved: OnRemoved,
+): Promise<void> {
+  const turn = pace();
   const file = name + fileNames.tarSuffix;
   const tar = readTarFooter(volume, file);
-  if (tar === undefined) return 0;
+  if (tar === undefined) return;
   using opened = tar.file;
   const offsetOf = offsetFinder(tar.footer, (into, offset) =>
     into.set(readStretch(opened, offset, into.length)),
@@ -44,23 +48,28 @@ export async function punchChunks(
     let ranges: number[] = [];
     const flush = async (): Promise<void> => {
       if (ranges.length > 0) await punchRanges(fd, ranges);
+      onRemoved(freed);
       ranges = [];
+      freed = 0;
     };
     for (const address of addresses) {
+      await turn();
+      onRemoved(0);
       const offset = offsetOf(address);
       if (offset === undefined || offset < tarBlockBytes) continue;
       const header = readStretch(opened, offset - tarBlockBytes, tarBlockBytes);
       if (chunkOfMember(header, name) !== address) continue;
+      const size = memberSize(header);
       const from = Math.ceil(offset / blockBytes) * blockBytes;
-      const to = Math.floor((offset + memberSize(header)) / blockBytes) * blockBytes;
+      const to = Math.floor((offset + size) / blockBytes) * blockBytes;
       if (!(to > from)) continue;
-      ranges.push(from, to - from);
+      // Its ends too, so that every byte that is left in the tar can be checked (tar/layout.ts).
+      ranges.push(offset, size);
       freed += to - from;
       if (ranges.length >= 2 * batch) await flush();
     }
     await flush();
     await syncData(fd);
-    return freed;
   } finally {
     closeSync(fd);
   }

@@ -12,7 +12,7 @@ import {
 import { type ChunkAddress, maxStoredLength } from "../../../protocol/archive/types.ts";
 import { type Directory, openIfThere, syncDirectory } from "../../directory.ts";
 import { RefusalError } from "../../errors.ts";
-import { openFile, readStretch, removeFile, statOf, type StoredFile } from "../../files.ts";
+import { openFile, readStretch, removeFile, statOf, type StoredFile, writeAll } from "../../files.ts";
 import { createPartDirectory } from "../part.ts";
 import { publishFile } from "../publish.ts";
 import { checkTree, removeTree } from "../remove.ts";
@@ -93,10 +93,14 @@ async function rebuild(
   using offsets = createSpool(part, offsetsPart);
   const record = new Uint8Array(offsetRecordBytes);
   let end = 0;
+  const refused: Member[] = [];
   for (const member of wholeMembers(tar, leftover)) {
     end = member.end;
     const stored = readStretch(tar, member.offset, member.size);
-    if (!(await list.add(member.address, stored))) continue;
+    if (!(await list.add(member.address, stored))) {
+      refused.push(member);
+      continue;
+    }
     encodeOffsetRecord(record, 0, member);
     offsets.append(record);
   }
@@ -106,6 +110,8 @@ async function rebuild(
   const fd = openSync(part.at(tarPart), constants.O_WRONLY | constants.O_NOFOLLOW);
   try {
     ftruncateSync(fd, end);
+    // No list names these, so nobody could tell whether they rot.
+    for (const { offset, size } of refused) writeAll(fd, new Uint8Array(size), offset);
     await tarAppender(fd, end, leftover.name, look).finish(part, leftover.identity, list.chunks, undefined);
     await syncData(fd);
   } finally {

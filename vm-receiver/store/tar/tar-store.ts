@@ -15,7 +15,7 @@ import { openFile, removeFile, statOf } from "../../files.ts";
 import { storageOf } from "../remove.ts";
 import { createPart } from "../part.ts";
 import type { Store } from "../store.ts";
-import { headerTemplate, memberHeader } from "./member-header.ts";
+import { headerTemplate, memberHeader, timeOf } from "./member-header.ts";
 import { punchChunks } from "./punch.ts";
 import { salvageTar } from "./salvage-tar.ts";
 import { tarChunks } from "./tar-chunks.ts";
@@ -63,21 +63,16 @@ export const tarStore: Store = {
     return salvageTar(volume, names, leftover, { time: timeOf(name) });
   },
   identityOf: (volume, name) => tarIdentity(volume, finishedName(name)),
-  removeChunks: async (volume, name, addresses, { punch }) =>
+  removeChunks: async (volume, name, addresses, { punch, onRemoved }) => {
     // Elsewhere they stay until all of the tar is dead.
-    punch ? await punchChunks(volume, name, addresses) : 0,
-  remove: async (volume, name, onFile) => {
+    if (punch) await punchChunks(volume, name, addresses, onRemoved);
+  },
+  remove: async (volume, name, onRemoved) => {
     const beside = Array.from(namesIn(volume)).filter((each) => isBesideTar(name, each));
     for (const each of [...beside, finishedName(name)]) {
-      onFile?.(storageOf(statOf(volume, each)));
+      const bytes = storageOf(statOf(volume, each));
       removeFile(volume, each);
+      onRemoved?.(bytes);
     }
   },
 };
-
-/** The time that a session's name spells, in UTC; 0 for one that is no time. */
-function timeOf(name: SessionName): number {
-  const [, y, mo, d, h, mi, s] = /^S_(\d{4})(\d{2})(\d{2})-(\d{2})(\d{2})(\d{2})$/.exec(name) ?? [];
-  const time = Date.parse(`${y}-${mo}-${d}T${h}:${mi}:${s}Z`);
-  return Number.isNaN(time) || time < 0 ? 0 : time;
-}

@@ -1,43 +1,49 @@
-// Opening one stored chunk, in the only order that is safe (design section 8): its checksum, then its seal, then zstd
-// with a bounded window and output, then its length, then its id.
+// Opening one stored chunk, in the only order that is safe (design section 8, "Order"; archive-format.md, F25): stored
+// length, checksum, seal, then zstd with a bounded window and output and all input consumed, plaintext length, id.
+// Everything that dom0 and spbk-assemble decompress goes through here.
 
 import { createHash } from "node:crypto";
 import { constants, zstdDecompressSync } from "node:zlib";
-import { equalBytes } from "../../protocol/bytes.ts";
-import { chunkIdOf } from "../../protocol/archive/chunk-id.ts";
-import { FormatError } from "../../protocol/errors.ts";
+import { equalBytes } from "../bytes.ts";
+import { chunkIdOf } from "../archive/chunk-id.ts";
+import { FormatError } from "../errors.ts";
+import type { ChunkOpener } from "./chunk-seal.ts";
 
-/** What the manifest says of a chunk. */
+/** What the verified manifest says of a chunk. */
 export interface ExpectedChunk {
   readonly id: Uint8Array;
   /** SHA-256 of the stored form. */
   readonly checksum: Uint8Array;
-  /** Bytes of the plaintext. */
+  /** Bytes of the stored form, and of the plaintext. */
+  readonly storedLength: number;
   readonly length: number;
 }
 
-/** log2 of the largest zstd window: 8 MiB, what zstd's highest level takes when it was not told a size. */
+/** log2 of the largest zstd window: 8 MiB (F25). */
 const windowLog = 23;
 /** Room behind the plaintext in zstd's output buffer, so that it sees the end of the frame without a second one. */
 const slack = 1024;
 
-/** Opens the seal of a chunk: its zstd frame, or a FormatError. */
-export interface SealOpener {
-  open(untrusted: Uint8Array, id: Uint8Array): Uint8Array;
-}
-
 /**
- * The plaintext of a chunk. Throws FormatError: `bad-digest` where checksum or id does not fit, `bad-mac` where it was
- * not sealed with the group's key under that id, `bad-value` where there is no zstd frame of the right length.
+ * The plaintext of a stored chunk. Throws FormatError: `bad-value` for another length, or where the stored form is no
+ * zstd frame of the right length, `trailing` where something is left behind the frame, `bad-digest` where checksum or
+ * id does not fit, `bad-mac` where it was not sealed with the group's key under that id. `seal` belongs to a sealed
+ * archive.
  */
 export function openChunk(
   untrusted: Uint8Array,
   expected: ExpectedChunk,
   idKey: Uint8Array,
-  seal?: SealOpener,
+  seal: ChunkOpener | undefined,
 ): Uint8Array {
+  if (untrusted.length !== expected.storedLength) {
+    throw new FormatError(
+      "bad-value",
+      `${untrusted.length} stored bytes, wanted ${expected.storedLength} as its manifest says`,
+    );
+  }
   if (!equalBytes(createHash("sha256").update(untrusted).digest(), expected.checksum)) {
-    throw new FormatError("bad-digest", "its bytes do not have the checksum that the manifest names");
+    throw new FormatError("bad-digest", "its bytes do not have the checksum that its manifest names");
   }
   const frame = seal === undefined ? untrusted : seal.open(untrusted, expected.id);
   const plaintext = decompress(frame, expected.length);
@@ -48,7 +54,7 @@ export function openChunk(
     );
   }
   if (!equalBytes(chunkIdOf(idKey, plaintext), expected.id)) {
-    throw new FormatError("bad-digest", "its plaintext does not have the id that the manifest names");
+    throw new FormatError("bad-digest", "its plaintext does not have the id that its manifest names");
   }
   return plaintext;
 }
@@ -65,10 +71,10 @@ interface WithInfo {
   readonly engine: { readonly bytesWritten: number };
 }
 
-function decompress(stored: Uint8Array, length: number): Uint8Array {
+function decompress(frame: Uint8Array, length: number): Uint8Array {
   let result: WithInfo;
   try {
-    result = zstdDecompressSync(stored, {
+    result = zstdDecompressSync(frame, {
       info: true,
       maxOutputLength: length,
       chunkSize: length + slack,
@@ -78,11 +84,8 @@ function decompress(stored: Uint8Array, length: number): Uint8Array {
     const reason = error instanceof Error ? error.message : String(error);
     throw new FormatError("bad-value", `zstd can't decompress it to ${length} bytes: ${reason}`);
   }
-  if (result.engine.bytesWritten !== stored.length) {
-    throw new FormatError(
-      "trailing",
-      `zstd used ${result.engine.bytesWritten} of its ${stored.length} bytes`,
-    );
+  if (result.engine.bytesWritten !== frame.length) {
+    throw new FormatError("trailing", `zstd used ${result.engine.bytesWritten} of its ${frame.length} bytes`);
   }
   return result.buffer;
 }

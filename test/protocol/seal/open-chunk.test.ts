@@ -3,7 +3,7 @@
 
 import { constants, zstdCompressSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
-import { type ExpectedChunk, openChunk } from "../../../dom0-agent/pipeline/open-chunk.ts";
+import { type ExpectedChunk, openChunk } from "../../../protocol/seal/open-chunk.ts";
 import { chunkIdOf } from "../../../protocol/archive/chunk-id.ts";
 import { sha256 } from "../../../protocol/archive/prefix.ts";
 

@@ -1,0 +1,64 @@
+// What a check has found to be lost is written down, so that the next send puts back what the volumes still hold.
+
+import { equalBytes } from "../../protocol/bytes.ts";
+import type { CheckedVolume } from "../check/check-group.ts";
+import type { ArchiveSettings } from "../config/settings.ts";
+import { readArchiveRecord } from "../state/archive-record.ts";
+import type { Lock } from "../state/lock.ts";
+import { type LostChunk, mostLost, readLost, writeLost } from "../state/lost-chunks.ts";
+import type { Context } from "./context.ts";
+
+/** What of a check is looked at. */
+interface Seen {
+  /** Of the head that was checked. */
+  readonly headDigest: Uint8Array;
+  readonly groups: readonly { readonly volumes: readonly CheckedVolume[] }[];
+}
+
+/** The lost chunks of an archive that was checked, as far as it is known what they were. */
+export function lostIn({ groups }: Pick<Seen, "groups">): readonly LostChunk[] {
+  return groups.flatMap(({ volumes }) =>
+    volumes.flatMap(({ volume: { index }, containers }) =>
+      containers.flatMap(({ container, lost }) =>
+        [...lost].flatMap(([address, content]): readonly LostChunk[] => {
+          if (content === undefined) return [];
+          const { group, volume } = index;
+          const id = content.id as LostChunk["id"];
+          return [{ group, volume, session: container.uid, address, id, length: content.length }];
+        }),
+      ),
+    ),
+  );
+}
+
+/** Whether there are lost chunks of which it was not kept what they are: they are too many at once. */
+export function hasMoreLost({ groups }: Pick<Seen, "groups">): boolean {
+  return groups.some(({ volumes }) =>
+    volumes.some(({ containers }) =>
+      containers.some(({ lost }) => [...lost.values()].some((content) => content === undefined)),
+    ),
+  );
+}
+
+/** Writes down what was found, in place of what was known before. `lock` is the archive's; where another run has it, or
+ *  has changed the archive since, nothing is written, which is said. Gives the chunks. */
+export function noteLost(
+  context: Context,
+  settings: ArchiveSettings,
+  checked: Seen,
+  lock: Lock | undefined,
+): readonly LostChunk[] {
+  const { report } = context;
+  const paths = context.state.archive(settings.name);
+  const lost = lostIn(checked);
+  if (lost.length === 0 && readLost(paths, () => undefined).length === 0) return lost;
+  const head = readArchiveRecord(paths)?.head.digest;
+  if (lock === undefined || head === undefined || !equalBytes(head, checked.headDigest)) {
+    report.notice("what is lost was not written down, because another run is at work: run check again");
+    return lost;
+  }
+  writeLost(paths, lost);
+  if (lost.length > mostLost || hasMoreLost(checked))
+    report.notice(`more than ${mostLost} chunks are lost: the next send looks for so many of them`);
+  return lost;
+}

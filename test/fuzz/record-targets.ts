@@ -1,0 +1,73 @@
+// What a receiver reads of its own making: the record of a session that is being written, and headers of tar members.
+
+import * as fc from "fast-check";
+import type { ChunkAddress, SessionName } from "../../protocol/archive/types.ts";
+import { chunkPath } from "../../protocol/archive/names.ts";
+import { sha256 } from "../../protocol/archive/prefix.ts";
+import { equalBytes, toHex } from "../../protocol/bytes.ts";
+import { decodePending, encodePending } from "../../vm-receiver/store/pending-record.ts";
+import { chunkOfMember } from "../../vm-receiver/store/tar/member-chunk.ts";
+import { headerTemplate } from "../../vm-receiver/store/tar/member-header.ts";
+import { memberSize } from "../../vm-receiver/store/tar/member-size.ts";
+import { messageBodies } from "../protocol/arbitraries.ts";
+import { mutate } from "./mutate.ts";
+import { Finding, orFormatError, type Target } from "./target.ts";
+
+const corpusSize = 40;
+
+export function recordTargets(seed: number): readonly Target[] {
+  return [pendingRecord(seed), memberHeaders()];
+}
+
+function pendingRecord(seed: number): Target {
+  const corpus = fc
+    .sample(messageBodies.beginSession, { seed, numRuns: corpusSize })
+    .map((body) => encodePending({ ...body, archive: body.volume as never }));
+  return {
+    name: "pending record",
+    feed: (random) => {
+      const mutant = mutate(random, random.pick(corpus), corpus);
+      if (random.once(2) && mutant.length >= 32)
+        mutant.set(sha256(mutant.subarray(0, -32)), mutant.length - 32);
+      const found = orFormatError("pending record", mutant, () => encodePending(decodePending(mutant)));
+      if (found !== undefined && !equalBytes(found, mutant))
+        throw new Finding(`pending record: read ${toHex(mutant)} as ${toHex(found)}`);
+      return 1;
+    },
+  };
+}
+
+/** A header names a chunk only by that chunk's own path, and states a size that a file can have. */
+function memberHeaders(): Target {
+  const session = "S_20261123-101500" as SessionName;
+  const path = (address: number): string => {
+    const { group, file } = chunkPath(address as ChunkAddress);
+    return `${session}/${group}/${file}`;
+  };
+  const template = headerTemplate(new Uint8Array(512), path(0));
+  const corpus = [0, 65_536, 2 ** 40, 2 ** 49].map((address, i) =>
+    new Uint8Array(template.fill(path(address), 77 + i)).slice(),
+  );
+  return {
+    name: "tar member header",
+    feed: (random) => {
+      const mutant = new Uint8Array(512);
+      mutant.set(mutate(random, random.pick(corpus), corpus).subarray(0, 512));
+      if (random.once(2)) repair(mutant);
+      const size = memberSize(mutant);
+      if (!Number.isNaN(size) && !(Number.isSafeInteger(size) && size >= 0))
+        throw new Finding(`tar member header: size ${size} in ${toHex(mutant)}`);
+      const address = chunkOfMember(mutant, session);
+      if (address === undefined) return 1;
+      const name = Buffer.from(mutant.subarray(0, 100)).toString("latin1").replace(/\0+$/, "");
+      if (name !== path(address)) throw new Finding(`tar member header: «${name}» is taken for ${address}`);
+      return 1;
+    },
+  };
+}
+
+function repair(header: Uint8Array): void {
+  header.fill(0x20, 148, 156);
+  const sum = header.reduce((all, byte) => all + byte, 0);
+  header.set(Buffer.from(`${sum.toString(8).padStart(6, "0")}\0 `, "latin1"), 148);
+}

@@ -1,0 +1,81 @@
+// In the guest: a lost chunk of a thin volume that has not changed. The storage says so, and a send reads it all the same,
+// that chunk and no others; a repair reads it from a snapshot of its own, and sends.
+
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import {
+  check,
+  checkNothingLeft,
+  device,
+  makeGuestSite,
+  mib,
+  must,
+  say,
+  sha256,
+  write,
+} from "./guest-site.ts";
+
+const volume = "vm-work-private";
+const site = makeGuestSite({ volumes: [volume] });
+must("lvcreate", "-V", "32M", "-T", "qubes_dom0/vm-pool", "-n", volume);
+write(volume, 0, 3 * mib);
+
+function run(code: number, ...args: string[]): readonly Readonly<Record<string, unknown>>[] {
+  const ended = site.sparsebak("-u", "--json", ...args);
+  check(ended.code === code, `${args.join(" ")}: ${ended.code}\n${ended.stdout}\n${ended.stderr}`);
+  const lines = ended.stdout.split("\n").filter(Boolean);
+  return lines.map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>);
+}
+
+/** Sends; gives the line of the volume. */
+function send(): Readonly<Record<string, unknown>> {
+  return run(0, "send").find((each) => each["type"] === "volume") ?? {};
+}
+
+/** Changes a byte in the n-th chunk of the first session. */
+function damage(n: number): void {
+  const group = join(site.archive, volume, site.sessions(volume)[0] ?? "", "000000000");
+  const path = join(group, readdirSync(group).sort()[n] ?? "");
+  const bytes = readFileSync(path);
+  bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 8;
+  writeFileSync(path, bytes);
+}
+
+const digests = new Map<string, string>();
+function note(): void {
+  digests.set(site.sessions(volume).at(-1) ?? "", sha256(device(volume)));
+}
+
+function expectWhole(what: string, sessions: number): void {
+  run(0, "check", "--read-data");
+  for (const [session, digest] of digests)
+    check(site.assembled(volume, session) === digest, `${what}: ${session} is not what it was`);
+  const found = site.sessions(volume).length;
+  check(found === sessions, `${what}: ${found} sessions, wanted ${sessions}`);
+  const line = send();
+  check(line["kind"] === "unchanged" && line["readBytes"] === 0, `${what}: ${JSON.stringify(line)}`);
+  checkNothingLeft(site);
+  say(`ok ${what}`);
+}
+
+send();
+note();
+write(volume, 2 * mib, 4096);
+send();
+note();
+damage(3);
+run(5, "check");
+const sent = send();
+check(
+  sent["kind"] === "incremental" && sent["chunks"] === 1 && sent["readBytes"] === 128 * 1024,
+  `send: ${JSON.stringify(sent)}`,
+);
+expectWhole("put back by a send", 3);
+damage(5);
+const repaired = run(0, "check", "--repair", "--yes");
+check(
+  repaired.some((each) => each["heldChunks"] === 1),
+  JSON.stringify(repaired),
+);
+expectWhole("put back by a repair", 4);
+say("done");

@@ -1,0 +1,61 @@
+// Room on the drive. Sends leave some of it free: a prune of a drive that they have filled has to write the lists of what
+// stays before it may remove anything.
+
+import { RefusalError } from "./errors.ts";
+import type { Space } from "./space.ts";
+import type { Form } from "./store/store.ts";
+
+/** What sends leave: so small a part of the file system, and no more than so many bytes and inodes. */
+const part = 64;
+const mostBytes = 1024 ** 3;
+const mostInodes = 1024;
+/** Bytes that are written without another look, at most: others may be writing there as well. */
+const stride = 64 * 1024 * 1024;
+
+export interface Room {
+  /** Call before a chunk of that many bytes is written. RefusalError `no-space`, `no-inodes`. */
+  take(bytes: number): void;
+}
+
+/** The room for one session. `space` is asked now and then: after half of what could be written when it was asked last. */
+export function sessionRoom(form: Form, space: () => Space): Room {
+  let bytes = 0;
+  let files = 0;
+  return {
+    take: (length) => {
+      if (bytes < length || files < 1) {
+        const left = leftOf(space(), form);
+        bytes = Math.max(length, Math.min(stride, left.bytes / 2));
+        files = Math.max(1, left.inodes / 2);
+      }
+      bytes -= length;
+      files--;
+    },
+  };
+}
+
+/** What may be written still. RefusalError where that is nothing. */
+function leftOf(
+  { freeBytes, totalBytes, freeInodes, totalInodes }: Space,
+  form: Form,
+): { readonly bytes: number; readonly inodes: number } {
+  const bytes = freeBytes - Math.min(mostBytes, Math.floor(totalBytes / part));
+  if (bytes <= 0) {
+    const wanted = freeBytes - bytes;
+    throw new RefusalError(
+      "no-space",
+      `${freeBytes} bytes are free on the drive, wanted more than ${wanted}: a prune may need those`,
+    );
+  }
+  // A tar needs a few whatever it holds.
+  if (totalInodes === 0 || form === "tar") return { bytes, inodes: Infinity };
+  const inodes = freeInodes - Math.min(mostInodes, Math.floor(totalInodes / part));
+  if (inodes <= 0) {
+    const wanted = freeInodes - inodes;
+    throw new RefusalError(
+      "no-inodes",
+      `${freeInodes} inodes are free on the drive, wanted more than ${wanted}: a prune may need those`,
+    );
+  }
+  return { bytes, inodes };
+}
