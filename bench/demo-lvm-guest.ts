@@ -14,7 +14,7 @@ import {
   startVm,
   write,
 } from "../test/lab/backup/guest-site.ts";
-import { bytesText } from "../dom0-agent/cli/units.ts";
+import { bytesText } from "../dom0-agent/units.ts";
 import { type ReportLine, table } from "./programs.ts";
 
 const work = "vm-work-private";

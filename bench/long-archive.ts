@@ -24,8 +24,8 @@ import type {
 } from "../protocol/archive/types.ts";
 import { concatBytes } from "../protocol/bytes.ts";
 import { archiveKeys, macOf } from "../protocol/seal/keys.ts";
-import { buildHead } from "../dom0-agent/session/build-head.ts";
-import { markOf } from "../dom0-agent/session/archive.ts";
+import { buildHead } from "../dom0-agent/archive/build-head.ts";
+import { markOf } from "../dom0-agent/archive/archive.ts";
 import { newMasterKey } from "../dom0-agent/keys/master-key.ts";
 import { openChunkIndex } from "../dom0-agent/state/chunk-index.ts";
 import { writeArchiveRecord } from "../dom0-agent/state/archive-record.ts";

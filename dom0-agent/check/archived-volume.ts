@@ -4,7 +4,7 @@ import type { HeadVolume } from "../../protocol/archive/head.ts";
 import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { AgentError } from "../errors.ts";
-import { type OpenArchive, readIndex } from "../session/archive.ts";
+import { type OpenArchive, readIndex } from "../archive/archive.ts";
 
 export interface ArchivedVolume {
   readonly directory: string;

@@ -9,9 +9,9 @@ import type { Damage, DamagedFile, DamageKind } from "../../protocol/wire/messag
 import { AgentError } from "../errors.ts";
 import type { ExpectedChunk } from "../../protocol/seal/open-chunk.ts";
 import type { Verdict } from "../restore/verify-all.ts";
-import type { OpenArchive } from "../session/archive.ts";
-import { RefusedError } from "../session/client.ts";
-import { checkHeader } from "../session/verify.ts";
+import type { OpenArchive } from "../archive/archive.ts";
+import { RefusedError } from "../archive/client.ts";
+import { checkHeader } from "../restore/check-header.ts";
 import type { ArchivedVolume } from "./archived-volume.ts";
 import type { ChunkList, ListStore } from "./list-store.ts";
 

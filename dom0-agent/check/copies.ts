@@ -14,9 +14,9 @@ import {
   type OpenArchive,
   readIndex,
   verified,
-} from "../session/archive.ts";
-import { commitStep, nextGeneration } from "../session/commit-step.ts";
-import { copyName, type CopiedName, isDamage } from "../session/read-or-copy.ts";
+} from "../archive/archive.ts";
+import { commitStep, nextGeneration } from "../archive/commit-step.ts";
+import { copyName, type CopiedName, isDamage } from "../archive/read-or-copy.ts";
 
 /** A file that is damaged, or gone, or a second copy that is damaged. */
 export interface DamagedCopy {

@@ -17,7 +17,7 @@ import { equalBytes } from "../../protocol/bytes.ts";
 import { type Bitmap, bitmap, countSet, isSet, setRange } from "../delta/bitmap.ts";
 import { AgentError } from "../errors.ts";
 import { type NamelessFile, namelessFile } from "../restore/nameless-file.ts";
-import { metaOf, type OpenArchive, verified } from "../session/archive.ts";
+import { metaOf, type OpenArchive, verified } from "../archive/archive.ts";
 
 /** One container's list. */
 export interface ChunkList {

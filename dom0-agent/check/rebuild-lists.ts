@@ -8,11 +8,11 @@ import { listBuilder, type ListEntry } from "../../protocol/archive/list-file.ts
 import type { ContainerRef } from "../../protocol/archive/manifest.ts";
 import type { ChunkAddress, Generation } from "../../protocol/archive/types.ts";
 import { concatBytes, equalBytes, toHex } from "../../protocol/bytes.ts";
-import type { OpenArchive } from "../session/archive.ts";
-import { commitStep, nextGeneration, type StepFile } from "../session/commit-step.ts";
-import { fetchManifest } from "../session/fetch-manifest.ts";
+import type { OpenArchive } from "../archive/archive.ts";
+import { commitStep, nextGeneration, type StepFile } from "../archive/commit-step.ts";
+import { fetchManifest } from "../archive/fetch-manifest.ts";
 import { allSessions } from "../restore/find-session.ts";
-import type { LostPlaces } from "../heal/lost-places.ts";
+import type { LostPlaces } from "../state/lost-places.ts";
 import type { CheckedVolume } from "./check-group.ts";
 import type { ContainerHealth } from "./container-health.ts";
 import type { ArchivedVolume } from "./archived-volume.ts";

@@ -6,7 +6,7 @@ import type { ChunkAddress, Generation } from "../../protocol/archive/types.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { type Damage, isDamage } from "../../protocol/wire/messages.ts";
 import type { OldHeads } from "../prune/old-heads.ts";
-import type { OpenArchive } from "../session/archive.ts";
+import type { OpenArchive } from "../archive/archive.ts";
 import type { CheckedVolume } from "./check-group.ts";
 
 export interface Rest {

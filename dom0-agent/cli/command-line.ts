@@ -2,7 +2,7 @@
 
 import type { Argv } from "yargs";
 import type { ExitReason } from "../errors.ts";
-import type { Context } from "../session/context.ts";
+import type { Context } from "../context.ts";
 import type { Output } from "./output.ts";
 
 /** Options that every command has. */

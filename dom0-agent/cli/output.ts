@@ -2,9 +2,9 @@
 // rate and time left on a terminal, nothing but lines elsewhere (design section 3).
 
 import { reasonOf } from "../reason.ts";
-import type { Reporter, VolumeReport } from "../session/context.ts";
+import type { Reporter, VolumeReport } from "../context.ts";
 import { printable } from "../transport/printable.ts";
-import { bytesText, durationText } from "./units.ts";
+import { bytesText, durationText } from "../units.ts";
 
 export interface OutputOptions {
   readonly json: boolean;

@@ -2,7 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { loadSettings } from "../config/settings.ts";
-import type { Context } from "../session/context.ts";
+import type { Context } from "../context.ts";
 import { ownerOf, stateLayout } from "../state/layout.ts";
 import { setDamagedAside } from "../state/set-aside.ts";
 import { takeLock } from "../state/lock.ts";

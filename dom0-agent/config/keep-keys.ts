@@ -1,7 +1,7 @@
 // The keys keep-last … keep-yearly and keep-tag. A section that has any of them says all: it takes none from [var].
 
 import { AgentError } from "../errors.ts";
-import { type PeriodRule, periodRules, type Retention } from "../prune/retention.ts";
+import { type PeriodRule, periodRules, type Retention } from "./retention.ts";
 
 export const retentionKeys = [
   "keep-last",

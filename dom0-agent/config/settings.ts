@@ -9,7 +9,7 @@ import { defaultChunkSize, isChunkSize } from "../../protocol/archive/types.ts";
 import { AgentError } from "../errors.ts";
 import { checkLines } from "./check-lines.ts";
 import { defaultGroups, type GroupSettings } from "./groups.ts";
-import { hasLimit, type Retention } from "../prune/retention.ts";
+import { hasLimit, type Retention } from "./retention.ts";
 import { retentionFrom, retentionKeys } from "./keep-keys.ts";
 import { destinationOf } from "../transport/destination.ts";
 import { nearest } from "./nearest.ts";

@@ -1,6 +1,6 @@
 // Which chunks: a bit each. The delta map of a terabyte in chunks of 128 KiB takes a megabyte.
 
-import type { Extent } from "../storage/storage.ts";
+import type { Extent } from "./extent.ts";
 
 export interface Bitmap {
   /** Chunks that it covers. */

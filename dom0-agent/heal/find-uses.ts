@@ -6,12 +6,12 @@ import { toHex } from "../../protocol/bytes.ts";
 import { AgentError } from "../errors.ts";
 import { hasId, idSet } from "../pipeline/id-set.ts";
 import { allSessions } from "../restore/find-session.ts";
-import type { OpenArchive } from "../session/archive.ts";
-import type { ViewedVolume } from "../session/archive-view.ts";
-import { fetchManifest } from "../session/fetch-manifest.ts";
+import type { OpenArchive } from "../archive/archive.ts";
+import type { ViewedVolume } from "../archive/archive-view.ts";
+import { fetchManifest } from "../archive/fetch-manifest.ts";
 import type { LostChunk } from "../state/lost-chunks.ts";
-import type { Copy } from "./copies.ts";
-import type { LostPlaces } from "./lost-places.ts";
+import type { Copy } from "../prune/copies.ts";
+import type { LostPlaces } from "../state/lost-places.ts";
 
 /** A copy, and what it must be. */
 export interface Candidate extends Copy {

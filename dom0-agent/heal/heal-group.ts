@@ -4,12 +4,12 @@
 import { toHex } from "../../protocol/bytes.ts";
 import type { OldHeads } from "../prune/old-heads.ts";
 import { pruneGroup } from "../prune/prune-group.ts";
-import type { OpenArchive } from "../session/archive.ts";
-import type { ViewedVolume } from "../session/archive-view.ts";
+import type { OpenArchive } from "../archive/archive.ts";
+import type { ViewedVolume } from "../archive/archive-view.ts";
 import { noteUnfinished } from "../state/unfinished-prune.ts";
-import { type Copies, copiesOf, noCopies } from "./copies.ts";
+import { type Copies, copiesOf, noCopies } from "../prune/copies.ts";
 import { findUses, type Uses } from "./find-uses.ts";
-import { type LostPlaces, lostPlaces } from "./lost-places.ts";
+import { type LostPlaces, lostPlaces } from "../state/lost-places.ts";
 import { readCopies } from "./read-copies.ts";
 
 export interface FoundCopies extends Pick<Uses, "needed" | "addresses"> {

@@ -5,10 +5,10 @@ import { chunkIdOf } from "../../protocol/archive/chunk-id.ts";
 import { chunkLength } from "../../protocol/archive/manifest.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { readExactly } from "../restore/nameless-file.ts";
-import type { OpenArchive } from "../session/archive.ts";
-import type { ViewedVolume } from "../session/archive-view.ts";
-import type { Context } from "../session/context.ts";
-import { lookLock, openLook } from "../session/look-snapshot.ts";
+import type { OpenArchive } from "../archive/archive.ts";
+import type { ViewedVolume } from "../archive/archive-view.ts";
+import type { Context } from "../context.ts";
+import { lookLock, openLook } from "../monitor/look-snapshot.ts";
 import { StorageError } from "../storage/storage.ts";
 import type { Uses } from "./find-uses.ts";
 

@@ -1,7 +1,7 @@
 // Lost chunks in words.
 
-import { bytesText } from "../cli/units.ts";
-import type { ViewedVolume } from "../session/archive-view.ts";
+import { bytesText } from "../units.ts";
+import type { ViewedVolume } from "../archive/archive-view.ts";
 import type { LostChunk } from "../state/lost-chunks.ts";
 
 /** `3 chunks, 192 KiB`. */

@@ -9,12 +9,12 @@ import type { ArchivedVolume } from "../check/archived-volume.ts";
 import type { CheckedVolume } from "../check/check-group.ts";
 import { allSessions } from "../restore/find-session.ts";
 import { verifyAllSessions } from "../restore/verify-all.ts";
-import type { OpenArchive } from "../session/archive.ts";
-import { isDamaged } from "../session/damage-report.ts";
+import type { OpenArchive } from "../archive/archive.ts";
+import { isDamaged } from "../restore/damage-report.ts";
 import type { LostChunk } from "../state/lost-chunks.ts";
-import { noCopies } from "./copies.ts";
+import { noCopies } from "../prune/copies.ts";
 import { type FoundCopies, findCopies } from "./heal-group.ts";
-import { type LostPlaces, lostPlaces, refKey } from "./lost-places.ts";
+import { type LostPlaces, lostPlaces, refKey } from "../state/lost-places.ts";
 
 /** A session that can't be saved. */
 export interface GoingSession {

@@ -6,11 +6,11 @@ import { FormatError } from "../../protocol/errors.ts";
 import { chunkOpener } from "../../protocol/seal/chunk-seal.ts";
 import { maxReadChunks } from "../../protocol/wire/messages.ts";
 import { freePlaintext, openChunk } from "../../protocol/seal/open-chunk.ts";
-import type { OpenArchive } from "../session/archive.ts";
-import { RefusedError } from "../session/client.ts";
-import type { Copy } from "./copies.ts";
+import type { OpenArchive } from "../archive/archive.ts";
+import { RefusedError } from "../archive/client.ts";
+import type { Copy } from "../prune/copies.ts";
 import type { Candidate, Uses } from "./find-uses.ts";
-import { refKey } from "./lost-places.ts";
+import { refKey } from "../state/lost-places.ts";
 
 /** Refusals that concern what was asked for, and not the connection as a whole. */
 const aboutChunks: ReadonlySet<string> = new Set(["missing", "corrupt", "io", "unsupported"]);

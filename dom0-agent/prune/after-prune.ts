@@ -4,9 +4,9 @@ import type { DeadContainer, DeadFile, DeadVolume } from "../../protocol/archive
 import type { Container, VolumeIndex } from "../../protocol/archive/index-file.ts";
 import type { Generation } from "../../protocol/archive/types.ts";
 import { toHex } from "../../protocol/bytes.ts";
-import type { OpenArchive } from "../session/archive.ts";
-import type { ViewedVolume } from "../session/archive-view.ts";
-import type { StepFile } from "../session/commit-step.ts";
+import type { OpenArchive } from "../archive/archive.ts";
+import type { ViewedVolume } from "../archive/archive-view.ts";
+import type { StepFile } from "../archive/commit-step.ts";
 import { type Fate, withoutSession } from "./fate.ts";
 import type { OldHeads } from "./old-heads.ts";
 

@@ -2,7 +2,7 @@
 
 import { containerOf, type SessionRecord, type VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { AgentError } from "../errors.ts";
-import { hasLimit, keptBy, type Retention } from "./retention.ts";
+import { hasLimit, keptBy, type Retention } from "../config/retention.ts";
 
 /** What the user asked for. */
 export interface PruneRequest {

@@ -17,8 +17,8 @@ import { decodePrefix, expectPrefix, prefixBytes } from "../../protocol/archive/
 import { digestBytes, type Digest, type Generation } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { AgentError } from "../errors.ts";
-import { metaOf, type OpenArchive, verified } from "../session/archive.ts";
-import type { StepFile } from "../session/commit-step.ts";
+import { metaOf, type OpenArchive, verified } from "../archive/archive.ts";
+import type { StepFile } from "../archive/commit-step.ts";
 import { writeAll } from "../state/atomic-file.ts";
 import type { ChunkRefs } from "./chunk-refs.ts";
 import type { GroupContainer } from "./group-containers.ts";

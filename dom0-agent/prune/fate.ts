@@ -5,7 +5,7 @@ import type { Container } from "../../protocol/archive/index-file.ts";
 import type { Digest, Generation } from "../../protocol/archive/types.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { AgentError } from "../errors.ts";
-import { nextGeneration, type StepFile } from "../session/commit-step.ts";
+import { nextGeneration, type StepFile } from "../archive/commit-step.ts";
 import { deadChunks } from "./dead-chunks.ts";
 import type { GroupOptions, GroupScan } from "./scan-group.ts";
 

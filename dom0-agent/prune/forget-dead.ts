@@ -6,8 +6,8 @@ import type { Head } from "../../protocol/archive/head.ts";
 import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import type { GroupId } from "../../protocol/archive/types.ts";
 import { toHex } from "../../protocol/bytes.ts";
-import type { OpenArchive } from "../session/archive.ts";
-import { dropFromIndex, forgetIndex } from "../session/group-index.ts";
+import type { OpenArchive } from "../archive/archive.ts";
+import { dropFromIndex, forgetIndex } from "../archive/group-index.ts";
 import { DamagedTableError } from "../state/chunk-table.ts";
 import type { Fate } from "./fate.ts";
 

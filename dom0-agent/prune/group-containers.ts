@@ -5,7 +5,7 @@ import { type Container, containerOf } from "../../protocol/archive/index-file.t
 import type { ContainerRef } from "../../protocol/archive/manifest.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { AgentError } from "../errors.ts";
-import type { ViewedVolume } from "../session/archive-view.ts";
+import type { ViewedVolume } from "../archive/archive-view.ts";
 
 export interface GroupContainer {
   readonly volume: ViewedVolume;

@@ -6,7 +6,7 @@ import type { Generation } from "../../protocol/archive/types.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import { macFits } from "../../protocol/seal/keys.ts";
-import { metaOf, type OpenArchive } from "../session/archive.ts";
+import { metaOf, type OpenArchive } from "../archive/archive.ts";
 
 export interface OldHeads {
   /** `heads/K` with K below this go; 0: none. */

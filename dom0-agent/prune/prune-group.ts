@@ -4,8 +4,8 @@
 
 import { rmSync } from "node:fs";
 import { toHex } from "../../protocol/bytes.ts";
-import type { ViewedVolume } from "../session/archive-view.ts";
-import { commitStep, nextGeneration, type StepFile } from "../session/commit-step.ts";
+import type { ViewedVolume } from "../archive/archive-view.ts";
+import { commitStep, nextGeneration, type StepFile } from "../archive/commit-step.ts";
 import type { StepNote } from "../state/archive-record.ts";
 import { type Changes, deadList, volumeAfter } from "./after-prune.ts";
 import { type Fate, fateOf } from "./fate.ts";

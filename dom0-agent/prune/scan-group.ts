@@ -3,10 +3,10 @@
 import { mkdirSync, rmSync } from "node:fs";
 import type { SessionRecord } from "../../protocol/archive/index-file.ts";
 import { toHex } from "../../protocol/bytes.ts";
-import type { OpenArchive } from "../session/archive.ts";
-import type { ViewedVolume } from "../session/archive-view.ts";
-import { nextGeneration, type StepFile } from "../session/commit-step.ts";
-import type { Copies } from "../heal/copies.ts";
+import type { OpenArchive } from "../archive/archive.ts";
+import type { ViewedVolume } from "../archive/archive-view.ts";
+import { nextGeneration, type StepFile } from "../archive/commit-step.ts";
+import type { Copies } from "./copies.ts";
 import { type ChunkRefs, chunkRefs } from "./chunk-refs.ts";
 import { type GroupContainers, groupContainers } from "./group-containers.ts";
 import { walkVolume } from "./walk-volume.ts";

@@ -3,7 +3,7 @@
 
 import type { ContainerRef } from "../../protocol/archive/manifest.ts";
 import { type Bitmap, bitmap, setRange } from "../delta/bitmap.ts";
-import type { Client } from "../session/client.ts";
+import type { Client } from "../archive/client.ts";
 import type { Crew } from "./crew.ts";
 import { addressText, fetchWindows, targetBytes } from "./fetch.ts";
 import { type Fetch, planWindows, wideWindow } from "./plan.ts";

@@ -3,7 +3,7 @@
 
 import type { ContainerRef } from "../../protocol/archive/manifest.ts";
 import { AgentError } from "../errors.ts";
-import { type Client, RefusedError } from "../session/client.ts";
+import { type Client, RefusedError } from "../archive/client.ts";
 import type { Crew } from "./crew.ts";
 import type { JobResult, SlotChunk, Use } from "./job.ts";
 import type { Fetch, Window } from "./plan.ts";

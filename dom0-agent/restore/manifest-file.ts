@@ -6,8 +6,8 @@ import type { Container, VolumeIndex } from "../../protocol/archive/index-file.t
 import type { ContainerRef, ManifestEntry } from "../../protocol/archive/manifest.ts";
 import type { EntrySource } from "../../protocol/archive/merge.ts";
 import { AgentError } from "../errors.ts";
-import type { OpenArchive } from "../session/archive.ts";
-import { fetchManifest } from "../session/fetch-manifest.ts";
+import type { OpenArchive } from "../archive/archive.ts";
+import { fetchManifest } from "../archive/fetch-manifest.ts";
 
 /** A manifest that has been checked; its file goes when it is disposed of. */
 export interface NumberedManifest extends Disposable {

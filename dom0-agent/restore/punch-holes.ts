@@ -4,7 +4,7 @@
 
 import type { Bitmap } from "../delta/bitmap.ts";
 import { punchFor } from "../storage/punch.ts";
-import type { Extent } from "../storage/storage.ts";
+import type { Extent } from "../delta/extent.ts";
 import { holeStretches } from "./passes.ts";
 import type { SessionMap } from "./session-map.ts";
 

@@ -3,7 +3,7 @@
 
 import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import type { Bitmap } from "../delta/bitmap.ts";
-import type { OpenArchive } from "../session/archive.ts";
+import type { OpenArchive } from "../archive/archive.ts";
 import { type Crew, startCrew } from "./crew.ts";
 import { damaged, fetchWindows, targetBytes } from "./fetch.ts";
 import { checkHoles } from "./passes.ts";

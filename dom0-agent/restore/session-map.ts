@@ -10,7 +10,7 @@ import { mergeManifests } from "../../protocol/archive/merge.ts";
 import type { ChunkAddress } from "../../protocol/archive/types.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { AgentError } from "../errors.ts";
-import type { OpenArchive } from "../session/archive.ts";
+import type { OpenArchive } from "../archive/archive.ts";
 import { allSessions, type FoundSession } from "./find-session.ts";
 import { type NumberedManifest, numberedManifest } from "./manifest-file.ts";
 import { type MapStep, type RecordSpool, recordSource, spoolSteps } from "./record-source.ts";

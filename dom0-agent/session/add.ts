@@ -7,7 +7,7 @@ import { utf8 } from "../../protocol/wire/writer.ts";
 import { enableVolume } from "../config/enable-volume.ts";
 import { AgentError } from "../errors.ts";
 import { syncDirectory, writeAll } from "../state/atomic-file.ts";
-import type { Context } from "./context.ts";
+import type { Context } from "../context.ts";
 
 /** Enables volumes in the settings file, which is replaced whole. Gives those that were not enabled before. Throws
  *  AgentError for a volume that is not there, and where the file can't be written: then the hint says what to add. */

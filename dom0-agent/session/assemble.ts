@@ -9,12 +9,12 @@ import { AgentError } from "../errors.ts";
 import { readMasterKey } from "../keys/master-key.ts";
 import { findSession, type FoundSession } from "../restore/find-session.ts";
 import { lockForReading } from "../state/lock.ts";
-import { type OpenArchive, where } from "./archive.ts";
-import { alsoOpened, indexOf } from "./archive-view.ts";
-import { RefusedError } from "./client.ts";
-import type { Context } from "./context.ts";
-import { openDestination } from "./destination.ts";
-import { ifMovedOn } from "./moved-on.ts";
+import { type OpenArchive, where } from "../archive/archive.ts";
+import { alsoOpened, indexOf } from "../archive/archive-view.ts";
+import { RefusedError } from "../archive/client.ts";
+import type { Context } from "../context.ts";
+import { openDestination } from "../archive/destination.ts";
+import { ifMovedOn } from "../archive/moved-on.ts";
 
 export interface AssembleRequest {
   readonly volume: string;

@@ -6,10 +6,10 @@ import type { Damage } from "../../protocol/wire/messages.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import type { ContainerHealth } from "../check/container-health.ts";
 import type { Rest } from "../check/rest.ts";
-import { countText } from "../count-text.ts";
-import { rangeText } from "./address-ranges.ts";
-import type { Context } from "./context.ts";
-import { isDamaged, sayDamage } from "./damage-report.ts";
+import { countText } from "../units.ts";
+import { rangeText } from "../restore/address-ranges.ts";
+import type { Context } from "../context.ts";
+import { isDamaged, sayDamage } from "../restore/damage-report.ts";
 
 /** Stretches of stored chunks that are named, for people and for programs. */
 const mostShown = 16;

@@ -9,13 +9,13 @@ import { checkRest, type Rest } from "../check/rest.ts";
 import { checkCopies, type DamagedCopy } from "../check/copies.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
 import { amountText } from "../heal/lost-text.ts";
-import { lostPlaces } from "../heal/lost-places.ts";
+import { lostPlaces } from "../state/lost-places.ts";
 import { lockForReading, tryLock } from "../state/lock.ts";
 import { readLost } from "../state/lost-chunks.ts";
-import { type OpenArchive, where } from "./archive.ts";
+import { type OpenArchive, where } from "../archive/archive.ts";
 import { reportLost, reportRest, reportVolume } from "./check-report.ts";
-import type { Context } from "./context.ts";
-import { openDestination } from "./destination.ts";
+import type { Context } from "../context.ts";
+import { openDestination } from "../archive/destination.ts";
 import { noteLost } from "./note-lost.ts";
 
 export interface CheckOptions {

@@ -6,7 +6,7 @@ import { nearest } from "../config/nearest.ts";
 import { allArchives, type Settings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
-import { isPattern, matchNames } from "./match-names.ts";
+import { isPattern, matchNames } from "../archive/match-names.ts";
 
 /** Names in the order of the command line or the file. Throws AgentError `usage` when there are none. */
 export async function chooseVolumes(

@@ -10,13 +10,13 @@ import { readArchiveRecord } from "../state/archive-record.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
 import { lockForRemoval, takeArchiveLock, takeLock } from "../state/lock.ts";
 import { noteUnfinished } from "../state/unfinished-prune.ts";
-import { where } from "./archive.ts";
-import { chooseInArchive, readView, type Selection } from "./archive-view.ts";
-import type { Context } from "./context.ts";
-import { openDestination } from "./destination.ts";
-import { matchNames } from "./match-names.ts";
-import { stateLockSeconds } from "./state-lock.ts";
-import { tidyAfterSend } from "./tidy-after-send.ts";
+import { where } from "../archive/archive.ts";
+import { chooseInArchive, readView, type Selection } from "../archive/archive-view.ts";
+import type { Context } from "../context.ts";
+import { openDestination } from "../archive/destination.ts";
+import { matchNames } from "../archive/match-names.ts";
+import { stateLockSeconds } from "../monitor/state-lock.ts";
+import { tidyAfterSend } from "../monitor/tidy-after-send.ts";
 
 export interface DeletedVolume {
   readonly volume: string;

@@ -11,11 +11,11 @@ import { checkHoles, differingFromMap, setPairs } from "../restore/passes.ts";
 import { planWindows, wideWindow } from "../restore/plan.ts";
 import { crewFor, type Work } from "../restore/restore-into.ts";
 import { sessionMap } from "../restore/session-map.ts";
-import { rangesOf, rangeText } from "./address-ranges.ts";
-import type { OpenArchive } from "./archive.ts";
-import type { Context } from "./context.ts";
-import { eachVolume, type VolumeOutcome } from "./each-volume.ts";
-import { lookLock, openLook } from "./look-snapshot.ts";
+import { rangesOf, rangeText } from "../restore/address-ranges.ts";
+import type { OpenArchive } from "../archive/archive.ts";
+import type { Context } from "../context.ts";
+import { eachVolume, type VolumeOutcome } from "../restore/each-volume.ts";
+import { lookLock, openLook } from "../monitor/look-snapshot.ts";
 
 export interface DiffOptions {
   readonly session: string | undefined;

@@ -6,15 +6,15 @@ import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
 import { putBackText } from "../heal/lost-text.ts";
 import { type FoundCopies, findCopies, healGroup } from "../heal/heal-group.ts";
-import { lostPlaces } from "../heal/lost-places.ts";
+import { lostPlaces } from "../state/lost-places.ts";
 import { oldHeads } from "../prune/old-heads.ts";
 import { lockForRemoval, takeArchiveLock } from "../state/lock.ts";
 import { type LostChunk, readLost, writeLost } from "../state/lost-chunks.ts";
-import type { OpenArchive } from "./archive.ts";
-import { readView, type ViewedVolume } from "./archive-view.ts";
-import type { Context } from "./context.ts";
-import { openDestination } from "./destination.ts";
-import { openGroupIndex, placeOf } from "./group-index.ts";
+import type { OpenArchive } from "../archive/archive.ts";
+import { readView, type ViewedVolume } from "../archive/archive-view.ts";
+import type { Context } from "../context.ts";
+import { openDestination } from "../archive/destination.ts";
+import { openGroupIndex, placeOf } from "../archive/group-index.ts";
 
 /** Heals what can be healed of an archive. `integrity` where what is damaged does not let that be done. */
 export async function healAfterSend(context: Context, settings: ArchiveSettings): Promise<ExitReason> {

@@ -8,11 +8,11 @@ import { makeDirectory } from "../state/atomic-file.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import { takeArchiveLock } from "../state/lock.ts";
 import { DamagedStateError } from "../state/record.ts";
-import { where } from "./archive.ts";
-import type { Context } from "./context.ts";
-import { connectTo, openDestination } from "./destination.ts";
-import { adoptArchive, masterFrom, untrustedArchive } from "./join-archive.ts";
-import { type FirstPassphrase, newArchive } from "./new-archive.ts";
+import { where } from "../archive/archive.ts";
+import type { Context } from "../context.ts";
+import { connectTo, openDestination } from "../archive/destination.ts";
+import { adoptArchive, masterFrom, untrustedArchive } from "../archive/join-archive.ts";
+import { type FirstPassphrase, newArchive } from "../archive/new-archive.ts";
 
 /** Makes the archive of `settings`. Throws AgentError where there is one. */
 export async function initArchive(

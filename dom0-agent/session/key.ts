@@ -22,11 +22,11 @@ import { type ArchiveRecord, readArchiveRecord } from "../state/archive-record.t
 import { deletedVolume } from "../state/deleted-volumes.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import { takeArchiveLock } from "../state/lock.ts";
-import { type OpenArchive, verified, where } from "./archive.ts";
-import { alsoOpened, indexOf, NoSuchVolumeError } from "./archive-view.ts";
-import { commitStep } from "./commit-step.ts";
-import type { Context } from "./context.ts";
-import { openDestination } from "./destination.ts";
+import { type OpenArchive, verified, where } from "../archive/archive.ts";
+import { alsoOpened, indexOf, NoSuchVolumeError } from "../archive/archive-view.ts";
+import { commitStep } from "../archive/commit-step.ts";
+import type { Context } from "../context.ts";
+import { openDestination } from "../archive/destination.ts";
 
 /** A slot as people see it; they are counted from 1. */
 export interface ListedSlot {

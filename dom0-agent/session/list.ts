@@ -5,10 +5,10 @@ import { toHex } from "../../protocol/bytes.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import { allSessions, findSession, type FoundSession } from "../restore/find-session.ts";
-import { where } from "./archive.ts";
-import { chooseInArchive, readView, type Selection } from "./archive-view.ts";
-import type { Context } from "./context.ts";
-import { openDestination } from "./destination.ts";
+import { where } from "../archive/archive.ts";
+import { chooseInArchive, readView, type Selection } from "../archive/archive-view.ts";
+import type { Context } from "../context.ts";
+import { openDestination } from "../archive/destination.ts";
 
 export interface ListedSession {
   readonly name: string;

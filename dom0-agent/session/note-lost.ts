@@ -6,7 +6,7 @@ import type { ArchiveSettings } from "../config/settings.ts";
 import { readArchiveRecord } from "../state/archive-record.ts";
 import type { Lock } from "../state/lock.ts";
 import { type LostChunk, mostLost, readLost, writeLost } from "../state/lost-chunks.ts";
-import type { Context } from "./context.ts";
+import type { Context } from "../context.ts";
 
 /** What of a check is looked at. */
 interface Seen {

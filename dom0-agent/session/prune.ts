@@ -20,11 +20,11 @@ import { lockForReading, lockForRemoval, takeArchiveLock } from "../state/lock.t
 import type { ArchivePaths } from "../state/layout.ts";
 import { noteUnfinished, unfinishedGroups } from "../state/unfinished-prune.ts";
 import { TransportError } from "../transport/transport.ts";
-import { type OpenArchive, where } from "./archive.ts";
-import { chooseInArchive, readView, type Selection, type ViewedVolume } from "./archive-view.ts";
-import { RefusedError } from "./client.ts";
-import type { Context } from "./context.ts";
-import { openDestination } from "./destination.ts";
+import { type OpenArchive, where } from "../archive/archive.ts";
+import { chooseInArchive, readView, type Selection, type ViewedVolume } from "../archive/archive-view.ts";
+import { RefusedError } from "../archive/client.ts";
+import type { Context } from "../context.ts";
+import { openDestination } from "../archive/destination.ts";
 
 /** What a prune did, or would do, to a volume. */
 export interface PrunedVolume {

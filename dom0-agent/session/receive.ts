@@ -12,10 +12,10 @@ import { checkSavePath, openSaveTarget } from "../restore/save-target.ts";
 import { sessionMap } from "../restore/session-map.ts";
 import { differingFromMap } from "../restore/passes.ts";
 import { takeLock } from "../state/lock.ts";
-import type { OpenArchive } from "./archive.ts";
-import type { Context } from "./context.ts";
-import { eachVolume, type VolumeOutcome } from "./each-volume.ts";
-import { restoreToStorage } from "./restore-to-storage.ts";
+import type { OpenArchive } from "../archive/archive.ts";
+import type { Context } from "../context.ts";
+import { eachVolume, type VolumeOutcome } from "../restore/each-volume.ts";
+import { restoreToStorage } from "../restore/restore-to-storage.ts";
 
 export interface ReceiveOptions {
   /** A label, uid or tag; undefined: the newest. */

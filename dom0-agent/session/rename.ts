@@ -3,8 +3,8 @@
 import { isVolumeName } from "../../protocol/archive/names.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
-import { changeIndexes } from "./change-indexes.ts";
-import type { Context } from "./context.ts";
+import { changeIndexes } from "../archive/change-indexes.ts";
+import type { Context } from "../context.ts";
 
 /** Throws AgentError where the archive has no volume `from`, or has one that is called `to`. */
 export async function rename(

@@ -2,11 +2,11 @@
 
 import type { LostVolume } from "../check/archived-volume.ts";
 import { isNothing, type Spoil } from "../check/rest.ts";
-import { countText } from "../count-text.ts";
+import { countText } from "../units.ts";
 import { amountText, bytesIn } from "../heal/lost-text.ts";
 import type { GroupPlan } from "../heal/plan-group.ts";
 import type { LostChunk } from "../state/lost-chunks.ts";
-import type { Context } from "./context.ts";
+import type { Context } from "../context.ts";
 
 /** Says what a repair does; gives the question whether it is to. */
 export function sayPlan(

@@ -4,8 +4,8 @@
 import { countSet } from "../delta/bitmap.ts";
 import type { PoolState, Snapshot } from "../storage/storage.ts";
 import { type LastSession, readLastSession } from "../state/last-session.ts";
-import type { Context } from "./context.ts";
-import { snapshotOf, trackedVolumes } from "./maps.ts";
+import type { Context } from "../context.ts";
+import { snapshotOf, trackedVolumes } from "../monitor/maps.ts";
 
 export interface VolumeStatus {
   readonly volume: string;

@@ -9,9 +9,9 @@ import {
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import { findSession } from "../restore/find-session.ts";
-import { chooseInArchive, type Selection, type ViewedVolume } from "./archive-view.ts";
-import { changeIndexes } from "./change-indexes.ts";
-import type { Context } from "./context.ts";
+import { chooseInArchive, type Selection, type ViewedVolume } from "../archive/archive-view.ts";
+import { changeIndexes } from "../archive/change-indexes.ts";
+import type { Context } from "../context.ts";
 
 export interface TagRequest {
   /** `S_…`; undefined: each volume's newest. */

@@ -1,22 +1,19 @@
 // verify: reads all that a session needs and checks every byte of it, as a restore would, and writes nothing.
 
 import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
-import { decodeSessionHeader, maxSessionHeaderBytes } from "../../protocol/archive/session-header.ts";
-import { fileDigest } from "../../protocol/archive/prefix.ts";
-import { equalBytes } from "../../protocol/bytes.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import type { ExitReason } from "../errors.ts";
-import { AgentError } from "../errors.ts";
+import { checkHeader } from "../restore/check-header.ts";
 import { findSession, type FoundSession } from "../restore/find-session.ts";
 import { crewFor } from "../restore/restore-into.ts";
 import { sessionMap } from "../restore/session-map.ts";
 import { checkChunks } from "../restore/check-chunks.ts";
 import { verifyAllSessions } from "../restore/verify-all.ts";
-import { metaOf, type OpenArchive, verified } from "./archive.ts";
-import type { Context } from "./context.ts";
-import { type Damage, damageOf, damageOutcome, isDamaged } from "./damage-report.ts";
-import { eachVolume, type VolumeOutcome } from "./each-volume.ts";
-import { changedMeanwhile, hasLostSince } from "./moved-on.ts";
+import type { OpenArchive } from "../archive/archive.ts";
+import type { Context } from "../context.ts";
+import { type Damage, damageOf, damageOutcome, isDamaged } from "../restore/damage-report.ts";
+import { eachVolume, type VolumeOutcome } from "../restore/each-volume.ts";
+import { changedMeanwhile, hasLostSince } from "../archive/moved-on.ts";
 
 export interface VerifyOptions {
   readonly session: string | undefined;
@@ -82,24 +79,4 @@ async function outcomeOf(
 ): Promise<VolumeOutcome> {
   if (found.some(isDamaged) && (await hasLostSince(context, open))) throw changedMeanwhile("verify");
   return damageOutcome(context, index.name, found, readBytes);
-}
-
-/** Throws AgentError `integrity` unless the session's header is the one that the index names, and says the same. */
-export async function checkHeader(
-  open: OpenArchive,
-  index: VolumeIndex,
-  { record, container }: FoundSession,
-): Promise<void> {
-  const what = `${index.name}: header of ${container.name}`;
-  const raw = await open.client.readWhole(
-    metaOf("header", 0, index.volume, record.uid),
-    2 * maxSessionHeaderBytes,
-  );
-  if (raw === undefined) throw new AgentError("integrity", `${what}: the receiver does not have it`);
-  if (!equalBytes(fileDigest(raw), container.headerDigest))
-    throw new AgentError("integrity", `${what}: it is not the one that the index names`);
-  const { archive, volume } = index;
-  const header = verified(what, () => decodeSessionHeader(raw, { archive, volume }, open.seal.opener));
-  if (!equalBytes(header.uid, record.uid) || !equalBytes(header.mapRoot, record.mapRoot))
-    throw new AgentError("integrity", `${what}: it says something else than the index`);
 }

@@ -2,9 +2,18 @@
 // is what it was, is ever removed.
 
 import { join } from "node:path";
-import type { Kept } from "../storage/restore-target.ts";
 import type { StateLayout } from "./layout.ts";
 import { field, readRecord, writeRecord } from "./record.ts";
+
+/** A volume that a restore has put aside. Identity is `uuid`: the LV's, or device and inode. */
+export interface Kept {
+  /** The volume's clean name, and the name under which it is kept. */
+  readonly volume: string;
+  readonly name: string;
+  readonly uuid: string;
+  /** Milliseconds since 1970. */
+  readonly keptAt: number;
+}
 
 function pathOf(state: StateLayout): string {
   return join(state.directory, "kept");

@@ -4,7 +4,7 @@
 import { fstatSync } from "node:fs";
 import { runTool } from "../tools.ts";
 import { deviceAttribute, deviceNumbers } from "./device-attribute.ts";
-import type { Extent } from "./storage.ts";
+import type { Extent } from "../delta/extent.ts";
 
 export interface Punch {
   /** Bytes: only whole pieces of so many, counted from the volume's beginning, can be given back. */

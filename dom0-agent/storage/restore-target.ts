@@ -1,15 +1,7 @@
 // Restoring into the storage that holds the volumes: never destroying first (design section 8, "Restore"). A new volume
 // is filled beside the old one and takes its name only when it is complete; the old one is kept under another name.
 
-/** A volume that a restore has put aside. Identity is `uuid`: the LV's, or device and inode. */
-export interface Kept {
-  /** The volume's clean name, and the name under which it is kept. */
-  readonly volume: string;
-  readonly name: string;
-  readonly uuid: string;
-  /** Milliseconds since 1970. */
-  readonly keptAt: number;
-}
+import type { Kept } from "../state/kept.ts";
 
 /** What a volume is restored into. Disposing of it before `publish` removes what was made. */
 export interface RestoreTarget extends AsyncDisposable {

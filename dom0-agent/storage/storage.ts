@@ -1,13 +1,8 @@
 // What the agent needs from whatever holds the volumes: LVM thin now, image files now, Btrfs and XFS later. Callers
 // choose by capability, never by name. test/suites/storage.ts is the suite that every implementation passes.
 
+import type { Extent } from "../delta/extent.ts";
 import type { RestoreStorage } from "./restore-target.ts";
-
-/** A stretch of a volume, in bytes. */
-export interface Extent {
-  readonly offset: number;
-  readonly length: number;
-}
 
 /** What a storage can do beyond reading. */
 export interface StorageCapabilities {

@@ -3,7 +3,8 @@
 
 import assert from "node:assert/strict";
 import { fsyncSync, writeSync } from "node:fs";
-import type { Kept, TargetRequest } from "../../dom0-agent/storage/restore-target.ts";
+import type { Kept } from "../../dom0-agent/state/kept.ts";
+import type { TargetRequest } from "../../dom0-agent/storage/restore-target.ts";
 import {
   freeze,
   noise,

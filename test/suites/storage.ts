@@ -4,8 +4,8 @@
 
 import assert from "node:assert/strict";
 import { fstatSync, readSync } from "node:fs";
+import type { Extent } from "../../dom0-agent/delta/extent.ts";
 import {
-  type Extent,
   type OpenVolume,
   type Snapshot,
   type SnapshotRequest,

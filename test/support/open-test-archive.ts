@@ -18,8 +18,8 @@ import type { MetaName } from "../../protocol/wire/messages.ts";
 import { writeArchiveRecord } from "../../dom0-agent/state/archive-record.ts";
 import { makeDirectory } from "../../dom0-agent/state/atomic-file.ts";
 import { stateLayout } from "../../dom0-agent/state/layout.ts";
-import { markOf, type OpenArchive } from "../../dom0-agent/session/archive.ts";
-import type { Client } from "../../dom0-agent/session/client.ts";
+import { markOf, type OpenArchive } from "../../dom0-agent/archive/archive.ts";
+import type { Client } from "../../dom0-agent/archive/client.ts";
 import type { TestArchive } from "./archive-writer.ts";
 
 export interface OpenedTestArchive {

@@ -9,14 +9,14 @@ import { dirname, join } from "node:path";
 import { openContext } from "../../dom0-agent/cli/run-context.ts";
 import type { Output } from "../../dom0-agent/cli/output.ts";
 import type { ArchiveSettings } from "../../dom0-agent/config/settings.ts";
-import { noRetention } from "../../dom0-agent/prune/retention.ts";
+import { noRetention } from "../../dom0-agent/config/retention.ts";
 import { chooseArchive } from "../../dom0-agent/session/choose-volumes.ts";
-import type { Context } from "../../dom0-agent/session/context.ts";
+import type { Context } from "../../dom0-agent/context.ts";
 import { initArchive } from "../../dom0-agent/session/init.ts";
 import { deleteVolumes } from "../../dom0-agent/session/delete.ts";
 import { changeSlots } from "../../dom0-agent/session/key.ts";
 import { prune } from "../../dom0-agent/session/prune.ts";
-import { sendRun } from "../../dom0-agent/session/send-run.ts";
+import { sendRun } from "../../dom0-agent/send/send-run.ts";
 import { tempDir } from "./temp-dir.ts";
 
 /** Files by their paths below the archive's directory. */

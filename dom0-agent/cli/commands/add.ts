@@ -2,7 +2,7 @@
 
 import type { ExitReason } from "../../errors.ts";
 import { chooseVolumes } from "../../session/choose-volumes.ts";
-import type { Context } from "../../session/context.ts";
+import type { Context } from "../../context.ts";
 import { type CommandLine, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
 

@@ -4,10 +4,10 @@ import { isVolumeName } from "../../../protocol/archive/names.ts";
 import { isRelativePath } from "../../../protocol/wire/messages.ts";
 import { AgentError, type ExitReason } from "../../errors.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
-import type { Context } from "../../session/context.ts";
+import type { Context } from "../../context.ts";
 import { type CommandLine, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
-import { bytesText } from "../units.ts";
+import { bytesText } from "../../units.ts";
 
 export function addAssemble({ parser, perform }: CommandLine): void {
   parser.command(

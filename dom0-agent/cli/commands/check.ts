@@ -3,7 +3,7 @@
 import { AgentError, type ExitReason } from "../../errors.ts";
 import type { ArchiveSettings } from "../../config/settings.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
-import type { Context } from "../../session/context.ts";
+import type { Context } from "../../context.ts";
 import type { CommandLine } from "../command-line.ts";
 import type { Output } from "../output.ts";
 
@@ -70,7 +70,7 @@ async function runReceipt(
   archive: ArchiveSettings,
   receipt: string,
 ): Promise<ExitReason> {
-  const { checkReceipt } = await import("../../session/receipt.ts");
+  const { checkReceipt } = await import("../../archive/receipt.ts");
   const found = await checkReceipt(context, archive, receipt);
   const newer = found.generation - found.receipt;
   const behind =

@@ -1,14 +1,13 @@
 // sparsebak delete
 
 import { AgentError, type ExitReason } from "../../errors.ts";
-import { type Selection, selectionOf } from "../../session/archive-view.ts";
+import { type Selection, selectionOf } from "../../archive/archive-view.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
-import type { Context } from "../../session/context.ts";
+import type { Context } from "../../context.ts";
 import { ask } from "../ask.ts";
 import { type CommandLine, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
-import { countText } from "../../count-text.ts";
-import { bytesText } from "../units.ts";
+import { bytesText, countText } from "../../units.ts";
 
 export function addDelete({ parser, perform }: CommandLine): void {
   parser.command(

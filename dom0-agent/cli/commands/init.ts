@@ -3,7 +3,7 @@
 import { AgentError, type ExitReason } from "../../errors.ts";
 import { passphraseFrom } from "../../keys/passphrase.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
-import type { Context } from "../../session/context.ts";
+import type { Context } from "../../context.ts";
 import type { CommandLine } from "../command-line.ts";
 import type { Output } from "../output.ts";
 

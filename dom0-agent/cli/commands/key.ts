@@ -4,10 +4,10 @@ import { isVolumeName } from "../../../protocol/archive/names.ts";
 import { AgentError, type ExitReason } from "../../errors.ts";
 import { passphraseFrom } from "../../keys/passphrase.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
-import type { Context } from "../../session/context.ts";
+import type { Context } from "../../context.ts";
 import type { CommandLine } from "../command-line.ts";
 import type { Output } from "../output.ts";
-import { bytesText } from "../units.ts";
+import { bytesText } from "../../units.ts";
 import { passphraseFileOption } from "./init.ts";
 
 export function addKey({ parser, perform }: CommandLine): void {
@@ -86,7 +86,7 @@ async function runKey(context: Context, output: Output, options: KeyOptions): Pr
     return "done";
   }
   if (options.showRecovery) {
-    const { recoveryText } = await import("../../session/new-archive.ts");
+    const { recoveryText } = await import("../../archive/new-archive.ts");
     context.showSecret([...recoveryText, key.showRecovery(context, archive)]);
     return "done";
   }

@@ -2,12 +2,11 @@
 
 import { AgentError, type ExitReason } from "../../errors.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
-import type { Context } from "../../session/context.ts";
+import type { Context } from "../../context.ts";
 import type { ListedSession, ListedVolume } from "../../session/list.ts";
 import { type CommandLine, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
-import { countText } from "../../count-text.ts";
-import { bytesText, timeText } from "../units.ts";
+import { bytesText, countText, timeText } from "../../units.ts";
 
 export function addList({ parser, perform }: CommandLine): void {
   parser.command(

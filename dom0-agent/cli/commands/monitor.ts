@@ -2,11 +2,11 @@
 
 import type { ExitReason } from "../../errors.ts";
 import { chooseVolumes } from "../../session/choose-volumes.ts";
-import type { Context } from "../../session/context.ts";
-import { dropExpired } from "../../session/drop-kept.ts";
+import type { Context } from "../../context.ts";
+import { dropExpired } from "../../restore/drop-kept.ts";
 import { type CommandLine, committedOption, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
-import { bytesText } from "../units.ts";
+import { bytesText } from "../../units.ts";
 
 export function addMonitor({ parser, perform }: CommandLine): void {
   parser.command(
@@ -31,7 +31,7 @@ async function runMonitor(
     });
     return "done";
   }
-  const { monitor } = await import("../../session/monitor.ts");
+  const { monitor } = await import("../../monitor/monitor.ts");
   const results = await monitor(context, { volumes, committed: options.committed, forSend: false });
   for (const result of results) {
     if (result.ok) {

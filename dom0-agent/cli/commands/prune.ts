@@ -5,15 +5,14 @@ import type { ArchiveSettings } from "../../config/settings.ts";
 import { AgentError, type ExitReason } from "../../errors.ts";
 import type { PruneRequest } from "../../prune/choose-sessions.ts";
 import { parseBefore, parseSessions } from "../../prune/parse-request.ts";
-import { hasLimit, noRetention, type PeriodRule } from "../../prune/retention.ts";
-import { selectionOf } from "../../session/archive-view.ts";
+import { hasLimit, noRetention, type PeriodRule } from "../../config/retention.ts";
+import { selectionOf } from "../../archive/archive-view.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
-import type { Context } from "../../session/context.ts";
+import type { Context } from "../../context.ts";
 import type { PruneResult } from "../../session/prune.ts";
 import { type CommandLine, noNames, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
-import { countText } from "../../count-text.ts";
-import { bytesText, timeText } from "../units.ts";
+import { bytesText, countText, timeText } from "../../units.ts";
 
 const count = (describe: string) => ({ type: "number", requiresArg: true, describe }) as const;
 

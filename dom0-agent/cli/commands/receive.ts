@@ -3,9 +3,9 @@
 import { resolve } from "node:path";
 import { AgentError, type ExitReason } from "../../errors.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
-import type { Context } from "../../session/context.ts";
-import { dropExpired, dropKept } from "../../session/drop-kept.ts";
-import { isPattern, matchNames } from "../../session/match-names.ts";
+import type { Context } from "../../context.ts";
+import { dropExpired, dropKept } from "../../restore/drop-kept.ts";
+import { isPattern, matchNames } from "../../archive/match-names.ts";
 import { readKept } from "../../state/kept.ts";
 import { type CommandLine, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";

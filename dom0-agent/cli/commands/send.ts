@@ -3,11 +3,11 @@
 import { checkTag } from "../../config/check-tag.ts";
 import { AgentError, type ExitReason } from "../../errors.ts";
 import type { ArchiveSettings } from "../../config/settings.ts";
-import { noRetention } from "../../prune/retention.ts";
+import { noRetention } from "../../config/retention.ts";
 import { chooseArchives, chooseVolumes } from "../../session/choose-volumes.ts";
-import type { Context } from "../../session/context.ts";
-import { dropExpired } from "../../session/drop-kept.ts";
-import type { SendOptions } from "../../session/send-volume.ts";
+import type { Context } from "../../context.ts";
+import { dropExpired } from "../../restore/drop-kept.ts";
+import type { SendOptions } from "../../send/send-volume.ts";
 import { type CommandLine, committedOption, noNames, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
 import { printPruned } from "./prune.ts";
@@ -54,7 +54,7 @@ async function runSend(
   for (const tag of options.tags) checkTag(tag);
   const archives = chooseArchives(context.settings, options.dest);
   const volumes = await chooseVolumes(context.settings, context.storage, options.volumes, options.all);
-  const { sendRun } = await import("../../session/send-run.ts");
+  const { sendRun } = await import("../../send/send-run.ts");
   await dropExpired(context);
   const settled: SendOptions = {
     form: options.tarfile ? "tar" : "dir",

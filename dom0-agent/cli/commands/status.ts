@@ -2,10 +2,10 @@
 
 import type { ExitReason } from "../../errors.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
-import type { Context } from "../../session/context.ts";
+import type { Context } from "../../context.ts";
 import type { CommandLine } from "../command-line.ts";
 import type { Output } from "../output.ts";
-import { bytesText, durationText } from "../units.ts";
+import { bytesText, durationText } from "../../units.ts";
 
 export function addStatus({ parser, perform }: CommandLine): void {
   parser.command(
@@ -26,7 +26,7 @@ export function addStatus({ parser, perform }: CommandLine): void {
 
 async function printReceipt(context: Context, output: Output, dest: string | undefined): Promise<ExitReason> {
   const archive = chooseArchive(context.settings, dest);
-  const { currentReceipt } = await import("../../session/receipt.ts");
+  const { currentReceipt } = await import("../../archive/receipt.ts");
   const { receipt, generation } = currentReceipt(context, archive);
   output.line(receipt, { type: "receipt", archive: archive.name, receipt, generation });
   return "done";

@@ -2,9 +2,9 @@
 
 import { checkTag } from "../../config/check-tag.ts";
 import { AgentError, type ExitReason } from "../../errors.ts";
-import type { Selection } from "../../session/archive-view.ts";
+import type { Selection } from "../../archive/archive-view.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
-import type { Context } from "../../session/context.ts";
+import type { Context } from "../../context.ts";
 import { type CommandLine, noNames } from "../command-line.ts";
 import type { Output } from "../output.ts";
 

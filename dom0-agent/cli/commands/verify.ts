@@ -2,7 +2,7 @@
 
 import { AgentError, type ExitReason } from "../../errors.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
-import type { Context } from "../../session/context.ts";
+import type { Context } from "../../context.ts";
 import { type CommandLine, volumesOf } from "../command-line.ts";
 
 export function addVerify({ parser, perform }: CommandLine): void {

@@ -3,8 +3,8 @@
 
 import { realpathSync, statSync } from "node:fs";
 import { InternalError } from "../../../protocol/errors.ts";
+import type { Extent } from "../../delta/extent.ts";
 import {
-  type Extent,
   type Storage,
   StorageError,
   type StorageOptions,

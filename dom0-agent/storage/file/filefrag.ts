@@ -2,7 +2,7 @@
 // it does not say with certainty counts as data: a stretch too many costs a read, one too few would lose it.
 
 import { runTool } from "../../tools.ts";
-import type { Extent } from "../storage.ts";
+import type { Extent } from "../../delta/extent.ts";
 
 /** File systems whose extents are known to be right once a file is synced, as filefrag names them: ext2 to ext4, XFS,
  *  Btrfs. For others filefrag may fall back to older ways of asking, which some answer wrongly. */

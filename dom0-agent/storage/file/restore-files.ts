@@ -24,7 +24,8 @@ import { basename, dirname, join } from "node:path";
 import { isVolumeName } from "../../../protocol/archive/names.ts";
 import { removeFile, syncDirectory } from "../../state/atomic-file.ts";
 import { field, readRecord, writeRecord } from "../../state/record.ts";
-import type { Kept, RestoreStorage, RestoreTarget, TargetRequest } from "../restore-target.ts";
+import type { Kept } from "../../state/kept.ts";
+import type { RestoreStorage, RestoreTarget, TargetRequest } from "../restore-target.ts";
 import { StorageError } from "../storage.ts";
 import { userOf } from "./file-users.ts";
 

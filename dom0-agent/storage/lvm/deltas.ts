@@ -3,7 +3,8 @@
 // MetadataReader.
 
 import { startPiped } from "../../tools.ts";
-import { type DeltaSource, type Extent, type Snapshot, StorageError } from "../storage.ts";
+import type { Extent } from "../../delta/extent.ts";
+import { type DeltaSource, type Snapshot, StorageError } from "../storage.ts";
 import { type DeltaExtent, deltaParser } from "./thin-delta.ts";
 
 /** Reads the metadata while it is held. */

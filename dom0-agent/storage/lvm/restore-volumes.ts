@@ -2,7 +2,8 @@
 // the volume's name when it is complete.
 
 import { fsyncSync } from "node:fs";
-import type { Kept, RestoreStorage, RestoreTarget, TargetRequest } from "../restore-target.ts";
+import type { Kept } from "../../state/kept.ts";
+import type { RestoreStorage, RestoreTarget, TargetRequest } from "../restore-target.ts";
 import { StorageError, type StorageOptions } from "../storage.ts";
 import { runAlone } from "./lvm-commands.ts";
 import type { LogicalVolume } from "./lvs.ts";

@@ -2,7 +2,7 @@
 // of the snapshots that were asked for, and the tool ended well; half an answer must never look like "nothing more".
 
 import { StorageError } from "../storage.ts";
-import type { Extent } from "../storage.ts";
+import type { Extent } from "../../delta/extent.ts";
 
 /** What thin_delta says of a stretch. `same` is mapped on both sides to the same data. */
 export type DeltaKind = "different" | "same" | "left_only" | "right_only";

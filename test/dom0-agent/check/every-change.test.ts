@@ -9,7 +9,7 @@ import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { AgentError } from "../../../dom0-agent/errors.ts";
-import type { OpenArchive } from "../../../dom0-agent/session/archive.ts";
+import type { OpenArchive } from "../../../dom0-agent/archive/archive.ts";
 import { checkArchive } from "../../../dom0-agent/session/check.ts";
 import { look, openNow, type Seen } from "../../support/archive-look.ts";
 import { type Place, placesOf } from "../../support/archive-places.ts";

@@ -2,7 +2,7 @@
 
 import { expect, test } from "vitest";
 import { listStore } from "../../../dom0-agent/check/list-store.ts";
-import type { OpenArchive } from "../../../dom0-agent/session/archive.ts";
+import type { OpenArchive } from "../../../dom0-agent/archive/archive.ts";
 import type { Container, VolumeIndex } from "../../../protocol/archive/index-file.ts";
 import { listBuilder, type ListEntry } from "../../../protocol/archive/list-file.ts";
 import { sha256 } from "../../../protocol/archive/prefix.ts";

@@ -8,7 +8,7 @@ import {
   type PruneRequest,
 } from "../../../dom0-agent/prune/choose-sessions.ts";
 import { parseBefore, parseSessions } from "../../../dom0-agent/prune/parse-request.ts";
-import { keptBy, noRetention, type Retention } from "../../../dom0-agent/prune/retention.ts";
+import { keptBy, noRetention, type Retention } from "../../../dom0-agent/config/retention.ts";
 import type { SessionRecord, VolumeIndex } from "../../../protocol/archive/index-file.ts";
 import { sessionNameAt } from "../../../protocol/archive/names.ts";
 import { sha256 } from "../../../protocol/archive/prefix.ts";

@@ -8,7 +8,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { oldHeads } from "../../../dom0-agent/prune/old-heads.ts";
 import { measureGroup, pruneGroup } from "../../../dom0-agent/prune/prune-group.ts";
-import { readView } from "../../../dom0-agent/session/archive-view.ts";
+import { readView } from "../../../dom0-agent/archive/archive-view.ts";
 import { toHex } from "../../../protocol/bytes.ts";
 import { createTestArchive, type TestArchive } from "../../support/archive-writer.ts";
 import { readNaively } from "../../support/naive-archive.ts";

@@ -9,7 +9,7 @@ import { findSession } from "../../../dom0-agent/restore/find-session.ts";
 import { mappedBytes } from "../../../dom0-agent/restore/mapped-bytes.ts";
 import { type SessionMap, sessionMap } from "../../../dom0-agent/restore/session-map.ts";
 import { AgentError } from "../../../dom0-agent/errors.ts";
-import { readIndex } from "../../../dom0-agent/session/archive.ts";
+import { readIndex } from "../../../dom0-agent/archive/archive.ts";
 import { chunkIdOf, publicIdKey } from "../../../protocol/archive/chunk-id.ts";
 import { equalBytes } from "../../../protocol/bytes.ts";
 import { createTestArchive, type TestArchive } from "../../support/archive-writer.ts";

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { lostPlaces } from "../../../dom0-agent/heal/lost-places.ts";
+import { lostPlaces } from "../../../dom0-agent/state/lost-places.ts";
 import { type LostChunk, mostLost, readLost, writeLost } from "../../../dom0-agent/state/lost-chunks.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 

@@ -20,7 +20,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { fileStorage } from "../../../../dom0-agent/storage/file/file-storage.ts";
-import { type Extent, type StorageOptions } from "../../../../dom0-agent/storage/storage.ts";
+import type { Extent } from "../../../../dom0-agent/delta/extent.ts";
+import type { StorageOptions } from "../../../../dom0-agent/storage/storage.ts";
 import {
   assertCovers,
   assertRising,

@@ -15,7 +15,8 @@ import {
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { fileRestore } from "../../../../dom0-agent/storage/file/restore-files.ts";
-import type { Kept, RestoreStorage } from "../../../../dom0-agent/storage/restore-target.ts";
+import type { Kept } from "../../../../dom0-agent/state/kept.ts";
+import type { RestoreStorage } from "../../../../dom0-agent/storage/restore-target.ts";
 import { tempDir } from "../../../support/temp-dir.ts";
 
 const needs = (): number => 0;

@@ -12,7 +12,8 @@ import {
   thinDelta,
 } from "../../../../dom0-agent/storage/lvm/deltas.ts";
 import type { DeltaExtent, DeltaKind } from "../../../../dom0-agent/storage/lvm/thin-delta.ts";
-import { type Extent, type Snapshot, StorageError } from "../../../../dom0-agent/storage/storage.ts";
+import type { Extent } from "../../../../dom0-agent/delta/extent.ts";
+import { type Snapshot, StorageError } from "../../../../dom0-agent/storage/storage.ts";
 import { tempDir } from "../../../support/temp-dir.ts";
 
 async function* from<T>(items: readonly T[]): AsyncGenerator<T> {

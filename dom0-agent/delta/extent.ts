@@ -1,0 +1,5 @@
+/** A stretch of a volume, in bytes. */
+export interface Extent {
+  readonly offset: number;
+  readonly length: number;
+}
