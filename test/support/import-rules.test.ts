@@ -55,6 +55,13 @@ describe("a forbidden import is reported with its line", () => {
       'import "../../protocol/seal/b.ts";',
       /^protocol\/seal\/ may be imported only/,
     ],
+    [
+      "dom0-agent/state/a.ts",
+      'import "../send/b.ts";',
+      /^dom0-agent\/state\/ may import only what is below it, not dom0-agent\/send\/$/,
+    ],
+    ["dom0-agent/archive/a.ts", 'import "../cli/commands/b.ts";', /may import only what is below it/],
+    ["vm-receiver/store/a.ts", 'import "../service/b.ts";', /may import only what is below it/],
     ["dom0-agent/a.ts", 'import "execa";', /execa may be imported only by dom0-agent\/tools.ts/],
     ["dom0-agent/sub/tools.ts", 'import "execa";', /execa may be imported only/],
     ["dom0-agent/session/a.ts", 'import "yargs/helpers";', /yargs may be imported only by dom0-agent\/cli/],

@@ -18,25 +18,34 @@ const layers: Readonly<Record<string, readonly Place[]>> = {
   "vm-receiver/": ["vm-receiver/", "protocol/"],
 };
 
-/** The agent's parts, from the top down: none imports a part above itself. Its other files are everybody's. */
-const agentParts: readonly Place[] = [
-  "dom0-agent/cli/",
-  "dom0-agent/session/",
-  "dom0-agent/heal/",
-  "dom0-agent/check/",
-  "dom0-agent/restore/",
-  "dom0-agent/prune/",
-  "dom0-agent/send/",
-  "dom0-agent/archive/",
-  "dom0-agent/monitor/",
-  "dom0-agent/context.ts",
-  "dom0-agent/pipeline/",
-  "dom0-agent/keys/",
-  "dom0-agent/config/",
-  "dom0-agent/storage/",
-  "dom0-agent/state/",
-  "dom0-agent/delta/",
-  "dom0-agent/transport/",
+/** The parts of each side, from the top down: none imports a part above itself. Other files are everybody's. */
+const orders: readonly (readonly Place[])[] = [
+  [
+    "dom0-agent/cli/",
+    "dom0-agent/session/",
+    "dom0-agent/heal/",
+    "dom0-agent/check/",
+    "dom0-agent/restore/",
+    "dom0-agent/prune/",
+    "dom0-agent/send/",
+    "dom0-agent/archive/",
+    "dom0-agent/monitor/",
+    "dom0-agent/context.ts",
+    "dom0-agent/pipeline/",
+    "dom0-agent/keys/",
+    "dom0-agent/config/",
+    "dom0-agent/storage/",
+    "dom0-agent/state/",
+    "dom0-agent/delta/",
+    "dom0-agent/transport/",
+  ],
+  [
+    "vm-receiver/service/",
+    "vm-receiver/assemble/",
+    "vm-receiver/scrub/",
+    "vm-receiver/config/",
+    "vm-receiver/store/",
+  ],
 ];
 
 /** These may import anything; only cycles are looked for. */
@@ -134,9 +143,13 @@ function brokenFileRule(path: string, target: string): string | undefined {
       return `${folder} may be imported only by ${homes.join(", ")}`;
     }
   }
-  const part = (of: string): number => agentParts.findIndex((each) => within(of, [each]));
-  if (part(path) >= 0 && part(target) >= 0 && part(target) < part(path))
-    return `${agentParts[part(path)]} may import only what is below it, not ${agentParts[part(target)]}`;
+  for (const parts of orders) {
+    const place = (of: string): number => parts.findIndex((each) => within(of, [each]));
+    const from = place(path);
+    const to = place(target);
+    if (from >= 0 && to >= 0 && to < from)
+      return `${parts[from]} may import only what is below it, not ${parts[to]}`;
+  }
   return undefined;
 }
 
