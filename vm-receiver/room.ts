@@ -39,12 +39,12 @@ function leftOf(
   { freeBytes, totalBytes, freeInodes, totalInodes }: Space,
   form: Form,
 ): { readonly bytes: number; readonly inodes: number } {
-  const bytes = freeBytes - Math.min(mostBytes, Math.floor(totalBytes / part));
+  const reserve = Math.min(mostBytes, Math.floor(totalBytes / part));
+  const bytes = totalBytes === 0 ? Infinity : freeBytes - reserve;
   if (bytes <= 0) {
-    const wanted = freeBytes - bytes;
     throw new RefusalError(
       "no-space",
-      `${freeBytes} bytes are free on the drive, wanted more than ${wanted}: a prune may need those`,
+      `${freeBytes} bytes are free on the drive, wanted more than ${reserve}: a prune may need those`,
     );
   }
   // A tar needs a few whatever it holds.

@@ -2,7 +2,7 @@
 
 import { statfsSync } from "node:fs";
 
-/** Free and total, in bytes and inodes; 0 total inodes means that the file system does not say. */
+/** Free and total, in bytes and inodes; a total of 0 means that the file system does not say. */
 export interface Space {
   readonly freeBytes: number;
   readonly totalBytes: number;

@@ -54,6 +54,11 @@ test("a tar needs no inode for a chunk, and a file system that does not count th
   expect(fill("dir", { ...drive, freeInodes: 0, totalInodes: 0 }, 1000).code).toBe("no-space");
 });
 
+test("a file system that says nothing is written to until it is full", () => {
+  const room = sessionRoom("dir", () => ({ freeBytes: 0, totalBytes: 0, freeInodes: 0, totalInodes: 0 }));
+  for (let i = 0; i < 1000; i++) room.take(mib);
+});
+
 test("no session begins on a drive that is full", () => {
   const drive = { freeBytes: 2 * mib, totalBytes: 128 * mib, freeInodes: 9, totalInodes: 9 };
   expect(() => sessionRoom("tar", () => drive).take(0)).toThrow(
