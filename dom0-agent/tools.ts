@@ -16,6 +16,7 @@ const toolNames = [
   "filefrag",
   "fallocate",
   "blkdiscard",
+  "blockdev",
   "sh",
   "qrexec-client",
   "qvm-start",

@@ -3,9 +3,8 @@
 
 import type { Bitmap } from "../delta/bitmap.ts";
 import { mappedBytes } from "./mapped-bytes.ts";
-import { differingFromMap } from "./passes.ts";
-import { type Restored, restoreInto, type Work } from "./restore-into.ts";
-import { zeroTail } from "./zero-tail.ts";
+import { fillTarget } from "./fill-target.ts";
+import type { Restored, Work } from "./restore-into.ts";
 import { readKept, writeKept } from "../state/kept.ts";
 import { takeLock } from "../state/lock.ts";
 import type { RestoreTarget } from "../storage/restore-target.ts";
@@ -25,24 +24,16 @@ export async function restoreToStorage(
   work: Work,
   options: Options,
 ): Promise<Restored & { readonly target: string; readonly kept: string | undefined }> {
-  const { map, volume, signal } = work;
+  const { map, volume } = work;
   const { restore } = context.storage;
   const made = await makeTarget(context, work, options);
   await using target = made.target;
   // Ends before the target is closed: no thread may write to its descriptor's next owner.
   await using _crew = work.crew;
-  let wanted: Bitmap | undefined;
-  if (made.compare) {
-    const onProgress = (bytes: number): void => work.onProgress(bytes, map.size);
-    wanted = await differingFromMap(
-      { map, crew: work.crew, fd: target.fd, onProgress, signal },
-      made.trusted,
-    );
-    const differing = wanted;
-    await restore.checkRoom((piece) => mappedBytes(map, piece, differing));
-  }
-  const restored = await restoreInto(work, target, wanted);
-  if (!target.blank) zeroTail(target.fd, map.size, target.size);
+  const onDiffering = async (differing: Bitmap): Promise<void> =>
+    restore.checkRoom((piece) => mappedBytes(map, piece, differing));
+  const compare = made.compare ? { chunks: made.trusted, onDiffering } : undefined;
+  const restored = await fillTarget(work, target, { end: target.size, ...(compare && { compare }) });
   using _lock = await takeLock(context.state.lock, "receive", stateLockSeconds);
   let kept: string | undefined;
   const notices = await target.publish((put) => {

@@ -7,10 +7,10 @@ import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
 import { findSession } from "../restore/find-session.ts";
 import { checkQubesVolume, importVolume, qubesVolumeOf } from "../restore/qubes-volume.ts";
-import { crewFor, type Restored, restoreInto, type Work } from "../restore/restore-into.ts";
+import { crewFor, type Restored, type Work } from "../restore/restore-into.ts";
+import { fillTarget } from "../restore/fill-target.ts";
 import { checkSavePath, openSaveTarget } from "../restore/save-target.ts";
 import { sessionMap } from "../restore/session-map.ts";
-import { differingFromMap } from "../restore/passes.ts";
 import { takeLock } from "../state/lock.ts";
 import type { OpenArchive } from "../archive/archive.ts";
 import type { Context } from "../context.ts";
@@ -90,7 +90,7 @@ async function saveTo(
   path: string,
   options: ReceiveOptions,
 ): Promise<Restored & { readonly target: string }> {
-  const { map, signal } = work;
+  const { map } = work;
   await using target = openSaveTarget({
     path,
     size: map.size,
@@ -102,10 +102,8 @@ async function saveTo(
   await using _crew = work.crew;
   if (target.blank && options.sparseWrite)
     throw new AgentError("failed", `save to ${path}: there is nothing to compare with`);
-  const wanted = options.sparseWrite
-    ? await differingFromMap({ map, crew: work.crew, fd: target.fd, signal }, Number.POSITIVE_INFINITY)
-    : undefined;
-  const restored = await restoreInto(work, target, wanted);
+  const compare = { chunks: Number.POSITIVE_INFINITY, onDiffering: async () => undefined };
+  const restored = await fillTarget(work, target, { end: map.size, ...(options.sparseWrite && { compare }) });
   for (const notice of await target.publish(() => undefined)) context.report.notice(notice);
   return { ...restored, target: path };
 }

@@ -16,3 +16,14 @@ test("receive, diff and verify on real thin volumes", async () => {
   }
   expect(result.stdout, tellOf(result)).toMatch(/^done$/m);
 });
+
+test("onto a pool that does not zero what it maps", async () => {
+  const result = await runInGuest({
+    program: "test/lab/restore/not-zeroed.ts",
+    disks: ["1G", "512M"],
+    env: { LAB_PROJECT: projectRoot },
+    timeoutSeconds: 1500,
+  });
+  expect(result.exitCode, tellOf(result)).toBe(0);
+  expect(result.stdout, tellOf(result)).toMatch(/^done$/m);
+});
