@@ -74,7 +74,8 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
     over.abort();
     clearInterval(heartbeat);
     clearTimeout(helloTimer);
-    await Promise.race([running, pause(graceMilliseconds)]);
+    // A sync that fails now must still be able to say so to the part (store/part.ts).
+    await Promise.race([Promise.allSettled([running, syncs?.settle()]), pause(graceMilliseconds)]);
     await Promise.race([output.end(), pause(graceMilliseconds)]);
     puts[Symbol.dispose]();
     session?.[Symbol.dispose]();

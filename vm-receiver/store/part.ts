@@ -11,6 +11,7 @@ import {
 import { fileNames, manifestFile } from "../../protocol/archive/names.ts";
 import type { ChunkAddress, Digest, SessionUid } from "../../protocol/archive/types.ts";
 import { type Directory, namesIn, openDirectory, syncDirectory } from "../directory.ts";
+import { systemCode } from "../errors.ts";
 import { createFile, openFile, readStretch, readWhole, removeFile, writeAll } from "../files.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import { decodePrefix, expectPrefix, prefixBytes } from "../../protocol/archive/prefix.ts";
@@ -21,9 +22,11 @@ import {
   pendingFile,
   type PendingRecord,
 } from "./pending-record.ts";
+import { SyncCutShortError } from "./durable.ts";
 import { renameNew } from "./publish.ts";
 import { removeTree } from "./remove.ts";
 import { createSpool, type Spool } from "./spool.ts";
+import { newListPart, tarPart } from "./spool-names.ts";
 import { unbornPart } from "./temporaries.ts";
 import type { Written } from "./store.ts";
 
@@ -110,6 +113,33 @@ function partOf(directory: Directory, record: PendingRecord): Part {
 /** Removes the record: the session is complete, and its list says from now on whose it is. */
 export function dropRecord(directory: Directory): void {
   removeFile(directory, pendingFile);
+}
+
+/**
+ * Runs what makes a part last. Where that fails the part says from then on no longer whose it is: what could not be
+ * written still reads well from memory, and a second sync would find nothing to complain of, so nobody may ever make a
+ * container of it. Throws what `sync` throws.
+ */
+export async function syncOrForsake<T>(part: Directory, sync: () => Promise<T>): Promise<T> {
+  try {
+    return await sync();
+  } catch (error) {
+    if (!(error instanceof SyncCutShortError)) forsake(part);
+    throw error;
+  }
+}
+
+/** Removes what says whose the part is, and a tar, as far as the file system still lets us. */
+function forsake(part: Directory): void {
+  const tried = (action: () => void): void => {
+    try {
+      action();
+    } catch (error) {
+      if (systemCode(error) === undefined) throw error;
+    }
+  };
+  for (const name of [pendingFile, fileNames.list, newListPart, tarPart]) tried(() => removeFile(part, name));
+  tried(() => syncDirectory(part));
 }
 
 /** Whose session a part is: by its record, or by its list once the record is gone; undefined when neither can tell. */

@@ -14,7 +14,7 @@ import {
 } from "../../directory.ts";
 import { unless } from "../../errors.ts";
 import { removeFile } from "../../files.ts";
-import { dropRecord } from "../part.ts";
+import { dropRecord, syncOrForsake } from "../part.ts";
 import { renameNew } from "../publish.ts";
 import { checkTree, groupsOf } from "../remove.ts";
 import { salvageList } from "../salvage-list.ts";
@@ -48,12 +48,12 @@ export async function salvageDirectory(
     }
   }
   if (list.chunks === 0) return 0;
-  await list.replace();
+  await syncOrForsake(part, async () => list.replace());
   // What said what the chunks meant was never committed, so it means nothing.
   const meta = Array.from(namesIn(part)).filter((name) => name === fileNames.header || isManifest(name));
   for (const name of meta) removeFile(part, name);
   dropRecord(part);
-  await syncSession(part, list.chunks);
+  await syncOrForsake(part, async () => syncSession(part, list.chunks));
   renameNew(volume, partName, volume, leftover.name);
   syncDirectory(volume);
   return list.chunks;

@@ -13,7 +13,7 @@ import { type ChunkAddress, maxStoredLength } from "../../../protocol/archive/ty
 import { type Directory, openIfThere, syncDirectory } from "../../directory.ts";
 import { RefusalError } from "../../errors.ts";
 import { openFile, readStretch, removeFile, statOf, type StoredFile, writeAll } from "../../files.ts";
-import { createPartDirectory } from "../part.ts";
+import { createPartDirectory, syncOrForsake } from "../part.ts";
 import { publishFile } from "../publish.ts";
 import { checkTree, removeTree } from "../remove.ts";
 import { salvageList } from "../salvage-list.ts";
@@ -105,7 +105,7 @@ async function rebuild(
     offsets.append(record);
   }
   if (list.chunks === 0) return 0;
-  await list.replace();
+  await syncOrForsake(part, async () => list.replace());
   offsets.flush();
   const fd = openSync(part.at(tarPart), constants.O_WRONLY | constants.O_NOFOLLOW);
   try {
@@ -113,7 +113,7 @@ async function rebuild(
     // No list names these, so nobody could tell whether they rot.
     for (const { offset, size } of refused) writeAll(fd, new Uint8Array(size), offset);
     await tarAppender(fd, end, leftover.name, look).finish(part, leftover.identity, list.chunks, undefined);
-    await syncData(fd);
+    await syncOrForsake(part, async () => syncData(fd));
   } finally {
     closeSync(fd);
   }
