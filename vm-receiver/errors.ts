@@ -82,6 +82,15 @@ export function systemCode(error: unknown): string | undefined {
   return typeof code === "string" && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
 }
 
+/** Runs `action` as far as the system lets it: its errors and refusals end it and nothing else. */
+export function ifPossible(action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    if (systemCode(error) === undefined && !(error instanceof RefusalError)) throw error;
+  }
+}
+
 /** Runs `action`; an error of the system with one of `codes` gives undefined instead. */
 export function unless<T>(codes: readonly string[], action: () => T): T | undefined {
   try {

@@ -10,7 +10,7 @@ import type { Digest, Generation } from "../../protocol/archive/types.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import { type Directory, ensureDirectory, namesIn, openDirectory, openIfThere } from "../directory.ts";
-import { systemCode, unless } from "../errors.ts";
+import { ifPossible, systemCode, unless } from "../errors.ts";
 import { createFile, readWhole, removeFile, statOf, writeAll } from "../files.ts";
 import { maxHeadBytes } from "../../protocol/archive/head.ts";
 import { maxIndexBytes } from "../../protocol/archive/index-file.ts";
@@ -76,8 +76,8 @@ interface Wanted {
 }
 
 /** Makes the copies of a committed state that are not there, and removes those of what it no longer names. With `before`,
- *  the state that was before this one, only what has changed is looked at. Only under the archive's lock. A file system
- *  that is full, or can't read or write them, goes without. */
+ *  the state that was before this one, only what has changed is looked at. Only under the archive's lock. What the file
+ *  system can't hold, read or write goes without: nothing fails for want of a second copy. */
 export function keepCopies(
   root: Directory,
   { head, digest }: { readonly head: Head; readonly digest: Digest },
@@ -95,9 +95,9 @@ export function keepCopies(
         max: maxIndexBytes,
       })),
   ];
-  unless(["ENOSPC", "EDQUOT", "EIO"], () => {
+  ifPossible(() => {
     using copies = ensureDirectory(root, fileNames.copies);
-    for (const each of wanted) keepCopy(root, copies, each);
+    for (const each of wanted) ifPossible(() => keepCopy(root, copies, each));
     if (before === undefined) dropOthers(copies, new Set(wanted.map((each) => each.directory)));
   });
 }

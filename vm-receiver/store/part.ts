@@ -11,7 +11,7 @@ import {
 import { fileNames, manifestFile } from "../../protocol/archive/names.ts";
 import type { ChunkAddress, Digest, SessionUid } from "../../protocol/archive/types.ts";
 import { type Directory, namesIn, openDirectory, syncDirectory } from "../directory.ts";
-import { systemCode } from "../errors.ts";
+import { ifPossible } from "../errors.ts";
 import { createFile, openFile, readStretch, readWhole, removeFile, writeAll } from "../files.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import { decodePrefix, expectPrefix, prefixBytes } from "../../protocol/archive/prefix.ts";
@@ -131,15 +131,9 @@ export async function syncOrForsake<T>(part: Directory, sync: () => Promise<T>):
 
 /** Removes what says whose the part is, and a tar, as far as the file system still lets us. */
 function forsake(part: Directory): void {
-  const tried = (action: () => void): void => {
-    try {
-      action();
-    } catch (error) {
-      if (systemCode(error) === undefined) throw error;
-    }
-  };
-  for (const name of [pendingFile, fileNames.list, newListPart, tarPart]) tried(() => removeFile(part, name));
-  tried(() => syncDirectory(part));
+  for (const name of [pendingFile, fileNames.list, newListPart, tarPart])
+    ifPossible(() => removeFile(part, name));
+  ifPossible(() => syncDirectory(part));
 }
 
 /** Whose session a part is: by its record, or by its list once the record is gone; undefined when neither can tell. */
