@@ -10,7 +10,7 @@ import type { ArchiveUuid, Digest, Generation, SessionUid, VolumeId } from "../.
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import { type Directory, namesIn, openIfThere } from "../directory.ts";
-import { RefusalError } from "../errors.ts";
+import { isDamage, RefusalError } from "../errors.ts";
 import { readWhole } from "../files.ts";
 import { containersOf } from "./containers.ts";
 import { copiedHeads, orCopy } from "./copies.ts";
@@ -182,6 +182,17 @@ function readContainers(
     if (read === undefined) throw new FormatError("truncated", `${name} is not there`);
     return read;
   });
+}
+
+/** Containers of a volume as the current head names them; undefined where its index, and the copy of it, are damaged: that
+ *  is no reason to refuse what is about every other volume. */
+export function knownContainers(archive: Archive, volume: HeadVolume): readonly Container[] | undefined {
+  try {
+    return archive.containers(volume);
+  } catch (error) {
+    if (error instanceof RefusalError || isDamage(error)) return undefined;
+    throw error;
+  }
 }
 
 /** Runs a reader; what it refuses is damage: RefusalError `corrupt`, which names the kind of file. */

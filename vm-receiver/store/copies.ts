@@ -8,9 +8,8 @@ import { fileNames, indexFile, isDirectoryName, parseGeneration } from "../../pr
 import { isFileOf } from "../../protocol/archive/prefix.ts";
 import type { Digest, Generation } from "../../protocol/archive/types.ts";
 import { toHex } from "../../protocol/bytes.ts";
-import { FormatError } from "../../protocol/errors.ts";
 import { type Directory, ensureDirectory, namesIn, openDirectory, openIfThere } from "../directory.ts";
-import { ifPossible, systemCode, unless } from "../errors.ts";
+import { ifPossible, isDamage, unless, unlessDamaged } from "../errors.ts";
 import { createFile, readWhole, removeFile, statOf, writeAll } from "../files.ts";
 import { maxHeadBytes } from "../../protocol/archive/head.ts";
 import { maxIndexBytes } from "../../protocol/archive/index-file.ts";
@@ -43,7 +42,7 @@ export function orCopy<T>(
   directory: string,
   read: (place: Directory) => T | undefined,
 ): T | undefined {
-  const copy = (): T | undefined => inCopies(root, directory, (place) => tried(() => read(place)));
+  const copy = (): T | undefined => inCopies(root, directory, (place) => unlessDamaged(() => read(place)));
   try {
     using own = openIfThere(root, directory);
     return (own && read(own)) ?? copy();
@@ -53,19 +52,6 @@ export function orCopy<T>(
     if (found === undefined) throw error;
     return found;
   }
-}
-
-function tried<T>(read: () => T | undefined): T | undefined {
-  try {
-    return read();
-  } catch (error) {
-    if (isDamage(error)) return undefined;
-    throw error;
-  }
-}
-
-function isDamage(error: unknown): boolean {
-  return error instanceof FormatError || systemCode(error) === "EIO";
 }
 
 interface Wanted {
@@ -109,7 +95,7 @@ function keepCopy(root: Directory, copies: Directory, { directory, file, digest,
   removeFile(place, temporary);
   if (statOf(place, file) === undefined) {
     using own = openIfThere(root, directory);
-    const bytes = own && tried(() => readWhole(own, file, max));
+    const bytes = own && unlessDamaged(() => readWhole(own, file, max));
     // Of what is damaged itself an older copy may be all that is left.
     if (bytes === undefined || !isFileOf(bytes, digest)) return;
     const fd = createFile(place, temporary);

@@ -11,9 +11,8 @@ import {
 import { fileNames, manifestFile } from "../../protocol/archive/names.ts";
 import type { ChunkAddress, Digest, SessionUid } from "../../protocol/archive/types.ts";
 import { type Directory, namesIn, openDirectory, syncDirectory } from "../directory.ts";
-import { ifPossible } from "../errors.ts";
+import { ifPossible, unlessDamaged } from "../errors.ts";
 import { createFile, openFile, readStretch, readWhole, removeFile, writeAll } from "../files.ts";
-import { FormatError } from "../../protocol/errors.ts";
 import { decodePrefix, expectPrefix, prefixBytes } from "../../protocol/archive/prefix.ts";
 import {
   decodePending,
@@ -138,17 +137,14 @@ function forsake(part: Directory): void {
 
 /** Whose session a part is: by its record, or by its list once the record is gone; undefined when neither can tell. */
 export function partIdentity(directory: Directory): ListIdentity | undefined {
-  try {
+  return unlessDamaged(() => {
     const bytes = readWhole(directory, pendingFile, maxPendingBytes);
-    if (bytes !== undefined) return decodePending(bytes);
-    return listIdentity(directory);
-  } catch (error) {
-    if (error instanceof FormatError) return undefined;
-    throw error;
-  }
+    return bytes === undefined ? listIdentity(directory) : decodePending(bytes);
+  });
 }
 
-/** Whose session it is that has its list, or a later one, in `directory`. Throws FormatError; undefined without any. */
+/** Whose session it is that has its list, or a later one, in `directory`; undefined without any. Throws what damage
+ *  throws. */
 export function listIdentity(directory: Directory): ListIdentity | undefined {
   const first = identityIn(directory, fileNames.list);
   if (first !== undefined) return first;

@@ -3,7 +3,6 @@
 import { rmdirSync } from "node:fs";
 import { chunkPath, fileNames, parseChunkFile, parseGeneration } from "../../../protocol/archive/names.ts";
 import { type ChunkAddress, maxStoredLength } from "../../../protocol/archive/types.ts";
-import { FormatError } from "../../../protocol/errors.ts";
 import {
   type Directory,
   namesIn,
@@ -12,7 +11,7 @@ import {
   reopen,
   syncDirectory,
 } from "../../directory.ts";
-import { unless } from "../../errors.ts";
+import { unless, unlessDamaged } from "../../errors.ts";
 import { removeFile } from "../../files.ts";
 import { dropRecord, syncOrForsake } from "../part.ts";
 import { renameNew } from "../publish.ts";
@@ -74,13 +73,8 @@ function readOrNothing(
   address: ChunkAddress,
   into: Uint8Array,
 ): Uint8Array | undefined {
-  try {
-    const length = chunks.read(address, into);
-    return length === undefined || length < 1 || length > into.length ? undefined : into.subarray(0, length);
-  } catch (error) {
-    if (error instanceof FormatError) return undefined;
-    throw error;
-  }
+  const length = unlessDamaged(() => chunks.read(address, into));
+  return length === undefined || length < 1 || length > into.length ? undefined : into.subarray(0, length);
 }
 
 function dropChunk(part: Directory, address: ChunkAddress): void {

@@ -11,7 +11,7 @@ import {
 } from "../../../protocol/archive/tar-layout.ts";
 import { type ChunkAddress, maxStoredLength } from "../../../protocol/archive/types.ts";
 import { type Directory, openIfThere, syncDirectory } from "../../directory.ts";
-import { RefusalError } from "../../errors.ts";
+import { RefusalError, unlessDamaged } from "../../errors.ts";
 import { openFile, readStretch, removeFile, statOf, type StoredFile, writeAll } from "../../files.ts";
 import { createPartDirectory, syncOrForsake } from "../part.ts";
 import { publishFile } from "../publish.ts";
@@ -96,8 +96,8 @@ async function rebuild(
   const refused: Member[] = [];
   for (const member of wholeMembers(tar, leftover)) {
     end = member.end;
-    const stored = readStretch(tar, member.offset, member.size);
-    if (!(await list.add(member.address, stored))) {
+    const stored = unlessDamaged(() => readStretch(tar, member.offset, member.size));
+    if (stored === undefined || !(await list.add(member.address, stored))) {
       refused.push(member);
       continue;
     }
@@ -134,7 +134,8 @@ function* wholeMembers(tar: StoredFile, { name, chunkSize }: Salvageable): Gener
   const longest = maxStoredLength(chunkSize);
   let next = 0;
   for (let at = 0; at + tarBlockBytes <= tar.length;) {
-    const header = readStretch(tar, at, tarBlockBytes);
+    const header = unlessDamaged(() => readStretch(tar, at, tarBlockBytes));
+    if (header === undefined) return;
     const address = chunkOfMember(header, name);
     const size = memberSize(header);
     const offset = at + tarBlockBytes;
