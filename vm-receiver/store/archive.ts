@@ -108,9 +108,8 @@ function directoriesOf(current: CurrentHead | undefined): ReadonlyMap<string, He
 }
 
 function newestHead(root: Directory): CurrentHead | undefined {
-  using heads = openIfThere(root, fileNames.heads);
-  const own = heads === undefined ? [] : [...namesIn(heads)].map((name) => parseGeneration(name) ?? 0);
-  const newest = Math.max(0, ...own, ...copiedHeads(root));
+  const copied = copiedHeads(root);
+  const newest = Math.max(0, ...ownHeads(root, copied.length > 0), ...copied);
   if (newest === 0) {
     if (readWhole(root, fileNames.readme, maxReadmeBytes) === undefined) return undefined;
     throw new RefusalError(
@@ -131,6 +130,17 @@ function newestHead(root: Directory): CurrentHead | undefined {
   if (found === undefined)
     throw new RefusalError("corrupt", "the newest head has gone while it was being read");
   return found;
+}
+
+/** Generations in heads/; where there are copies, none if it is damaged: the newest head is among them. */
+function ownHeads(root: Directory, isCopied: boolean): readonly number[] {
+  try {
+    using heads = openIfThere(root, fileNames.heads);
+    return heads === undefined ? [] : [...namesIn(heads)].map((name) => parseGeneration(name) ?? 0);
+  } catch (error) {
+    if (isCopied && isDamage(error)) return [];
+    throw error;
+  }
 }
 
 function readHead(root: Directory, generation: Generation): CurrentHead | undefined {

@@ -9,28 +9,38 @@ import { isFileOf } from "../../protocol/archive/prefix.ts";
 import type { Digest, Generation } from "../../protocol/archive/types.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { type Directory, ensureDirectory, namesIn, openDirectory, openIfThere } from "../directory.ts";
-import { ifPossible, isDamage, unless, unlessDamaged } from "../errors.ts";
+import { ifPossible, isDamage, RefusalError, unless, unlessDamaged } from "../errors.ts";
 import { createFile, readWhole, removeFile, statOf, writeAll } from "../files.ts";
 import { maxHeadBytes } from "../../protocol/archive/head.ts";
 import { maxIndexBytes } from "../../protocol/archive/index-file.ts";
 import { temporaries } from "./temporaries.ts";
 
-/** Calls `use` with the directory that holds the copies of what lies in `directory`; undefined where there is none. */
+/** Calls `use` with the directory that holds the copies of what lies in `directory`; undefined where there is none, and
+ *  where something else stands in its place or it can't be read. */
 export function inCopies<T>(
   root: Directory,
   directory: string,
   use: (copies: Directory) => T | undefined,
 ): T | undefined {
-  using copies = openIfThere(root, fileNames.copies);
-  using found = copies && openIfThere(copies, directory);
+  using copies = directoryIn(root, fileNames.copies);
+  using found = copies && directoryIn(copies, directory);
   return found && use(found);
 }
 
-/** Generations of the heads of which there are copies. */
+function directoryIn(parent: Directory, name: string): Directory | undefined {
+  try {
+    return openIfThere(parent, name);
+  } catch (error) {
+    if (error instanceof RefusalError || isDamage(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Generations of the heads of which there are copies; none where that can't be told. */
 export function copiedHeads(root: Directory): readonly Generation[] {
   return (
     inCopies(root, fileNames.heads, (heads) =>
-      [...namesIn(heads)].flatMap((name) => parseGeneration(name) ?? []),
+      unlessDamaged(() => [...namesIn(heads)].flatMap((name) => parseGeneration(name) ?? [])),
     ) ?? []
   );
 }
@@ -93,7 +103,8 @@ const { copy: temporary } = temporaries;
 function keepCopy(root: Directory, copies: Directory, { directory, file, digest, max }: Wanted): void {
   using place = ensureDirectory(copies, directory);
   removeFile(place, temporary);
-  if (statOf(place, file) === undefined) {
+  const there = unlessDamaged(() => readWhole(place, file, max));
+  if (there === undefined || !isFileOf(there, digest)) {
     using own = openIfThere(root, directory);
     const bytes = own && unlessDamaged(() => readWhole(own, file, max));
     // Of what is damaged itself an older copy may be all that is left.

@@ -1,7 +1,16 @@
 // The only commit: it is made from the state that the caller knows, adds and never removes, and names only what is there.
 
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { chainOf, encodeHead, type Head, type HeadVolume } from "../../../protocol/archive/head.ts";
@@ -309,6 +318,27 @@ test("heads that are gone are not taken for a new archive", async () => {
   });
   expect(await client.next()).toMatchObject({ type: "refused", body: { code: "corrupt" } });
   expect(existsSync(join(site.archive, "work", "index.1"))).toBe(true);
+});
+
+test("what stands in the place of second copies, damaged or no copies at all, is in nobody's way", async () => {
+  using site = await prepared();
+  const copies = join(site.archive, "copies");
+  const hello = async (): Promise<void> => {
+    await using client = site.start();
+    expect(await client.hello(site.mountpoint, archiveDirectory)).toMatchObject({ generation: 1 });
+    await client.listPending();
+    await client.goodbye();
+  };
+  writeFileSync(join(copies, "heads", "1"), "rot");
+  await hello();
+  expect(bytesOf(join(copies, "heads", "1"))).toEqual(bytesOf(join(site.archive, "heads", "1")));
+  rmSync(join(copies, "heads"), { recursive: true });
+  symlinkSync(join(site.archive, "heads"), join(copies, "heads"));
+  await hello();
+  rmSync(copies, { recursive: true });
+  writeFileSync(copies, "mine");
+  await hello();
+  expect(readFileSync(copies, "utf8")).toBe("mine");
 });
 
 describe("a first archive that was never committed", () => {
