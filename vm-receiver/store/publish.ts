@@ -8,7 +8,8 @@ import { type Directory, syncDirectory } from "../directory.ts";
 import { RefusalError, systemCode } from "../errors.ts";
 import { removeFile, statOf } from "../files.ts";
 
-const noLinks = new Set(["EPERM", "EOPNOTSUPP", "ENOTSUP", "ENOSYS", "EMLINK", "EXDEV", "EINVAL"]);
+// EACCES: sshfs, where the other side has no links. Where it says what it means the rename says so again.
+const noLinks = new Set(["EACCES", "EPERM", "EOPNOTSUPP", "ENOTSUP", "ENOSYS", "EMLINK", "EXDEV", "EINVAL"]);
 
 /** Moves the file `temporary` of `from` to `name` in `to`, and syncs both directories. `onNamed` is called once it has its
  *  name, also where what follows fails. RefusalError `exists`. */
