@@ -38,18 +38,15 @@ export async function salvageTar(
   look: MemberLook,
 ): Promise<number> {
   await unpublish(volume, names, leftover);
-  {
-    using part = openIfThere(volume, names.partName);
-    using tar = part && openFile(part, tarPart);
-    if (part === undefined || tar === undefined) return 0;
-    await checkTree(part);
-    const chunks = await rebuild(part, tar, leftover, look);
-    if (chunks === 0) return 0;
-    publishFile(part, tarPart, volume, names.finishedName);
-    await removeTree(volume, names.partName);
-    syncDirectory(volume);
-    return chunks;
-  }
+  using part = openIfThere(volume, names.partName);
+  if (part === undefined) return 0;
+  await checkTree(part);
+  const chunks = await rebuild(part, leftover, look);
+  if (chunks === 0) return 0;
+  publishFile(part, tarPart, volume, names.finishedName);
+  await removeTree(volume, names.partName);
+  syncDirectory(volume);
+  return chunks;
 }
 
 /** Takes a finished tar back into a part, where there may be one already: the publishing may have been cut short. */
@@ -81,13 +78,11 @@ async function unpublish(
   syncDirectory(volume);
 }
 
-/** Lists the whole members, and writes what follows them. Gives the number of chunks. */
-async function rebuild(
-  part: Directory,
-  tar: StoredFile,
-  leftover: Salvageable,
-  look: MemberLook,
-): Promise<number> {
+/** Lists the whole members, and writes what follows them. Gives the number of chunks. The tar is closed again: NFS and FUSE
+ *  give what is removed while it is open another name in its directory. */
+async function rebuild(part: Directory, leftover: Salvageable, look: MemberLook): Promise<number> {
+  using tar = openFile(part, tarPart);
+  if (tar === undefined) return 0;
   removeFile(part, offsetsPart);
   using list = salvageList(part, leftover);
   using offsets = createSpool(part, offsetsPart);
