@@ -82,6 +82,33 @@ export function systemCode(error: unknown): string | undefined {
   return typeof code === "string" && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
 }
 
+const damageCodes: ReadonlySet<string> = new Set(["EIO", "EUCLEAN", "EBADMSG"]);
+
+/** True for what reading damage throws: bytes that are not what they must be, and sectors, or a file system, that can't be
+ *  read. */
+export function isDamage(error: unknown): boolean {
+  return error instanceof FormatError || damageCodes.has(systemCode(error) ?? "");
+}
+
+/** What `read` gives; undefined where that is damaged. */
+export function unlessDamaged<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (isDamage(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Runs `action` as far as the system lets it: its errors and refusals end it and nothing else. */
+export function ifPossible(action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    if (systemCode(error) === undefined && !(error instanceof RefusalError)) throw error;
+  }
+}
+
 /** Runs `action`; an error of the system with one of `codes` gives undefined instead. */
 export function unless<T>(codes: readonly string[], action: () => T): T | undefined {
   try {

@@ -8,9 +8,9 @@ import { archiveFile } from "../../protocol/archive/names.ts";
 import { fileDigest } from "../../protocol/archive/prefix.ts";
 import type { Generation } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
-import { FormatError, InternalError } from "../../protocol/errors.ts";
+import { InternalError } from "../../protocol/errors.ts";
 import { type Directory, openAbsolute, openIfThere } from "../directory.ts";
-import { RefusalError, systemCode } from "../errors.ts";
+import { isDamage, RefusalError, systemCode } from "../errors.ts";
 import { readWhole } from "../files.ts";
 import { type Archive, maxArchiveHeaderBytes, openArchive } from "../store/archive.ts";
 import { AssembleError } from "./errors.ts";
@@ -65,7 +65,7 @@ export function headerIn(
     if (!equalBytes(fileDigest(bytes), head.archiveDigest)) return { state: "corrupt" };
     return { state: "whole", header };
   } catch (error) {
-    if (error instanceof FormatError || systemCode(error) === "EIO") return { state: "corrupt" };
+    if (isDamage(error)) return { state: "corrupt" };
     throw error;
   }
 }

@@ -12,7 +12,7 @@ import {
 import { type ChunkAddress, maxStoredLength } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
-import { RefusalError, systemCode } from "../errors.ts";
+import { isDamage, RefusalError } from "../errors.ts";
 import type { StoredFile } from "../files.ts";
 import { listRecords } from "../store/list-records.ts";
 import type { SessionFile } from "../store/store.ts";
@@ -79,7 +79,7 @@ async function checkFile(
   try {
     whole = (await stateOfFile(stored, container[`${file.kind}Digest`], onBytes)) === "whole";
   } catch (error) {
-    if (systemCode(error) !== "EIO") throw error;
+    if (!isDamage(error)) throw error;
   }
   if (whole) return stored;
   stored[Symbol.dispose]();
@@ -131,7 +131,7 @@ function readChunk(
     return length > into.length ? "odd" : into.subarray(0, length);
   } catch (error) {
     if (error instanceof FormatError) return "odd";
-    if (systemCode(error) === "EIO") return "unreadable";
+    if (isDamage(error)) return "unreadable";
     throw error;
   }
 }

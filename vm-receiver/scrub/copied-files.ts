@@ -7,9 +7,8 @@ import { maxIndexBytes } from "../../protocol/archive/index-file.ts";
 import { fileNames, indexFile, parseGeneration } from "../../protocol/archive/names.ts";
 import { isFileOf } from "../../protocol/archive/prefix.ts";
 import type { Digest, VolumeId } from "../../protocol/archive/types.ts";
-import { FormatError } from "../../protocol/errors.ts";
 import { type Directory, namesIn, openIfThere } from "../directory.ts";
-import { systemCode } from "../errors.ts";
+import { isDamage } from "../errors.ts";
 import { readWhole, statOf } from "../files.ts";
 import { isTemporary, type Say } from "./found.ts";
 
@@ -84,7 +83,7 @@ function stateOf(
     onBytes(bytes.length);
     return isFileOf(bytes, digest) ? "whole" : "corrupt";
   } catch (error) {
-    if (error instanceof FormatError || systemCode(error) === "EIO") return "corrupt";
+    if (isDamage(error)) return "corrupt";
     throw error;
   }
 }

@@ -12,9 +12,8 @@ import {
 import { chunkPath, fileNames, parseChunkFile } from "../../protocol/archive/names.ts";
 import { type ChunkAddress, maxStoredLength } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
-import { FormatError } from "../../protocol/errors.ts";
 import { type Directory, namesIn, openIfThere } from "../directory.ts";
-import { systemCode } from "../errors.ts";
+import { isDamage } from "../errors.ts";
 import { openFile, readWhole, statOf } from "../files.ts";
 import { listRecords } from "../store/list-records.ts";
 import { groupsOf } from "../store/remove.ts";
@@ -74,7 +73,7 @@ function isChunk(files: Directory, name: string, { checksum }: ListEntry, chunkS
     const bytes = readWhole(files, name, maxStoredLength(chunkSize));
     return bytes === undefined || equalBytes(hash("sha256", bytes, "buffer"), checksum);
   } catch (error) {
-    if (error instanceof FormatError || systemCode(error) === "EIO") return false;
+    if (isDamage(error)) return false;
     throw error;
   }
 }

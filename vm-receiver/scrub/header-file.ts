@@ -5,9 +5,8 @@ import { fileDigest } from "../../protocol/archive/prefix.ts";
 import type { Head } from "../../protocol/archive/head.ts";
 import type { ArchiveUuid, Digest, Generation, VolumeId } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
-import { FormatError } from "../../protocol/errors.ts";
 import type { Directory } from "../directory.ts";
-import { systemCode } from "../errors.ts";
+import { isDamage } from "../errors.ts";
 import { readWhole } from "../files.ts";
 import { type Archive, maxArchiveHeaderBytes } from "../store/archive.ts";
 import type { Say } from "./found.ts";
@@ -26,7 +25,7 @@ export function stateOfHeader(
     const isOurs = equalBytes(decodeArchiveHeader(bytes).uuid, archive);
     return isOurs && (digest === undefined || equalBytes(fileDigest(bytes), digest)) ? "whole" : "corrupt";
   } catch (error) {
-    if (error instanceof FormatError || systemCode(error) === "EIO") return "corrupt";
+    if (isDamage(error)) return "corrupt";
     throw error;
   }
 }

@@ -14,9 +14,8 @@ import { fileNames, indexFile, parseGeneration } from "../../protocol/archive/na
 import { fileDigest } from "../../protocol/archive/prefix.ts";
 import type { Digest, Generation, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
-import { FormatError } from "../../protocol/errors.ts";
 import { type Directory, namesIn, openIfThere } from "../directory.ts";
-import { RefusalError, systemCode } from "../errors.ts";
+import { isDamage, RefusalError } from "../errors.ts";
 import { openFile, readWhole } from "../files.ts";
 import type { Archive } from "../store/archive.ts";
 import { containersOf } from "../store/containers.ts";
@@ -261,7 +260,6 @@ async function orDamaged<T>(read: () => Promise<T>): Promise<T | undefined> {
 }
 
 function undefinedIfDamage(error: unknown): undefined {
-  if (error instanceof FormatError || error instanceof RefusalError || systemCode(error) === "EIO")
-    return undefined;
+  if (error instanceof RefusalError || isDamage(error)) return undefined;
   throw error;
 }

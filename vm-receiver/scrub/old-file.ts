@@ -5,9 +5,8 @@ import type { Container } from "../../protocol/archive/index-file.ts";
 import { fileNames, parseGeneration } from "../../protocol/archive/names.ts";
 import { decodePrefix, expectPrefix, prefixBytes } from "../../protocol/archive/prefix.ts";
 import { type Digest, digestBytes, type Generation, type VolumeId } from "../../protocol/archive/types.ts";
-import { FormatError } from "../../protocol/errors.ts";
 import type { Directory } from "../directory.ts";
-import { systemCode } from "../errors.ts";
+import { isDamage } from "../errors.ts";
 import { openFile, readStretch } from "../files.ts";
 import { stateOfFile } from "../store/whole-file.ts";
 import type { History } from "./history.ts";
@@ -49,7 +48,7 @@ export async function stateOfOld(
     const digest = named ?? (readStretch(file, file.length - digestBytes, digestBytes) as Digest);
     return (await stateOfFile(file, digest, onBytes)) === "whole" ? "whole" : "damaged";
   } catch (error) {
-    if (error instanceof FormatError || systemCode(error) === "EIO") return "damaged";
+    if (isDamage(error)) return "damaged";
     throw error;
   }
 }

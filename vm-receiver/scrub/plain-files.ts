@@ -2,9 +2,8 @@
 // `lock` is empty.
 
 import { fileNames } from "../../protocol/archive/names.ts";
-import { FormatError } from "../../protocol/errors.ts";
 import type { Directory } from "../directory.ts";
-import { RefusalError, systemCode } from "../errors.ts";
+import { isDamage, RefusalError } from "../errors.ts";
 import { readWhole, statOf } from "../files.ts";
 import { isReadme, readmeText } from "../store/readme.ts";
 import { recordedTrashDays } from "../store/trash-time.ts";
@@ -39,8 +38,7 @@ function orCorrupt<T>(read: () => T): T | "corrupt" {
   try {
     return read();
   } catch (error) {
-    if (error instanceof FormatError || error instanceof RefusalError || systemCode(error) === "EIO")
-      return "corrupt";
+    if (error instanceof RefusalError || isDamage(error)) return "corrupt";
     throw error;
   }
 }

@@ -13,7 +13,7 @@ import { fileNames } from "../../protocol/archive/names.ts";
 import { decodePrefix, expectPrefix, prefixBytes } from "../../protocol/archive/prefix.ts";
 import { type Digest, digestBytes, type Generation, maxStoredLength } from "../../protocol/archive/types.ts";
 import { FormatError } from "../../protocol/errors.ts";
-import { systemCode } from "../errors.ts";
+import { isDamage } from "../errors.ts";
 import { readStretch, type StoredFile } from "../files.ts";
 import { listRecords } from "../store/list-records.ts";
 import { type TarLayout, tarLayout } from "../store/tar/layout.ts";
@@ -49,7 +49,7 @@ export async function beginTar(options: ScrubOptions): Promise<ScrubbedTar> {
     return { isLost: false, layout, [Symbol.dispose]: () => file[Symbol.dispose]() };
   } catch (error) {
     tar?.file[Symbol.dispose]();
-    if (!(error instanceof FormatError) && systemCode(error) !== "EIO") throw error;
+    if (!isDamage(error)) throw error;
     onDamage("offsets", "corrupt");
     return lost;
   }
@@ -95,7 +95,7 @@ async function isWhole(
     const stated = readStretch(file, file.length - digestBytes, digestBytes) as Digest;
     return (await stateOfFile(file, stated, onBytes)) === "whole";
   } catch (error) {
-    if (error instanceof FormatError || systemCode(error) === "EIO") return false;
+    if (isDamage(error)) return false;
     throw error;
   }
 }

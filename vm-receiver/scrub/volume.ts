@@ -7,9 +7,8 @@ import { parseArchiveFile, parseGeneration } from "../../protocol/archive/names.
 import { decodePrefix, expectPrefix, prefixBytes } from "../../protocol/archive/prefix.ts";
 import { type Digest, digestBytes, type Generation, type VolumeId } from "../../protocol/archive/types.ts";
 import { equalBytes, fromHex } from "../../protocol/bytes.ts";
-import { FormatError } from "../../protocol/errors.ts";
 import { type Directory, namesIn } from "../directory.ts";
-import { RefusalError, systemCode } from "../errors.ts";
+import { isDamage, RefusalError } from "../errors.ts";
 import { openFile, readStretch } from "../files.ts";
 import type { Archive } from "../store/archive.ts";
 import { type SessionEntry, sessionEntry, stores } from "../store/stores.ts";
@@ -125,7 +124,7 @@ async function isWholeIndex(
     const isOurs = ids.some((id) => equalBytes(id, prefix.volume));
     return isOurs && (await stateOfFile(file, stated, onBytes)) === "whole";
   } catch (error) {
-    if (error instanceof FormatError || systemCode(error) === "EIO") return false;
+    if (isDamage(error)) return false;
     throw error;
   }
 }

@@ -16,7 +16,7 @@ import type { Digest, Generation } from "../../protocol/archive/types.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import type { Commit } from "../../protocol/wire/messages.ts";
 import { type Directory, ensureDirectory, openIfThere } from "../directory.ts";
-import { RefusalError, unless } from "../errors.ts";
+import { ifPossible, RefusalError } from "../errors.ts";
 import { readWhole } from "../files.ts";
 import { type Archive, type CurrentHead, maxArchiveHeaderBytes } from "../store/archive.ts";
 import { containersOf } from "../store/containers.ts";
@@ -53,13 +53,14 @@ export async function commit(
   for (const volume of head.volumes) await checkVolume(archive, volume, head, power);
   check();
   memory.headPut = undefined;
-  publishFile(heads, temporaries.head, heads, String(head.generation));
-  check();
   const current = { head, digest: asked.headDigest };
-  keepCopies(archive.root, current, archive.current?.head);
-  archive.advance(current);
+  const before = archive.current?.head;
+  // From its name on it counts, whatever fails then: nothing that it names may be put again.
+  publishFile(heads, temporaries.head, heads, String(head.generation), () => archive.advance(current));
+  check();
+  keepCopies(archive.root, current, before);
   // It is committed whatever becomes of README.txt, which a later call writes if need be.
-  unless(["ENOSPC", "EDQUOT"], () => writeReadme(archive.root));
+  ifPossible(() => writeReadme(archive.root));
   return current;
 }
 

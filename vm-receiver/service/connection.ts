@@ -41,6 +41,8 @@ const heartbeatMilliseconds = 1000;
 const helloMilliseconds = 60_000;
 /** No more heartbeats than this wait for a reader that has stopped reading. */
 const maxBacklogBytes = 64 * 1024;
+/** A caller that asks on while more than this waits for it does not read at all. */
+const maxUnreadBytes = 4 * 1024 * 1024;
 /** How long an end waits for what is going on, and for the last words to leave. */
 const graceMilliseconds = 5000;
 
@@ -61,9 +63,17 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
     finish = resolve;
   });
 
-  const say = <Name extends MessageName>(type: Name, id: number, body: Messages[Name]): void => {
+  /** Resolves once it has left. */
+  const tell = async <Name extends MessageName>(
+    type: Name,
+    id: number,
+    body: Messages[Name],
+  ): Promise<void> => {
     order.step(type, id);
-    void output.write(encodeFrame(type, id, body));
+    await output.write(encodeFrame(type, id, body));
+  };
+  const say = <Name extends MessageName>(type: Name, id: number, body: Messages[Name]): void => {
+    void tell(type, id, body);
   };
 
   // ---------------------------------------------------------------- ends
@@ -74,7 +84,8 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
     over.abort();
     clearInterval(heartbeat);
     clearTimeout(helloTimer);
-    await Promise.race([running, pause(graceMilliseconds)]);
+    // A sync that fails now must still be able to say so to the part (store/part.ts).
+    await Promise.race([Promise.allSettled([running, syncs?.settle()]), pause(graceMilliseconds)]);
     await Promise.race([output.end(), pause(graceMilliseconds)]);
     puts[Symbol.dispose]();
     session?.[Symbol.dispose]();
@@ -161,6 +172,8 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
     if (frame.type !== "part" && frame.type !== "chunk") {
       requestId = frame.id;
       progress = { bytes: 0, chunks: 0 };
+      if (output.backlog > maxUnreadBytes)
+        return abort({ code: "stalled", reason: "requests come, and their answers are not read" });
     }
     switch (frame.type) {
       case "readMeta":
@@ -199,7 +212,11 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
         });
       case "listPending":
         return run(async () => {
-          for (const each of at.pending()) answer("pending", each);
+          // Each once the one before has left: there may be any number of them, and a caller that does not read.
+          for (const each of at.pending()) {
+            if (over.signal.aborted) return;
+            await tell("pending", frame.id, each);
+          }
           done();
         });
       case "salvage":

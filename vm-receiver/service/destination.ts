@@ -12,7 +12,7 @@ import type { ArchiveUuid, Digest, Generation } from "../../protocol/archive/typ
 import { lockArchive } from "../archive-lock.ts";
 import type { ReceiverSettings } from "../config/settings.ts";
 import { type Directory, openBelow } from "../directory.ts";
-import { RefusalError, unless } from "../errors.ts";
+import { ifPossible, RefusalError, systemCode, unless } from "../errors.ts";
 import { createFile, removeFile, statOf, writeAll } from "../files.ts";
 import { mountIdOf } from "../mount-table.ts";
 import { type Mountpoint, openMountpoint } from "../mountpoint.ts";
@@ -87,7 +87,7 @@ export async function openDestination(hello: AgentHello, settings: ReceiverSetti
     if (writes && !prunes && archive.current !== undefined) checkHeader(archive);
     if (locks) await sweepTemporaries(root);
     // A full file system must not keep anybody from removing what fills it.
-    const can = locks ? ((await probe(root, prunes)) ?? 0) : 0;
+    const can = locks ? await probe(root, prunes) : 0;
     if (locks && archive.current !== undefined) {
       const { trashDays } = settings;
       if (trashDays !== undefined) unless(full, () => recordTrashDays(root, trashDays));
@@ -130,30 +130,19 @@ const full = ["ENOSPC", "EDQUOT"];
 const probeBytes = 8192;
 const { probe: probeName, probeLink } = temporaries;
 
-/** Tries out what the file system can do: hard links, names that differ in case only, and, if asked for, holes.
- *  undefined where it is too full to try. */
-async function probe(root: Directory, punches: boolean): Promise<number | undefined> {
+/** Tries out what the file system can do: hard links, names that differ in case only, and, if asked for, holes. What the
+ *  system keeps it from trying it can't do. */
+async function probe(root: Directory, punches: boolean): Promise<number> {
   const remove = (): void => {
     removeFile(root, probeName);
     removeFile(root, probeLink);
   };
   remove();
   try {
-    const fd = unless(full, () => createFile(root, probeName));
-    if (fd === undefined) return undefined;
-    let holes = false;
-    try {
-      const filled = unless(full, () => {
-        writeAll(fd, new Uint8Array(probeBytes));
-        return true;
-      });
-      holes = punches && filled === true && (await canPunch(fd));
-    } finally {
-      closeSync(fd);
-    }
+    const holes = await probeHoles(root, punches);
+    if (statOf(root, probeName) === undefined) return 0;
     const caseSensitive = statOf(root, probeName.toUpperCase()) === undefined;
-    const codes = [...full, "EPERM", "EOPNOTSUPP", "ENOTSUP", "ENOSYS", "EMLINK", "EINVAL", "EACCES"];
-    unless(codes, () => linkSync(root.at(probeName), root.at(probeLink)));
+    ifPossible(() => linkSync(root.at(probeName), root.at(probeLink)));
     const hardLinks = statOf(root, probeLink) !== undefined;
     return (
       (hardLinks ? capabilities.hardLinks : 0) |
@@ -162,5 +151,22 @@ async function probe(root: Directory, punches: boolean): Promise<number | undefi
     );
   } finally {
     remove();
+  }
+}
+
+/** Makes the file that is tried with, as far as there is room. A file system that is shared over a network may say only
+ *  when a file is closed that it is full, or that nothing may be written. */
+async function probeHoles(root: Directory, punches: boolean): Promise<boolean> {
+  try {
+    const fd = createFile(root, probeName);
+    try {
+      writeAll(fd, new Uint8Array(probeBytes));
+      return punches && (await canPunch(fd));
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error;
+    return false;
   }
 }

@@ -43,10 +43,17 @@ function directoryIn(parent: Directory, name: string): Directory | undefined {
 }
 
 /** Throws RefusalError `exists` where `path`, below the mountpoint, is no archive yet and lies inside of another one; for
- *  a service that locks what it opens, and sweeps it, also where another one lies in a directory in it. Makes nothing. */
+ *  a service that locks what it opens, and sweeps it, also where another one lies in a directory in it. `not-allowed` for
+ *  an archive's own second copies, which look like one. Makes nothing. */
 export function checkApart(mountpoint: Directory, path: string, locks: boolean): void {
   const holds: boolean[] = [];
   using root = openBelow(mountpoint, path, false, (each) => holds.push(holdsArchive(each)));
+  const isCopies = path.split("/").at(-1)?.toLowerCase() === fileNames.copies;
+  if (root !== undefined && isCopies && holds.at(-2) === true)
+    throw new RefusalError(
+      "not-allowed",
+      "the directory holds an archive's second copies: name the archive's",
+    );
   if (root !== undefined) {
     if (holdsNumbers(root, fileNames.heads) || copiedHeads(root).length > 0) return;
     holds.pop();

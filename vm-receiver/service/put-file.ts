@@ -10,7 +10,7 @@ import { maxIndexBytes } from "../../protocol/archive/index-file.ts";
 import { archiveFile } from "../../protocol/archive/names.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import type { Directory } from "../directory.ts";
-import { RefusalError, systemCode } from "../errors.ts";
+import { ifPossible, RefusalError } from "../errors.ts";
 import type { Put } from "../../protocol/wire/messages.ts";
 import { createFile, removeFile } from "../files.ts";
 import { stateOfHeader } from "../scrub/header-file.ts";
@@ -84,11 +84,7 @@ export function putFile(archive: Archive, memory: WriterMemory, announced: Put, 
 
 /** It may be what fills the drive. Where it can't be removed now, the next connection sweeps it. */
 function dropTemporary(directory: Directory, name: string): void {
-  try {
-    removeFile(directory, name);
-  } catch (error) {
-    if (systemCode(error) === undefined) throw error;
-  }
+  ifPossible(() => removeFile(directory, name));
 }
 
 function checkGeneration(archive: Archive, power: Power, kind: Kind, { name, digest }: Put): void {

@@ -7,7 +7,7 @@ import { equalBytes } from "../../protocol/bytes.ts";
 import type { Salvage } from "../../protocol/wire/messages.ts";
 import { type Directory, openIfThere } from "../directory.ts";
 import { RefusalError } from "../errors.ts";
-import type { StoredFile } from "../files.ts";
+import { statOf, type StoredFile } from "../files.ts";
 import type { Archive } from "../store/archive.ts";
 import { type Leftover, leftoversIn } from "../store/leftovers.ts";
 import { stores } from "../store/stores.ts";
@@ -27,6 +27,7 @@ export async function salvage(
     throw new RefusalError("missing", "there is no uncommitted session of that uid");
   if (!equalBytes(identity.archive, header.uuid))
     throw new RefusalError("not-allowed", "the uncommitted session is another archive's");
+  checkNameIsFree(archive, volume, directory, found, session);
   const { chunkSize, sealed } = header;
   const isWhole = sealed ? isWholeSealed : (stored: Uint8Array) => isWholeFrame(stored, chunkSize);
   const chunks = await stores[found.form].salvage(volume, {
@@ -39,6 +40,24 @@ export async function salvage(
   const list = chunks === 0 ? undefined : openList(volume, found.form, found.name);
   if (list === undefined) throw new RefusalError("missing", "nothing of the uncommitted session is usable");
   return list;
+}
+
+/** A finished session of the leftover's name is the leftover itself, or another one, which no salvage may touch: it may be
+ *  committed, or pruned and kept for its time. */
+function checkNameIsFree(
+  archive: Archive,
+  volume: Directory,
+  directory: string,
+  { form, name }: Leftover,
+  session: Salvage["session"],
+): void {
+  if (statOf(volume, stores[form].finishedName(name)) === undefined) return;
+  const inHead = archive.volumeIn(directory);
+  const committed = inHead === undefined ? [] : archive.containers(inHead);
+  const there = stores[form].identityOf(volume, name);
+  const isIt = there !== undefined && equalBytes(there.session, session);
+  if (isIt && !committed.some((each) => each.name === name && each.form === form)) return;
+  throw new RefusalError("exists", "another session has the name of the one that was never committed");
 }
 
 function find(

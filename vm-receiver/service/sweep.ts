@@ -20,9 +20,8 @@ import {
 import { decodePrefix, prefixBytes } from "../../protocol/archive/prefix.ts";
 import type { Generation, VolumeId } from "../../protocol/archive/types.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
-import { FormatError } from "../../protocol/errors.ts";
 import { type Directory, namesIn, openDirectory, openIfThere, syncDirectory } from "../directory.ts";
-import { RefusalError, unless } from "../errors.ts";
+import { isDamage, RefusalError, unless } from "../errors.ts";
 import { openFile, readStretch, removeFile, statOf } from "../files.ts";
 import { type Archive, corruptUnless } from "../store/archive.ts";
 import { keepCopies } from "../store/copies.ts";
@@ -222,7 +221,7 @@ function volumeOf(directory: Directory, name: string): VolumeId | "other" | unde
     using file = openFile(directory, name);
     return file && decodePrefix(readStretch(file, 0, prefixBytes)).volume;
   } catch (error) {
-    if (error instanceof FormatError) return "other";
+    if (isDamage(error)) return "other";
     throw error;
   }
 }

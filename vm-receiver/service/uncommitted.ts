@@ -9,13 +9,10 @@ import {
   listFile,
   manifestFile,
 } from "../../protocol/archive/names.ts";
-import type { HeadVolume } from "../../protocol/archive/head.ts";
-import type { Container } from "../../protocol/archive/index-file.ts";
 import type { Generation } from "../../protocol/archive/types.ts";
 import { openDirectory, openIfThere, syncDirectory } from "../directory.ts";
-import { RefusalError } from "../errors.ts";
 import { removeFile, statOf } from "../files.ts";
-import type { Archive } from "../store/archive.ts";
+import { type Archive, knownContainers } from "../store/archive.ts";
 import { deadGenerations } from "../store/dead-lists.ts";
 
 /** Removes it. Only under the archive's lock, and right before a new attempt puts or begins anything: to an agent that
@@ -44,7 +41,7 @@ function dropOfContainers(archive: Archive, generation: Generation): void {
   for (const volume of archive.current?.head.volumes ?? []) {
     using directory = openIfThere(archive.root, volume.directory);
     if (directory === undefined) continue;
-    for (const { name, form } of containersIn(archive, volume)) {
+    for (const { name, form } of knownContainers(archive, volume) ?? []) {
       if (form === "tar") {
         for (const file of files) removeFile(directory, besideTar(name, file));
       } else {
@@ -52,16 +49,6 @@ function dropOfContainers(archive: Archive, generation: Generation): void {
         for (const file of session === undefined ? [] : files) removeFile(session ?? directory, file);
       }
     }
-  }
-}
-
-/** Containers of a volume; none where its index is damaged, which is no reason to refuse every other volume. */
-function containersIn(archive: Archive, volume: HeadVolume): readonly Container[] {
-  try {
-    return archive.containers(volume);
-  } catch (error) {
-    if (error instanceof RefusalError) return [];
-    throw error;
   }
 }
 

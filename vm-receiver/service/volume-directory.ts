@@ -6,9 +6,8 @@ import { archiveFile, parseArchiveFile } from "../../protocol/archive/names.ts";
 import type { Generation, VolumeId } from "../../protocol/archive/types.ts";
 import { decodeArchiveHeader } from "../../protocol/archive/archive-header.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
-import { FormatError } from "../../protocol/errors.ts";
 import { type Directory, ensureDirectory, namesIn, openDirectory, openIfThere } from "../directory.ts";
-import { RefusalError } from "../errors.ts";
+import { RefusalError, unlessDamaged } from "../errors.ts";
 import { createFile, readWhole, removeFile, writeAll } from "../files.ts";
 import { type Archive, maxArchiveHeaderBytes } from "../store/archive.ts";
 import { allLeftovers } from "../store/leftovers.ts";
@@ -49,12 +48,11 @@ function checkOurs(archive: Archive, directory: Directory): void {
 /** The archive's uuid, as a volume's directory has it; undefined where it has none that can be read. */
 export function headerIn(directory: Directory): Uint8Array | undefined {
   for (const name of [...namesIn(directory)].filter((each) => parseArchiveFile(each) !== undefined)) {
-    try {
+    const uuid = unlessDamaged(() => {
       const bytes = readWhole(directory, name, maxArchiveHeaderBytes);
-      if (bytes !== undefined) return decodeArchiveHeader(bytes).uuid;
-    } catch (error) {
-      if (!(error instanceof FormatError)) throw error;
-    }
+      return bytes && decodeArchiveHeader(bytes).uuid;
+    });
+    if (uuid !== undefined) return uuid;
   }
   return undefined;
 }
@@ -65,7 +63,7 @@ function copyHeader(archive: Archive, directory: Directory): void {
   const wanted = archive.header()?.bytes;
   if (wanted === undefined) throw new RefusalError("missing", "the archive has no header yet: put it first");
   const name = archiveFile(archive.current?.head.archiveGeneration ?? (0 as Generation));
-  const found = readWhole(directory, name, 16 * maxArchiveHeaderBytes);
+  const found = unlessDamaged(() => readWhole(directory, name, 16 * maxArchiveHeaderBytes));
   // A copy that differs is left from a creation that was never committed, or rotten: the archive's own counts.
   if (found === undefined || !equalBytes(found, wanted)) putCopy(directory, name, wanted);
 }

@@ -10,7 +10,7 @@ import type { ArchiveUuid, Digest, Generation, SessionUid, VolumeId } from "../.
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import { type Directory, namesIn, openIfThere } from "../directory.ts";
-import { RefusalError } from "../errors.ts";
+import { isDamage, RefusalError } from "../errors.ts";
 import { readWhole } from "../files.ts";
 import { containersOf } from "./containers.ts";
 import { copiedHeads, orCopy } from "./copies.ts";
@@ -108,9 +108,8 @@ function directoriesOf(current: CurrentHead | undefined): ReadonlyMap<string, He
 }
 
 function newestHead(root: Directory): CurrentHead | undefined {
-  using heads = openIfThere(root, fileNames.heads);
-  const own = heads === undefined ? [] : [...namesIn(heads)].map((name) => parseGeneration(name) ?? 0);
-  const newest = Math.max(0, ...own, ...copiedHeads(root));
+  const copied = copiedHeads(root);
+  const newest = Math.max(0, ...ownHeads(root, copied.length > 0), ...copied);
   if (newest === 0) {
     if (readWhole(root, fileNames.readme, maxReadmeBytes) === undefined) return undefined;
     throw new RefusalError(
@@ -131,6 +130,17 @@ function newestHead(root: Directory): CurrentHead | undefined {
   if (found === undefined)
     throw new RefusalError("corrupt", "the newest head has gone while it was being read");
   return found;
+}
+
+/** Generations in heads/; where there are copies, none if it is damaged: the newest head is among them. */
+function ownHeads(root: Directory, isCopied: boolean): readonly number[] {
+  try {
+    using heads = openIfThere(root, fileNames.heads);
+    return heads === undefined ? [] : [...namesIn(heads)].map((name) => parseGeneration(name) ?? 0);
+  } catch (error) {
+    if (isCopied && isDamage(error)) return [];
+    throw error;
+  }
 }
 
 function readHead(root: Directory, generation: Generation): CurrentHead | undefined {
@@ -182,6 +192,17 @@ function readContainers(
     if (read === undefined) throw new FormatError("truncated", `${name} is not there`);
     return read;
   });
+}
+
+/** Containers of a volume as the current head names them; undefined where its index, and the copy of it, are damaged: that
+ *  is no reason to refuse what is about every other volume. */
+export function knownContainers(archive: Archive, volume: HeadVolume): readonly Container[] | undefined {
+  try {
+    return archive.containers(volume);
+  } catch (error) {
+    if (error instanceof RefusalError || isDamage(error)) return undefined;
+    throw error;
+  }
 }
 
 /** Runs a reader; what it refuses is damage: RefusalError `corrupt`, which names the kind of file. */

@@ -8,30 +8,39 @@ import { fileNames, indexFile, isDirectoryName, parseGeneration } from "../../pr
 import { isFileOf } from "../../protocol/archive/prefix.ts";
 import type { Digest, Generation } from "../../protocol/archive/types.ts";
 import { toHex } from "../../protocol/bytes.ts";
-import { FormatError } from "../../protocol/errors.ts";
 import { type Directory, ensureDirectory, namesIn, openDirectory, openIfThere } from "../directory.ts";
-import { systemCode, unless } from "../errors.ts";
+import { ifPossible, isDamage, RefusalError, unless, unlessDamaged } from "../errors.ts";
 import { createFile, readWhole, removeFile, statOf, writeAll } from "../files.ts";
 import { maxHeadBytes } from "../../protocol/archive/head.ts";
 import { maxIndexBytes } from "../../protocol/archive/index-file.ts";
 import { temporaries } from "./temporaries.ts";
 
-/** Calls `use` with the directory that holds the copies of what lies in `directory`; undefined where there is none. */
+/** Calls `use` with the directory that holds the copies of what lies in `directory`; undefined where there is none, and
+ *  where something else stands in its place or it can't be read. */
 export function inCopies<T>(
   root: Directory,
   directory: string,
   use: (copies: Directory) => T | undefined,
 ): T | undefined {
-  using copies = openIfThere(root, fileNames.copies);
-  using found = copies && openIfThere(copies, directory);
+  using copies = directoryIn(root, fileNames.copies);
+  using found = copies && directoryIn(copies, directory);
   return found && use(found);
 }
 
-/** Generations of the heads of which there are copies. */
+function directoryIn(parent: Directory, name: string): Directory | undefined {
+  try {
+    return openIfThere(parent, name);
+  } catch (error) {
+    if (error instanceof RefusalError || isDamage(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Generations of the heads of which there are copies; none where that can't be told. */
 export function copiedHeads(root: Directory): readonly Generation[] {
   return (
     inCopies(root, fileNames.heads, (heads) =>
-      [...namesIn(heads)].flatMap((name) => parseGeneration(name) ?? []),
+      unlessDamaged(() => [...namesIn(heads)].flatMap((name) => parseGeneration(name) ?? [])),
     ) ?? []
   );
 }
@@ -43,7 +52,7 @@ export function orCopy<T>(
   directory: string,
   read: (place: Directory) => T | undefined,
 ): T | undefined {
-  const copy = (): T | undefined => inCopies(root, directory, (place) => tried(() => read(place)));
+  const copy = (): T | undefined => inCopies(root, directory, (place) => unlessDamaged(() => read(place)));
   try {
     using own = openIfThere(root, directory);
     return (own && read(own)) ?? copy();
@@ -55,19 +64,6 @@ export function orCopy<T>(
   }
 }
 
-function tried<T>(read: () => T | undefined): T | undefined {
-  try {
-    return read();
-  } catch (error) {
-    if (isDamage(error)) return undefined;
-    throw error;
-  }
-}
-
-function isDamage(error: unknown): boolean {
-  return error instanceof FormatError || systemCode(error) === "EIO";
-}
-
 interface Wanted {
   readonly directory: string;
   readonly file: string;
@@ -76,8 +72,8 @@ interface Wanted {
 }
 
 /** Makes the copies of a committed state that are not there, and removes those of what it no longer names. With `before`,
- *  the state that was before this one, only what has changed is looked at. Only under the archive's lock. A file system
- *  that is full, or can't read or write them, goes without. */
+ *  the state that was before this one, only what has changed is looked at. Only under the archive's lock. What the file
+ *  system can't hold, read or write goes without: nothing fails for want of a second copy. */
 export function keepCopies(
   root: Directory,
   { head, digest }: { readonly head: Head; readonly digest: Digest },
@@ -95,9 +91,9 @@ export function keepCopies(
         max: maxIndexBytes,
       })),
   ];
-  unless(["ENOSPC", "EDQUOT", "EIO"], () => {
+  ifPossible(() => {
     using copies = ensureDirectory(root, fileNames.copies);
-    for (const each of wanted) keepCopy(root, copies, each);
+    for (const each of wanted) ifPossible(() => keepCopy(root, copies, each));
     if (before === undefined) dropOthers(copies, new Set(wanted.map((each) => each.directory)));
   });
 }
@@ -107,9 +103,10 @@ const { copy: temporary } = temporaries;
 function keepCopy(root: Directory, copies: Directory, { directory, file, digest, max }: Wanted): void {
   using place = ensureDirectory(copies, directory);
   removeFile(place, temporary);
-  if (statOf(place, file) === undefined) {
+  const there = unlessDamaged(() => readWhole(place, file, max));
+  if (there === undefined || !isFileOf(there, digest)) {
     using own = openIfThere(root, directory);
-    const bytes = own && tried(() => readWhole(own, file, max));
+    const bytes = own && unlessDamaged(() => readWhole(own, file, max));
     // Of what is damaged itself an older copy may be all that is left.
     if (bytes === undefined || !isFileOf(bytes, digest)) return;
     const fd = createFile(place, temporary);

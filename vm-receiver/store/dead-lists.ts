@@ -13,7 +13,7 @@ import type { ListIdentity } from "../../protocol/archive/list-file.ts";
 import { fileNames, parseGeneration } from "../../protocol/archive/names.ts";
 import type { ArchiveUuid, Generation, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
 import { toHex } from "../../protocol/bytes.ts";
-import { FormatError } from "../../protocol/errors.ts";
+import { isDamage } from "../errors.ts";
 import { type Directory, namesIn, openIfThere } from "../directory.ts";
 import { readWhole } from "../files.ts";
 
@@ -100,7 +100,7 @@ export function readTrash(root: Directory, archive: ArchiveUuid, current: Genera
       const dead = readDead(root, archive, generation);
       if (dead !== undefined) read(dead);
     } catch (error) {
-      if (!(error instanceof FormatError)) throw error;
+      if (!isDamage(error)) throw error;
       unreadable = true;
     }
   }

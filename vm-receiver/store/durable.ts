@@ -18,10 +18,15 @@ export function isFuse(directory: Directory): boolean {
   return statfsSync(`/proc/self/fd/${directory.fd}`).type === fuseMagic;
 }
 
+/** A sync that could not be started or was ended, perhaps with all of the machine: it says nothing of what was written. */
+export class SyncCutShortError extends RefusalError {}
+
 /** Writes out everything of the file system that `directory` lies on. Throws RefusalError `io` when that fails. */
 export async function syncFileSystem(directory: Directory): Promise<void> {
   const { exitCode, problem } = await runOn(directory.fd, "sync", ["--file-system", "/proc/self/fd/0"]);
   if (exitCode === 0) return;
+  if (exitCode === undefined)
+    throw new SyncCutShortError("io", `syncing the file system did not come to its end: ${problem}`);
   throw new RefusalError(
     "io",
     `syncing the file system failed: ${problem === "" ? `status ${exitCode}` : problem}`,

@@ -6,9 +6,9 @@ import type { ListIdentity } from "../../protocol/archive/list-file.ts";
 import type { SessionUid } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { type Directory, namesIn, openDirectory, openIfThere } from "../directory.ts";
-import { unless } from "../errors.ts";
+import { unless, unlessDamaged } from "../errors.ts";
 import { statOf } from "../files.ts";
-import type { Archive } from "./archive.ts";
+import { type Archive, knownContainers } from "./archive.ts";
 import { partIdentity } from "./part.ts";
 import { removeTree } from "./remove.ts";
 import type { OnRemoved } from "./store.ts";
@@ -38,7 +38,7 @@ export function* leftoversIn(
 ): Generator<Leftover, void, void> {
   const entries = [...namesIn(volume)].flatMap((name) => sessionEntry(name) ?? []);
   const inHead = entries.some((each) => each.finished) ? archive.volumeIn(directory) : undefined;
-  const committed = inHead === undefined ? [] : archive.containers(inHead);
+  const committed = inHead === undefined ? [] : knownContainers(archive, inHead);
   for (const entry of entries) {
     if (!entry.finished) {
       yield {
@@ -48,6 +48,8 @@ export function* leftoversIn(
       };
       continue;
     }
+    // Without its index nobody can tell what of a volume was committed.
+    if (committed === undefined) continue;
     if (committed.some((each) => each.name === entry.name && each.form === entry.form)) continue;
     const identity = stores[entry.form].identityOf(volume, entry.name);
     // A finished session that is in the index under another name, or says nothing of itself, is nobody's leftover.
@@ -59,8 +61,10 @@ export function* leftoversIn(
 }
 
 function identityOfPart(volume: Directory, name: string): ListIdentity | undefined {
-  using part = openIfThere(volume, name);
-  return part && partIdentity(part);
+  return unlessDamaged(() => {
+    using part = openIfThere(volume, name);
+    return part && partIdentity(part);
+  });
 }
 
 /**

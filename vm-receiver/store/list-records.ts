@@ -6,7 +6,7 @@ import {
   listRecordBytes,
   readListRecord,
 } from "../../protocol/archive/list-file.ts";
-import { FormatError } from "../../protocol/errors.ts";
+import { isDamage } from "../errors.ts";
 import { fillFrom, type StoredFile } from "../files.ts";
 
 const stretchRecords = 1024;
@@ -36,6 +36,6 @@ export function* recordsOfPart(file: StoredFile): Generator<ListEntry, void, voi
       yield entry;
     }
   } catch (error) {
-    if (!(error instanceof FormatError)) throw error;
+    if (!isDamage(error)) throw error;
   }
 }

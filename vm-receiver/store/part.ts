@@ -11,8 +11,8 @@ import {
 import { fileNames, manifestFile } from "../../protocol/archive/names.ts";
 import type { ChunkAddress, Digest, SessionUid } from "../../protocol/archive/types.ts";
 import { type Directory, namesIn, openDirectory, syncDirectory } from "../directory.ts";
+import { ifPossible, unlessDamaged } from "../errors.ts";
 import { createFile, openFile, readStretch, readWhole, removeFile, writeAll } from "../files.ts";
-import { FormatError } from "../../protocol/errors.ts";
 import { decodePrefix, expectPrefix, prefixBytes } from "../../protocol/archive/prefix.ts";
 import {
   decodePending,
@@ -21,9 +21,11 @@ import {
   pendingFile,
   type PendingRecord,
 } from "./pending-record.ts";
+import { SyncCutShortError } from "./durable.ts";
 import { renameNew } from "./publish.ts";
 import { removeTree } from "./remove.ts";
 import { createSpool, type Spool } from "./spool.ts";
+import { newListPart, tarPart } from "./spool-names.ts";
 import { unbornPart } from "./temporaries.ts";
 import type { Written } from "./store.ts";
 
@@ -112,19 +114,37 @@ export function dropRecord(directory: Directory): void {
   removeFile(directory, pendingFile);
 }
 
-/** Whose session a part is: by its record, or by its list once the record is gone; undefined when neither can tell. */
-export function partIdentity(directory: Directory): ListIdentity | undefined {
+/**
+ * Runs what makes a part last. Where that fails the part says from then on no longer whose it is: what could not be
+ * written still reads well from memory, and a second sync would find nothing to complain of, so nobody may ever make a
+ * container of it. Throws what `sync` throws.
+ */
+export async function syncOrForsake<T>(part: Directory, sync: () => Promise<T>): Promise<T> {
   try {
-    const bytes = readWhole(directory, pendingFile, maxPendingBytes);
-    if (bytes !== undefined) return decodePending(bytes);
-    return listIdentity(directory);
+    return await sync();
   } catch (error) {
-    if (error instanceof FormatError) return undefined;
+    if (!(error instanceof SyncCutShortError)) forsake(part);
     throw error;
   }
 }
 
-/** Whose session it is that has its list, or a later one, in `directory`. Throws FormatError; undefined without any. */
+/** Removes what says whose the part is, and a tar, as far as the file system still lets us. */
+function forsake(part: Directory): void {
+  for (const name of [pendingFile, fileNames.list, newListPart, tarPart])
+    ifPossible(() => removeFile(part, name));
+  ifPossible(() => syncDirectory(part));
+}
+
+/** Whose session a part is: by its record, or by its list once the record is gone; undefined when neither can tell. */
+export function partIdentity(directory: Directory): ListIdentity | undefined {
+  return unlessDamaged(() => {
+    const bytes = readWhole(directory, pendingFile, maxPendingBytes);
+    return bytes === undefined ? listIdentity(directory) : decodePending(bytes);
+  });
+}
+
+/** Whose session it is that has its list, or a later one, in `directory`; undefined without any. Throws what damage
+ *  throws. */
 export function listIdentity(directory: Directory): ListIdentity | undefined {
   const first = identityIn(directory, fileNames.list);
   if (first !== undefined) return first;

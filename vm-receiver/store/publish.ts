@@ -8,21 +8,37 @@ import { type Directory, syncDirectory } from "../directory.ts";
 import { RefusalError, systemCode } from "../errors.ts";
 import { removeFile, statOf } from "../files.ts";
 
-const noLinks = new Set(["EPERM", "EOPNOTSUPP", "ENOTSUP", "ENOSYS", "EMLINK", "EXDEV", "EINVAL"]);
+// EACCES: sshfs, where the other side has no links. Where it says what it means the rename says so again.
+const noLinks = new Set(["EACCES", "EPERM", "EOPNOTSUPP", "ENOTSUP", "ENOSYS", "EMLINK", "EXDEV", "EINVAL"]);
 
-/** Moves the file `temporary` of `from` to `name` in `to`, and syncs both directories. RefusalError `exists`. */
-export function publishFile(from: Directory, temporary: string, to: Directory, name: string): void {
+/** Moves the file `temporary` of `from` to `name` in `to`, and syncs both directories. `onNamed` is called once it has its
+ *  name, also where what follows fails. RefusalError `exists`. */
+export function publishFile(
+  from: Directory,
+  temporary: string,
+  to: Directory,
+  name: string,
+  onNamed: () => void = () => {},
+): void {
+  const linked = linkNew(from, temporary, to, name);
+  if (!linked) renameNew(from, temporary, to, name);
+  onNamed();
+  if (linked) removeFile(from, temporary);
+  syncDirectory(to);
+  if (from !== to) syncDirectory(from);
+}
+
+/** Gives a file a second name that nothing has; false where there are no hard links. RefusalError `exists`. */
+function linkNew(from: Directory, temporary: string, to: Directory, name: string): boolean {
   try {
     linkSync(from.at(temporary), to.at(name));
-    removeFile(from, temporary);
+    return true;
   } catch (error) {
     const code = systemCode(error);
     if (code === "EEXIST") throw taken();
     if (code === undefined || !noLinks.has(code)) throw error;
-    renameNew(from, temporary, to, name);
+    return false;
   }
-  syncDirectory(to);
-  if (from !== to) syncDirectory(from);
 }
 
 /** Renames a directory, or a file where there are no links, to a name that nothing has. RefusalError `exists`. */

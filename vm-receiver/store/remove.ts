@@ -5,7 +5,7 @@
 import { rmdirSync, unlinkSync } from "node:fs";
 import { fileNames, parseChunkFile, parseGeneration } from "../../protocol/archive/names.ts";
 import { type Directory, namesIn, openDirectory, openIfThere } from "../directory.ts";
-import { RefusalError } from "../errors.ts";
+import { RefusalError, unless } from "../errors.ts";
 import { statOf } from "../files.ts";
 import { pace } from "./pace.ts";
 import type { OnRemoved } from "./store.ts";
@@ -19,6 +19,8 @@ const plainFiles: ReadonlySet<string> = new Set([
   pendingFile,
   ...spoolNames,
 ]);
+/** What NFS and FUSE make of a file that is removed while somebody has it open; it goes when that closes it. */
+const heldOpen = /^[.](?:nfs|fuse_hidden)[0-9a-f]{8,}$/;
 /** These say whose session it is, so they go last: a removal that was cut short can then be found and finished. */
 const isLast = (name: string): boolean => name === pendingFile || /^list(?:[.]\d+)?$/.test(name);
 
@@ -37,7 +39,7 @@ export async function removeTree(
   const empty = async (of: Directory, kept: (name: string) => boolean): Promise<void> => {
     for (const each of [...namesIn(of)].filter((found) => !kept(found))) {
       const bytes = storageOf(statOf(of, each));
-      unlinkSync(of.at(each));
+      unless(heldOpen.test(each) ? ["EBUSY", "ENOENT"] : [], () => unlinkSync(of.at(each)));
       onRemoved(bytes);
       await turn();
     }
@@ -45,13 +47,19 @@ export async function removeTree(
   for (const group of await groupsOf(directory)) {
     using chunks = openDirectory(directory, group);
     await empty(chunks, () => false);
-    rmdirSync(directory.at(group));
+    removeEmptied(directory, group, chunks);
     await turn();
   }
   await empty(directory, isLast);
   await empty(directory, (each) => each === pendingFile);
   await empty(directory, () => false);
-  rmdirSync(parent.at(name));
+  removeEmptied(parent, name, directory);
+}
+
+/** Removes a directory that was emptied; one that holds what somebody has open stays as long as that. */
+function removeEmptied(parent: Directory, name: string, directory: Directory): void {
+  const isHeld = Array.from(namesIn(directory)).some((each) => heldOpen.test(each));
+  unless(isHeld ? ["ENOTEMPTY", "EEXIST"] : [], () => rmdirSync(parent.at(name)));
 }
 
 /** Throws RefusalError `not-allowed` where a session's directory holds anything that is not of a session. */
@@ -64,7 +72,7 @@ export async function checkTree(directory: Directory, onRemoved: OnRemoved = () 
   for (const group of await groupsOf(directory)) {
     using chunks = openDirectory(directory, group);
     for (const name of namesIn(chunks)) {
-      if (parseChunkFile(name) === undefined) throw foreign();
+      if (parseChunkFile(name) === undefined && !heldOpen.test(name)) throw foreign();
       onRemoved(0);
       await turn();
     }
@@ -83,7 +91,7 @@ export async function groupsOf(directory: Directory): Promise<readonly string[]>
 }
 
 function checkEntry(directory: Directory, name: string): void {
-  const known = plainFiles.has(name) || isNumbered(name);
+  const known = plainFiles.has(name) || isNumbered(name) || heldOpen.test(name);
   const stat = statOf(directory, name);
   if (known ? stat?.isFile() === false : !(groupPattern.test(name) && stat?.isDirectory() !== false))
     throw foreign();

@@ -1,14 +1,28 @@
 // The only commit: it is made from the state that the caller knows, adds and never removes, and names only what is there.
 
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { chainOf, encodeHead, type Head, type HeadVolume } from "../../../protocol/archive/head.ts";
 import { encodeIndex, type VolumeIndex } from "../../../protocol/archive/index-file.ts";
 import { fileDigest } from "../../../protocol/archive/prefix.ts";
 import type { Digest, Generation } from "../../../protocol/archive/types.ts";
-import type { AgentClient } from "../../support/agent-client.ts";
+import { openAbsolute } from "../../../vm-receiver/directory.ts";
+import { RefusalError } from "../../../vm-receiver/errors.ts";
+import { commit as commitHead } from "../../../vm-receiver/service/commit.ts";
+import { putFile } from "../../../vm-receiver/service/put-file.ts";
+import { openArchive } from "../../../vm-receiver/store/archive.ts";
+import { type AgentClient, metaName } from "../../support/agent-client.ts";
 import {
   bytesOf,
   commit,
@@ -64,6 +78,45 @@ async function tryCommit(
   const answer = await client.next();
   return answer.type === "refused" ? answer.body.code : answer.type;
 }
+
+test("a commit needs no second copies: where they can't be made it is one all the same", async () => {
+  using site = await prepared();
+  rmSync(join(site.archive, "copies"), { recursive: true });
+  mkdirSync(join(site.archive, "copies"));
+  writeFileSync(join(site.archive, "copies", "work"), "mine");
+  await using client = site.start();
+  await client.hello(site.mountpoint, archiveDirectory);
+  await client.listPending();
+  await sendState(client, site.source, 2);
+  await client.goodbye();
+  expect(heads(site)).toEqual(["1", "2"]);
+  expect(readdirSync(join(site.archive, "copies", "heads"))).toEqual(["2"]);
+});
+
+test("once a head has its name, nothing that it names can be put again, whatever fails then", async () => {
+  using site = await prepared();
+  const { second, session } = site;
+  {
+    await using client = site.start();
+    await client.hello(site.mountpoint, archiveDirectory);
+    await sendSession(client, session);
+    await putIndex(client, session);
+    await client.goodbye();
+  }
+  using archive = openArchive(openAbsolute(site.archive));
+  writeFileSync(join(site.archive, "heads", ".tmp-head"), second.headBytes);
+  const memory = { begun: new Map<string, string>(), headPut: second.commit.headDigest };
+  let asked = 0;
+  const unmounted = (): void => {
+    asked++;
+    if (asked === 2) throw new RefusalError("not-mounted", "gone");
+  };
+  await expect(commitHead(archive, memory, second.commit, "add", unmounted)).rejects.toThrow("gone");
+  expect(heads(site)).toEqual(["1", "2"]);
+  const name = metaName({ kind: "index", volume: session.of.volume, generation: 2 as Generation });
+  const announced = { name, length: session.indexBytes.length, digest: fileDigest(session.indexBytes) };
+  expect(() => putFile(archive, memory, announced, "add")).toThrow("a file for head 2, wanted 3");
+});
 
 describe("refused, and nothing is committed:", () => {
   const cases: Record<string, (site: Prepared, client: AgentClient) => Promise<unknown>> = {
@@ -265,6 +318,27 @@ test("heads that are gone are not taken for a new archive", async () => {
   });
   expect(await client.next()).toMatchObject({ type: "refused", body: { code: "corrupt" } });
   expect(existsSync(join(site.archive, "work", "index.1"))).toBe(true);
+});
+
+test("what stands in the place of second copies, damaged or no copies at all, is in nobody's way", async () => {
+  using site = await prepared();
+  const copies = join(site.archive, "copies");
+  const hello = async (): Promise<void> => {
+    await using client = site.start();
+    expect(await client.hello(site.mountpoint, archiveDirectory)).toMatchObject({ generation: 1 });
+    await client.listPending();
+    await client.goodbye();
+  };
+  writeFileSync(join(copies, "heads", "1"), "rot");
+  await hello();
+  expect(bytesOf(join(copies, "heads", "1"))).toEqual(bytesOf(join(site.archive, "heads", "1")));
+  rmSync(join(copies, "heads"), { recursive: true });
+  symlinkSync(join(site.archive, "heads"), join(copies, "heads"));
+  await hello();
+  rmSync(copies, { recursive: true });
+  writeFileSync(copies, "mine");
+  await hello();
+  expect(readFileSync(copies, "utf8")).toBe("mine");
 });
 
 describe("a first archive that was never committed", () => {

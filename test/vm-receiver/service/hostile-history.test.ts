@@ -252,6 +252,17 @@ describe("a caller that names another directory than the archive's own", () => {
   });
 });
 
+test("an archive's second copies are not taken for an archive", async () => {
+  using site = await committedSite();
+  for (const service of ["sparsebak.Send", "sparsebak.Prune"] as const) {
+    await using client = site.start(service);
+    const directory = `${archiveDirectory}/copies`;
+    await client.send("agentHello", { service, mountpoint: site.mountpoint, directory, archive: noUuid });
+    expect(await answerOf(client)).toBe("not-allowed");
+  }
+  expect(readdirSync(join(site.archive, "copies")).toSorted()).toEqual(["heads", "work"]);
+});
+
 test("a lost header is put back by what may prune, and only as the head names it", async () => {
   using site = await committedSite();
   const path = join(site.archive, "archive");

@@ -41,6 +41,23 @@ async function prepared(form: "dir" | "tar" = "dir"): Promise<Prepared> {
   return { ...site, source: source.path, second, session: second.sessions[0]! };
 }
 
+test("a volume whose index is lost with its copy keeps nobody from listing what others have left", async () => {
+  using site = await prepared();
+  const { name, uid } = site.session.container;
+  {
+    await using client = site.start();
+    await client.hello(site.mountpoint, archiveDirectory);
+    await begin(client, site.session);
+    await sendChunks(client, site.session, 3);
+    client.child.kill("SIGKILL");
+    await client.ended;
+  }
+  for (const path of ["work/index.1", "copies/work/index.1"]) writeFileSync(join(site.archive, path), "rot");
+  await using client = site.start();
+  await client.hello(site.mountpoint, archiveDirectory);
+  expect(await client.listPending()).toMatchObject([{ name, finished: false, session: uid }]);
+});
+
 const committed = (site: Prepared): string =>
   execFileSync(
     "bash",

@@ -3,7 +3,9 @@
 
 import { execFileSync } from "node:child_process";
 import {
+  cpSync,
   existsSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -284,6 +286,35 @@ describe("only what reads back as it was", () => {
       writeFileSync(tar, changed);
       expect((await scrubbed(site.archive)).damage, `byte ${place}`).not.toEqual([]);
     }
+  });
+
+  test.each(["dir", "tar"] as const)(
+    "nor is a committed session, whose name a leftover has: %s",
+    async (form) => {
+      using site = await interrupted(form, 3);
+      const committed = sourceState(join(site.path, "source"), 1).sessions[0]!.container;
+      const suffix = form === "tar" ? ".tar" : "";
+      const work = join(site.archive, "work");
+      const part = join(work, `${committed.name}${suffix}.part`);
+      mkdirSync(part);
+      // All that a salvage of a finished one, cut short, has made.
+      cpSync(join(partOf(site), "pending"), join(part, "pending"));
+      rmSync(partOf(site), { recursive: true });
+      await using client = await connected(site);
+      const asked = { directory: "work", session: site.session.container.uid };
+      expect(await client.ask("salvage", asked, "refused")).toMatchObject({ body: { code: "exists" } });
+      expect(existsSync(join(work, `${committed.name}${suffix}`))).toBe(true);
+      await client.ask("discard", asked, "done");
+      expect(await client.listPending()).toEqual([]);
+    },
+  );
+
+  test("what a network file system keeps of a file that was open is no reason to refuse", async () => {
+    using site = await interrupted("tar", 3);
+    writeFileSync(join(partOf(site), ".nfs00000000018a2b3c00000001"), "old");
+    await using client = await connected(site);
+    expect(await client.salvage("work", site.session.container.uid)).toBeDefined();
+    expect(existsSync(partOf(site))).toBe(false);
   });
 
   test("what is not of a session is not touched", async () => {

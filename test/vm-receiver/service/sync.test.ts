@@ -3,7 +3,8 @@
 import { chmodSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { begin, bytesOf, putMeta, sendChunks, sourceState } from "../replay.ts";
+import type { SessionUid } from "../../../protocol/archive/types.ts";
+import { begin, bytesOf, putMeta, sendChunks, sendState, sourceState } from "../replay.ts";
 import { archiveDirectory, randomImage, receiverSite, sourceArchive } from "../site.ts";
 
 test("a session whose file system can't be synced is not finished", async () => {
@@ -27,7 +28,16 @@ test("a session whose file system can't be synced is not finished", async () => 
   expect(answer).toMatchObject({ code: "io" });
   expect(answer.reason).toContain("error syncing: Input/output error");
   expect(existsSync(join(site.archive, "work", session!.begin.name))).toBe(false);
-  expect(await client.listPending()).toMatchObject([{ finished: false }]);
+  // What was not written still reads well from memory: it is nobody's from now on, and all is sent anew.
+  const nobody = new Uint8Array(16) as SessionUid;
+  expect(await client.listPending()).toMatchObject([{ finished: false, session: nobody }]);
+  expect(await client.salvage("work", session!.container.uid)).toBeUndefined();
+  await client.goodbye();
+  await using again = site.start("sparsebak.Send");
+  await again.hello(site.mountpoint, archiveDirectory);
+  await again.ask("discard", { directory: "work", session: nobody }, "done");
+  expect(await again.listPending()).toEqual([]);
+  await sendState(again, source.path, 1);
 });
 
 test("without flock(1) nobody writes", async () => {

@@ -2,7 +2,7 @@
 
 import { fileNames, listFile, manifestFile } from "../../../protocol/archive/names.ts";
 import type { SessionName } from "../../../protocol/archive/types.ts";
-import { FormatError } from "../../../protocol/errors.ts";
+import { unlessDamaged } from "../../errors.ts";
 import { openIfThere } from "../../directory.ts";
 import { openFile, statOf } from "../../files.ts";
 import { createPart, listIdentity } from "../part.ts";
@@ -38,16 +38,11 @@ export const directoryStore: Store = {
     if (statOf(volume, name) !== undefined) renameNew(volume, name, volume, partName(name));
     return salvageDirectory(volume, partName(name), leftover);
   },
-  identityOf: (volume, name) => {
-    using directory = openIfThere(volume, name);
-    if (directory === undefined) return undefined;
-    try {
-      return listIdentity(directory);
-    } catch (error) {
-      if (error instanceof FormatError) return undefined;
-      throw error;
-    }
-  },
+  identityOf: (volume, name) =>
+    unlessDamaged(() => {
+      using directory = openIfThere(volume, name);
+      return directory && listIdentity(directory);
+    }),
   removeChunks: async (volume, name, addresses, { onRemoved }) => {
     using session = openIfThere(volume, name);
     if (session !== undefined) await removeChunkFiles(session, addresses, onRemoved);

@@ -7,7 +7,7 @@ import type { SessionName } from "../../../protocol/archive/types.ts";
 import { type Directory, openDirectory, syncDirectory } from "../../directory.ts";
 import { writeAll } from "../../files.ts";
 import { isFuse, syncFileSystem } from "../durable.ts";
-import { dropRecord, type Part } from "../part.ts";
+import { dropRecord, type Part, syncOrForsake } from "../part.ts";
 import { renameNew } from "../publish.ts";
 import type { SessionWriter } from "../store.ts";
 import { syncSession } from "./sync-session.ts";
@@ -56,13 +56,13 @@ export function directoryWriter(
     checkpoint: async () => {
       if (isFuse(part.directory)) return false;
       part.list.flush();
-      await syncFileSystem(part.directory);
+      await syncOrForsake(part.directory, async () => syncFileSystem(part.directory));
       return true;
     },
     endList: part.endList,
     publish: async () => {
       dropRecord(part.directory);
-      await syncSession(part.directory, part.written.chunks);
+      await syncOrForsake(part.directory, async () => syncSession(part.directory, part.written.chunks));
       renameNew(volume, partName, volume, name);
       syncDirectory(volume);
       close();

@@ -3,7 +3,6 @@
 import { rmdirSync } from "node:fs";
 import { chunkPath, fileNames, parseChunkFile, parseGeneration } from "../../../protocol/archive/names.ts";
 import { type ChunkAddress, maxStoredLength } from "../../../protocol/archive/types.ts";
-import { FormatError } from "../../../protocol/errors.ts";
 import {
   type Directory,
   namesIn,
@@ -12,9 +11,9 @@ import {
   reopen,
   syncDirectory,
 } from "../../directory.ts";
-import { unless } from "../../errors.ts";
+import { unless, unlessDamaged } from "../../errors.ts";
 import { removeFile } from "../../files.ts";
-import { dropRecord } from "../part.ts";
+import { dropRecord, syncOrForsake } from "../part.ts";
 import { renameNew } from "../publish.ts";
 import { checkTree, groupsOf } from "../remove.ts";
 import { salvageList } from "../salvage-list.ts";
@@ -48,12 +47,12 @@ export async function salvageDirectory(
     }
   }
   if (list.chunks === 0) return 0;
-  await list.replace();
+  await syncOrForsake(part, async () => list.replace());
   // What said what the chunks meant was never committed, so it means nothing.
   const meta = Array.from(namesIn(part)).filter((name) => name === fileNames.header || isManifest(name));
   for (const name of meta) removeFile(part, name);
   dropRecord(part);
-  await syncSession(part, list.chunks);
+  await syncOrForsake(part, async () => syncSession(part, list.chunks));
   renameNew(volume, partName, volume, leftover.name);
   syncDirectory(volume);
   return list.chunks;
@@ -74,13 +73,8 @@ function readOrNothing(
   address: ChunkAddress,
   into: Uint8Array,
 ): Uint8Array | undefined {
-  try {
-    const length = chunks.read(address, into);
-    return length === undefined || length < 1 || length > into.length ? undefined : into.subarray(0, length);
-  } catch (error) {
-    if (error instanceof FormatError) return undefined;
-    throw error;
-  }
+  const length = unlessDamaged(() => chunks.read(address, into));
+  return length === undefined || length < 1 || length > into.length ? undefined : into.subarray(0, length);
 }
 
 function dropChunk(part: Directory, address: ChunkAddress): void {

@@ -18,8 +18,7 @@ import {
 } from "../../../protocol/archive/tar-layout.ts";
 import type { ChunkAddress, SessionName } from "../../../protocol/archive/types.ts";
 import { equalBytes } from "../../../protocol/bytes.ts";
-import { FormatError } from "../../../protocol/errors.ts";
-import { systemCode } from "../../errors.ts";
+import { unlessDamaged } from "../../errors.ts";
 import { readStretch } from "../../files.ts";
 import { chunkOfMember } from "./member-chunk.ts";
 import { headerTemplate, memberHeader, timeOf } from "./member-header.ts";
@@ -64,14 +63,8 @@ export async function tarLayout(options: TarLayoutOptions): Promise<TarLayout> {
   let next = records.next().value ?? undefined;
 
   /** Bytes of the tar; undefined where they can't be read. */
-  const bytes = (from: number, length: number): Uint8Array | undefined => {
-    try {
-      return readStretch(file, from, length);
-    } catch (error) {
-      if (error instanceof FormatError || systemCode(error) === "EIO") return undefined;
-      throw error;
-    }
-  };
+  const bytes = (from: number, length: number): Uint8Array | undefined =>
+    unlessDamaged(() => readStretch(file, from, length));
   const isZero = (from: number, length: number): boolean =>
     bytes(from, length)?.every((byte) => byte === 0) === true;
 

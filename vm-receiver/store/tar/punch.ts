@@ -7,7 +7,7 @@ import type { ChunkAddress, SessionName } from "../../../protocol/archive/types.
 import { fileNames } from "../../../protocol/archive/names.ts";
 import { tarBlockBytes } from "../../../protocol/archive/tar-layout.ts";
 import type { Directory } from "../../directory.ts";
-import { RefusalError } from "../../errors.ts";
+import { RefusalError, unlessDamaged } from "../../errors.ts";
 import { readStretch } from "../../files.ts";
 import { runOn } from "../../tools.ts";
 import { pace } from "../pace.ts";
@@ -26,8 +26,8 @@ const script = `while [ $# -gt 0 ]; do
   shift 2
 done`;
 
-/** Punches out the data of these chunks; one that the tar does not have, or not where it says, is left. RefusalError
- *  `io`. */
+/** Punches out the data of these chunks; one that the tar does not have, or not where it says, or can't say
+ *  where, is left. RefusalError `io`. */
 export async function punchChunks(
   volume: Directory,
   name: SessionName,
@@ -36,7 +36,7 @@ export async function punchChunks(
 ): Promise<void> {
   const turn = pace();
   const file = name + fileNames.tarSuffix;
-  const tar = readTarFooter(volume, file);
+  const tar = unlessDamaged(() => readTarFooter(volume, file));
   if (tar === undefined) return;
   using opened = tar.file;
   const offsetOf = offsetFinder(tar.footer, (into, offset) =>
@@ -55,10 +55,10 @@ export async function punchChunks(
     for (const address of addresses) {
       await turn();
       onRemoved(0);
-      const offset = offsetOf(address);
+      const offset = unlessDamaged(() => offsetOf(address));
       if (offset === undefined || offset < tarBlockBytes) continue;
-      const header = readStretch(opened, offset - tarBlockBytes, tarBlockBytes);
-      if (chunkOfMember(header, name) !== address) continue;
+      const header = unlessDamaged(() => readStretch(opened, offset - tarBlockBytes, tarBlockBytes));
+      if (header === undefined || chunkOfMember(header, name) !== address) continue;
       const size = memberSize(header);
       const from = Math.ceil(offset / blockBytes) * blockBytes;
       const to = Math.floor((offset + size) / blockBytes) * blockBytes;

@@ -11,9 +11,9 @@ import {
 } from "../../../protocol/archive/tar-layout.ts";
 import { type ChunkAddress, maxStoredLength } from "../../../protocol/archive/types.ts";
 import { type Directory, openIfThere, syncDirectory } from "../../directory.ts";
-import { RefusalError } from "../../errors.ts";
+import { RefusalError, unlessDamaged } from "../../errors.ts";
 import { openFile, readStretch, removeFile, statOf, type StoredFile, writeAll } from "../../files.ts";
-import { createPartDirectory } from "../part.ts";
+import { createPartDirectory, syncOrForsake } from "../part.ts";
 import { publishFile } from "../publish.ts";
 import { checkTree, removeTree } from "../remove.ts";
 import { salvageList } from "../salvage-list.ts";
@@ -38,18 +38,15 @@ export async function salvageTar(
   look: MemberLook,
 ): Promise<number> {
   await unpublish(volume, names, leftover);
-  {
-    using part = openIfThere(volume, names.partName);
-    using tar = part && openFile(part, tarPart);
-    if (part === undefined || tar === undefined) return 0;
-    await checkTree(part);
-    const chunks = await rebuild(part, tar, leftover, look);
-    if (chunks === 0) return 0;
-    publishFile(part, tarPart, volume, names.finishedName);
-    await removeTree(volume, names.partName);
-    syncDirectory(volume);
-    return chunks;
-  }
+  using part = openIfThere(volume, names.partName);
+  if (part === undefined) return 0;
+  await checkTree(part);
+  const chunks = await rebuild(part, leftover, look);
+  if (chunks === 0) return 0;
+  publishFile(part, tarPart, volume, names.finishedName);
+  await removeTree(volume, names.partName);
+  syncDirectory(volume);
+  return chunks;
 }
 
 /** Takes a finished tar back into a part, where there may be one already: the publishing may have been cut short. */
@@ -81,13 +78,11 @@ async function unpublish(
   syncDirectory(volume);
 }
 
-/** Lists the whole members, and writes what follows them. Gives the number of chunks. */
-async function rebuild(
-  part: Directory,
-  tar: StoredFile,
-  leftover: Salvageable,
-  look: MemberLook,
-): Promise<number> {
+/** Lists the whole members, and writes what follows them. Gives the number of chunks. The tar is closed again: NFS and FUSE
+ *  give what is removed while it is open another name in its directory. */
+async function rebuild(part: Directory, leftover: Salvageable, look: MemberLook): Promise<number> {
+  using tar = openFile(part, tarPart);
+  if (tar === undefined) return 0;
   removeFile(part, offsetsPart);
   using list = salvageList(part, leftover);
   using offsets = createSpool(part, offsetsPart);
@@ -96,8 +91,8 @@ async function rebuild(
   const refused: Member[] = [];
   for (const member of wholeMembers(tar, leftover)) {
     end = member.end;
-    const stored = readStretch(tar, member.offset, member.size);
-    if (!(await list.add(member.address, stored))) {
+    const stored = unlessDamaged(() => readStretch(tar, member.offset, member.size));
+    if (stored === undefined || !(await list.add(member.address, stored))) {
       refused.push(member);
       continue;
     }
@@ -105,7 +100,7 @@ async function rebuild(
     offsets.append(record);
   }
   if (list.chunks === 0) return 0;
-  await list.replace();
+  await syncOrForsake(part, async () => list.replace());
   offsets.flush();
   const fd = openSync(part.at(tarPart), constants.O_WRONLY | constants.O_NOFOLLOW);
   try {
@@ -113,7 +108,7 @@ async function rebuild(
     // No list names these, so nobody could tell whether they rot.
     for (const { offset, size } of refused) writeAll(fd, new Uint8Array(size), offset);
     await tarAppender(fd, end, leftover.name, look).finish(part, leftover.identity, list.chunks, undefined);
-    await syncData(fd);
+    await syncOrForsake(part, async () => syncData(fd));
   } finally {
     closeSync(fd);
   }
@@ -134,7 +129,8 @@ function* wholeMembers(tar: StoredFile, { name, chunkSize }: Salvageable): Gener
   const longest = maxStoredLength(chunkSize);
   let next = 0;
   for (let at = 0; at + tarBlockBytes <= tar.length;) {
-    const header = readStretch(tar, at, tarBlockBytes);
+    const header = unlessDamaged(() => readStretch(tar, at, tarBlockBytes));
+    if (header === undefined) return;
     const address = chunkOfMember(header, name);
     const size = memberSize(header);
     const offset = at + tarBlockBytes;

@@ -10,7 +10,7 @@ import {
   type OffsetsFooter,
 } from "../../../protocol/archive/tar-layout.ts";
 import type { Digest } from "../../../protocol/archive/types.ts";
-import { FormatError } from "../../../protocol/errors.ts";
+import { unlessDamaged } from "../../errors.ts";
 import type { Directory } from "../../directory.ts";
 import { openFile, readStretch, type StoredFile } from "../../files.ts";
 
@@ -38,15 +38,12 @@ export function readTarFooter(volume: Directory, name: string): OpenTar | undefi
 
 /** Whose session a tar holds; undefined where it is not there or does not say. */
 export function tarIdentity(volume: Directory, name: string): ListIdentity | undefined {
-  try {
+  return unlessDamaged(() => {
     const tar = readTarFooter(volume, name);
     if (tar === undefined) return undefined;
     using file = tar.file;
     return decodeOffsetsHead(
       readStretch(file, tar.footer.recordsOffset - offsetsHeadBytes, offsetsHeadBytes),
     );
-  } catch (error) {
-    if (error instanceof FormatError) return undefined;
-    throw error;
-  }
+  });
 }

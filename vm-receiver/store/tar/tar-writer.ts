@@ -12,7 +12,7 @@ import {
 } from "../../../protocol/archive/tar-layout.ts";
 import { type Directory, syncDirectory } from "../../directory.ts";
 import { createFile } from "../../files.ts";
-import type { Part } from "../part.ts";
+import { type Part, syncOrForsake } from "../part.ts";
 import { publishFile } from "../publish.ts";
 import { removeTree } from "../remove.ts";
 import { createSpool } from "../spool.ts";
@@ -72,9 +72,13 @@ export function tarWriter({
     },
     createMeta: part.createMeta,
     checkpoint: async () => {
-      await offsets.sync();
-      await part.list.sync();
-      await syncData(tar);
+      offsets.flush();
+      part.list.flush();
+      await syncOrForsake(part.directory, async () => {
+        await offsets.sync();
+        await part.list.sync();
+        await syncData(tar);
+      });
       return true;
     },
     endList: part.endList,
@@ -82,7 +86,7 @@ export function tarWriter({
       offsets.flush();
       const files = { manifest: manifestFile(session.generation), header: fileNames.header };
       await tail.finish(part.directory, session, part.written.chunks, files);
-      await syncData(tar);
+      await syncOrForsake(part.directory, async () => syncData(tar));
       publishFile(part.directory, tarPart, volume, finishedName);
       close();
       await removeTree(volume, partName);

@@ -1,0 +1,141 @@
+// What a failed sync may have lost still reads well from memory, and the next sync has nothing to complain of: nobody may
+// make a container of it. No drive here fails on demand, so fdatasync is a mock that does, once; sync(1) is a script.
+
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { join } from "node:path";
+import { beforeEach, describe, expect, test, vi } from "vitest";
+import { sha256 } from "../../../protocol/archive/prefix.ts";
+import type {
+  ArchiveUuid,
+  ChunkAddress,
+  Generation,
+  SessionName,
+  SessionUid,
+  VolumeId,
+} from "../../../protocol/archive/types.ts";
+import { type Directory, openAbsolute, openIfThere } from "../../../vm-receiver/directory.ts";
+import { partIdentity } from "../../../vm-receiver/store/part.ts";
+import type { NewSession, SessionWriter, Store } from "../../../vm-receiver/store/store.ts";
+import { stores } from "../../../vm-receiver/store/stores.ts";
+import { tempDir } from "../../support/temp-dir.ts";
+
+const disk = vi.hoisted(() => ({ failures: 0 }));
+
+vi.mock("node:fs", async (original) => {
+  const fs = await original<typeof import("node:fs")>();
+  const failing: typeof fs.fdatasync = ((fd: number, done: (error: Error | null) => void) => {
+    if (disk.failures === 0) return fs.fdatasync(fd, done);
+    disk.failures--;
+    done(Object.assign(new Error("EIO: i/o error, fdatasync"), { code: "EIO" }));
+  }) as never;
+  return { ...fs, fdatasync: failing };
+});
+
+const chunkSize = 65_536;
+const session: NewSession = {
+  archive: new Uint8Array(randomBytes(16)) as ArchiveUuid,
+  volume: new Uint8Array(randomBytes(16)) as VolumeId,
+  session: new Uint8Array(randomBytes(16)) as SessionUid,
+  generation: 7 as Generation,
+  name: "S_20261123-101500" as SessionName,
+  chunkSize,
+  size: 2 ** 30,
+};
+/** More than are synced one by one. */
+const count = 80;
+
+async function begun(store: Store, volume: Directory): Promise<SessionWriter> {
+  const writer = await store.begin(volume, session);
+  for (let i = 0; i < count; i++) {
+    const bytes = new Uint8Array(randomBytes(100));
+    writer.writeChunk((i * chunkSize) as ChunkAddress, bytes, sha256(bytes));
+  }
+  return writer;
+}
+
+const salvage = async (store: Store, volume: Directory): Promise<number> =>
+  store.salvage(volume, {
+    name: session.name,
+    identity: session,
+    chunkSize,
+    isWhole: () => true,
+    onBytes: () => undefined,
+  });
+
+function identity(store: Store, volume: Directory): unknown {
+  using part = openIfThere(volume, store.partName(session.name));
+  return part && partIdentity(part);
+}
+
+describe.each(["dir", "tar"] as const)("form %s", (form) => {
+  const store = stores[form];
+  beforeEach(() => {
+    vi.unstubAllEnvs();
+    disk.failures = 0;
+  });
+
+  /** The next sync fails, as it does after a write error; a second one would say that all is well. */
+  const failOnce = (path: string): void => {
+    if (form === "tar") {
+      disk.failures = 1;
+      return;
+    }
+    const tools = join(path, "tools");
+    mkdirSync(tools);
+    writeFileSync(join(tools, "sync"), "#!/bin/sh\necho 'Input/output error' >&2\nexit 1\n");
+    chmodSync(join(tools, "sync"), 0o755);
+    vi.stubEnv("SPARSEBAK_TOOL_PATH", tools);
+  };
+
+  test("a part whose syncs have not failed says whose it is", async () => {
+    using directory = tempDir();
+    using volume = openAbsolute(directory.path);
+    (await begun(store, volume))[Symbol.dispose]();
+    expect(identity(store, volume)).toMatchObject({ session: session.session });
+  });
+
+  test("after a checkpoint that failed the part says no longer whose it is", async () => {
+    using directory = tempDir();
+    using volume = openAbsolute(directory.path);
+    using writer = await begun(store, volume);
+    failOnce(directory.path);
+    await expect(writer.checkpoint()).rejects.toThrow(/EIO|output error/);
+    expect(identity(store, volume)).toBeUndefined();
+  });
+
+  test("nor after an end that failed", async () => {
+    using directory = tempDir();
+    using volume = openAbsolute(directory.path);
+    using writer = await begun(store, volume);
+    for (const file of ["header", "manifest"] as const) writeFileSync(writer.createMeta(file), file);
+    writer.endList();
+    failOnce(directory.path);
+    await expect(writer.publish()).rejects.toThrow(/EIO|output error/);
+    expect(identity(store, volume)).toBeUndefined();
+  });
+
+  test("nor after a salvage that failed", async () => {
+    using directory = tempDir();
+    using volume = openAbsolute(directory.path);
+    const writer = await begun(store, volume);
+    await writer.checkpoint();
+    writer[Symbol.dispose]();
+    failOnce(directory.path);
+    await expect(salvage(store, volume)).rejects.toThrow(/EIO|output error/);
+    expect(identity(store, volume)).toBeUndefined();
+  });
+
+  test.runIf(form === "dir")(
+    "a sync that did not come to its end says nothing, and the part stays what it was",
+    async () => {
+      using directory = tempDir();
+      using volume = openAbsolute(directory.path);
+      using writer = await begun(store, volume);
+      failOnce(directory.path);
+      rmSync(join(directory.path, "tools", "sync"));
+      await expect(writer.checkpoint()).rejects.toMatchObject({ code: "io" });
+      expect(identity(store, volume)).toMatchObject({ session: session.session });
+    },
+  );
+});
