@@ -1,9 +1,10 @@
 // prune: sessions go by name, by date or by retention; what nobody refers to any more comes free (design section 7).
-// One group of volumes after the other: what is wrong with one doesn't stop the others.
+// One group of volumes after the other: what is wrong with one doesn't stop the others. The archive was looked at once,
+// and the receiver's lock goes with a connection: where another host has committed before the next one, all stops.
 
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { basename, join } from "node:path";
-import { toHex } from "../../protocol/bytes.ts";
+import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { capabilities, type Service } from "../../protocol/wire/messages.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
@@ -45,7 +46,8 @@ export interface PruneResult {
 
 const nothingFreed: Freed = { chunks: 0, bytes: 0, inTars: 0 };
 
-/** Prunes the volumes of a selection. With `dryRun` nothing is changed, and no lock taken. */
+/** Prunes the volumes of a selection. With `dryRun` nothing is changed, and no lock taken. Throws AgentError `failed` where
+ *  another host has changed the archive between two groups. */
 export async function prune(
   context: Context,
   settings: ArchiveSettings,
@@ -71,11 +73,15 @@ export async function prune(
   const freed = new Map<string, Freed>();
   const failed = new Map<string, Error>();
   let older = dryRun || todo.size === 0 ? undefined : await oldHeads(open);
+  // Of the head that `view` is right for: other groups' steps leave a group's volumes as they were.
+  let { headDigest } = open;
   for (const group of todo) {
     const volumes = view.filter(({ index }) => toHex(index.group) === group);
+    const current = await archive.get();
+    if (!equalBytes(current.headDigest, headDigest)) throw changed();
     try {
       const on = {
-        open: await archive.get(),
+        open: current,
         volumes,
         removed: removedUids(volumes, plans),
         scratch: dryRun ? `${paths.prune}-${process.pid}` : paths.prune,
@@ -92,6 +98,7 @@ export async function prune(
       if (stopsAll(error, context.signal)) throw error;
       for (const { index } of volumes) failed.set(toHex(index.volume), error as Error);
     }
+    headDigest = current.headDigest;
   }
   const { client } = await archive.get();
   const sweptBytes = dryRun ? undefined : (await client.ask("sweep", {})).bytes;
@@ -165,6 +172,10 @@ function openedArchive(
     drop,
     [Symbol.asyncDispose]: drop,
   };
+}
+
+function changed(): AgentError {
+  return new AgentError("failed", "prune: the archive has changed meanwhile", "run it again");
 }
 
 /** What no other group can get past: a destination that is gone or refuses, an archive in another state, a signal. */

@@ -1,0 +1,83 @@
+// A prune of several groups of volumes, of which the first fails: what becomes of the others, and what is said of it.
+
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { changeImage, makeImage } from "../../bench/image.ts";
+import { makeSite, sha256Of, type Site } from "../support/site.ts";
+import { type Digests, linesOf, listed, send } from "../support/site-sessions.ts";
+
+const mib = 1024 * 1024;
+const size = 2 * mib;
+const volumes = ["a.img", "b.img"] as const;
+
+let site: Site;
+let other: string;
+let reset: () => void;
+
+/** Two sessions of each volume; a manifest of the first volume is damaged. */
+beforeAll(async () => {
+  const settings = ["chunk-size = 64K"];
+  site = await makeSite({ volumes, driveBytes: 64 * mib, local: true, settings });
+  const digests: Digests = new Map();
+  for (const [i, each] of volumes.entries())
+    makeImage(site.image(each), { size, dataBytes: mib, seed: 80 + i });
+  const [first = ""] = await send(site, digests);
+  for (const [i, each] of volumes.entries()) changeImage(site.image(each), mib / 4, 90 + i, size);
+  await send(site, digests);
+  damageManifest(join(site.archive, "a.img", first));
+  other = join(site.directory, "dom0-other");
+  cpSync(site.state, other, { recursive: true });
+  const saved = join(site.directory, "saved");
+  const places = { archive: site.archive, state: site.state, other };
+  for (const [name, path] of Object.entries(places)) cpSync(path, join(saved, name), { recursive: true });
+  reset = () => {
+    for (const [name, path] of Object.entries(places)) {
+      rmSync(path, { recursive: true });
+      cpSync(join(saved, name), path, { recursive: true });
+    }
+  };
+});
+afterAll(async () => site[Symbol.asyncDispose]());
+beforeEach(() => reset());
+
+function damageManifest(session: string): void {
+  const path = join(session, readdirSync(session).find((each) => each.startsWith("manifest")) ?? "");
+  const bytes = readFileSync(path);
+  bytes.writeUInt8((bytes[200] ?? 0) ^ 1, 200);
+  writeFileSync(path, bytes);
+}
+
+const stateOf = (pid: number): string | undefined =>
+  /^State:\s+(\w)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+
+test("what another host commits before the next connection stops the prune, and stays", async () => {
+  const args = ["-u", "prune", "--keep-last", "1"];
+  const countInto = join(site.directory, "count");
+  // From the first group's work on, to the connection that takes the place of its own.
+  const from = "^rmSync .*/prune$";
+  const counting = await site.sparsebak(args, { countInto, counted: { from, until: "^spawn" } });
+  expect(counting, counting.stderr).toMatchObject({ code: 5 });
+  const killAt = Number(readFileSync(countInto, "utf8")) + 1;
+  reset();
+  let pid = 0;
+  const counted = { from, until: "^never$" };
+  const running = site.sparsebak(args, { killAt, stop: true, counted, onStart: (id) => (pid = id) });
+  while (stateOf(pid) !== "T") await sleep(20);
+  let session = "";
+  try {
+    changeImage(site.image("b.img"), mib / 4, 95, size);
+    const ini = join(other, "sparsebak.ini");
+    const sent = await site.sparsebak(["-u", "--json", "send", "b.img"], { ini });
+    expect(sent, sent.stderr).toMatchObject({ code: 0 });
+    session = String(linesOf(sent).find(({ type }) => type === "volume")?.["session"]);
+  } finally {
+    process.kill(pid, "SIGCONT");
+  }
+  const ended = await running;
+  expect(ended.stderr).toMatch(/the archive has changed meanwhile/);
+  expect(ended).toMatchObject({ code: 1 });
+  expect(await listed(site)).toHaveLength(5);
+  expect(await site.assembled("b.img", session)).toBe(sha256Of(site.image("b.img")));
+});
