@@ -96,7 +96,7 @@ export async function prune(
       // The connection may be in the middle of something: the next group gets a new one.
       await archive.drop();
       if (stopsAll(error, context.signal)) throw error;
-      for (const { index } of volumes) failed.set(toHex(index.volume), error as Error);
+      failed.set(group, error as Error);
     }
     headDigest = current.headDigest;
   }
@@ -134,21 +134,34 @@ function removedUids(volumes: readonly ViewedVolume[], plans: Plans): ReadonlySe
   return new Set(chosen.filter((each) => each.goes).map((each) => toHex(each.session.uid)));
 }
 
+/** `failed` is by group. */
 function results(
   view: readonly ViewedVolume[],
   plans: Plans,
   freed: FreedByVolume,
   failed: ReadonlyMap<string, Error>,
 ): readonly PrunedVolume[] {
-  return view.flatMap((volume): readonly PrunedVolume[] => {
-    const key = toHex(volume.index.volume);
+  const ofVolumes = view.flatMap((volume): readonly PrunedVolume[] => {
+    const { index } = volume;
     const sessions = plans.get(volume) ?? [];
-    const free = freed.get(key) ?? nothingFreed;
-    const error = failed.get(key);
-    if (sessions.length === 0 && free.bytes === 0) return [];
-    const result = { volume: volume.index.name, sessions, freed: free };
-    return [error === undefined ? result : { ...result, error }];
+    const free = freed.get(toHex(index.volume)) ?? nothingFreed;
+    const error = failed.get(toHex(index.group));
+    const result = { volume: index.name, sessions, freed: free };
+    if (error !== undefined) return [{ ...result, error }];
+    return sessions.length === 0 && free.bytes === 0 ? [] : [result];
   });
+  // Its last volume may be gone from the archive since its prune was cut short.
+  const named = new Set(view.map(({ index }) => toHex(index.group)));
+  const nameless = [...failed].filter(([group]) => !named.has(group));
+  return [
+    ...ofVolumes,
+    ...nameless.map(([group, error]) => ({
+      volume: `group ${group}`,
+      sessions: [],
+      freed: nothingFreed,
+      error,
+    })),
+  ];
 }
 
 /** A connection that is opened when it is needed, and again after it was dropped. */

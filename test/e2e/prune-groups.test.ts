@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
+import { stateLayout } from "../../dom0-agent/state/layout.ts";
+import { noteUnfinished } from "../../dom0-agent/state/unfinished-prune.ts";
 import { makeSite, sha256Of, type Site } from "../support/site.ts";
 import { type Digests, linesOf, listed, send } from "../support/site-sessions.ts";
 
@@ -16,7 +18,10 @@ let site: Site;
 let other: string;
 let reset: () => void;
 
-/** Two sessions of each volume; a manifest of the first volume is damaged. */
+/** The first manifest of the first volume, which is damaged. */
+let manifest = "";
+
+/** Two sessions of each volume. */
 beforeAll(async () => {
   const settings = ["chunk-size = 64K"];
   site = await makeSite({ volumes, driveBytes: 64 * mib, local: true, settings });
@@ -26,7 +31,11 @@ beforeAll(async () => {
   const [first = ""] = await send(site, digests);
   for (const [i, each] of volumes.entries()) changeImage(site.image(each), mib / 4, 90 + i, size);
   await send(site, digests);
-  damageManifest(join(site.archive, "a.img", first));
+  const session = join(site.archive, "a.img", first);
+  manifest = join(session, readdirSync(session).find((each) => each.startsWith("manifest")) ?? "");
+  const bytes = readFileSync(manifest);
+  bytes.writeUInt8((bytes[200] ?? 0) ^ 1, 200);
+  writeFileSync(manifest, bytes);
   other = join(site.directory, "dom0-other");
   cpSync(site.state, other, { recursive: true });
   const saved = join(site.directory, "saved");
@@ -41,13 +50,6 @@ beforeAll(async () => {
 });
 afterAll(async () => site[Symbol.asyncDispose]());
 beforeEach(() => reset());
-
-function damageManifest(session: string): void {
-  const path = join(session, readdirSync(session).find((each) => each.startsWith("manifest")) ?? "");
-  const bytes = readFileSync(path);
-  bytes.writeUInt8((bytes[200] ?? 0) ^ 1, 200);
-  writeFileSync(path, bytes);
-}
 
 const stateOf = (pid: number): string | undefined =>
   /^State:\s+(\w)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
@@ -80,4 +82,15 @@ test("what another host commits before the next connection stops the prune, and 
   expect(ended).toMatchObject({ code: 1 });
   expect(await listed(site)).toHaveLength(5);
   expect(await site.assembled("b.img", session)).toBe(sha256Of(site.image("b.img")));
+});
+
+test("what is wrong with a group that only an earlier prune has left is said, and the status tells", async () => {
+  const paths = stateLayout(site.state).archive("default");
+  const record = readFileSync(paths.archive, "utf8").split("\n")[0] ?? "";
+  const known = (JSON.parse(record) as { volumes: { name: string; group: string }[] }).volumes;
+  noteUnfinished(paths, known.find(({ name }) => name === "a.img")?.group ?? "", true);
+  const ended = await site.sparsebak(["-u", "prune", "b.img", "--keep-last", "1"]);
+  expect(ended.stderr).toMatch(/manifest\.\d+ of S_.*not the one that the index names/);
+  expect(ended.stdout).toMatch(/b\.img: 1 of 2 sessions removed/);
+  expect(ended).toMatchObject({ code: 5 });
 });
