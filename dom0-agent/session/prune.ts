@@ -26,6 +26,7 @@ import { chooseInArchive, readView, type Selection, type ViewedVolume } from "..
 import { RefusedError } from "../archive/client.ts";
 import type { Context } from "../context.ts";
 import { openDestination } from "../archive/destination.ts";
+import { isDamage } from "../archive/read-or-copy.ts";
 
 /** What a prune did, or would do, to a volume. */
 export interface PrunedVolume {
@@ -193,6 +194,7 @@ function changed(): AgentError {
 
 /** What no other group can get past: a destination that is gone or refuses, an archive in another state, a signal. */
 function stopsAll(error: unknown, signal: AbortSignal): boolean {
-  if (signal.aborted || error instanceof TransportError || error instanceof RefusedError) return true;
+  if (signal.aborted || error instanceof TransportError) return true;
+  if (error instanceof RefusedError) return !isDamage(error);
   return error instanceof AgentError && error.reason !== "failed" && error.reason !== "integrity";
 }

@@ -1,6 +1,6 @@
 // A prune of several groups of volumes, of which the first fails: what becomes of the others, and what is said of it.
 
-import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
@@ -91,6 +91,15 @@ test("what is wrong with a group that only an earlier prune has left is said, an
   noteUnfinished(paths, known.find(({ name }) => name === "a.img")?.group ?? "", true);
   const ended = await site.sparsebak(["-u", "prune", "b.img", "--keep-last", "1"]);
   expect(ended.stderr).toMatch(/manifest\.\d+ of S_.*not the one that the index names/);
+  expect(ended.stdout).toMatch(/b\.img: 1 of 2 sessions removed/);
+  expect(ended).toMatchObject({ code: 5 });
+});
+
+test("a manifest that the receiver can't read is a matter of its volume; the others are pruned", async () => {
+  rmSync(manifest);
+  mkdirSync(manifest);
+  const ended = await site.sparsebak(["-u", "prune", "--keep-last", "1"]);
+  expect(ended.stderr).toMatch(/manifest/);
   expect(ended.stdout).toMatch(/b\.img: 1 of 2 sessions removed/);
   expect(ended).toMatchObject({ code: 5 });
 });

@@ -2,7 +2,16 @@
 // that nobody names. Through the built programs and a mounted drive.
 
 import { spawnSync } from "node:child_process";
-import { copyFileSync, cpSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
@@ -191,6 +200,16 @@ test("a manifest that is damaged stops the prune of its volume", async () => {
   expect(ended).toMatchObject({ code: 5 });
   expect(ended.stderr).toMatch(/manifest/);
   expect(treeOf(site.archive)).toEqual(before);
+});
+
+test("an old head that can't be read stands in nobody's way", async () => {
+  const { site, digests, names } = await withSessions(4, []);
+  await using _site = site;
+  const oldest = join(site.archive, "heads", "1");
+  rmSync(oldest);
+  mkdirSync(oldest);
+  await run(site, "prune", "--keep-last", "2");
+  await expectSessions(site, digests, keysOf(names.slice(2)));
 });
 
 test("volumes that share chunks: what one loses the other keeps, until nobody needs it", async () => {
