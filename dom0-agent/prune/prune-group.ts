@@ -42,7 +42,7 @@ export async function measureGroup(on: GroupOptions): Promise<FreedByVolume> {
   const freed = new Map<string, Freed>();
   for (let number = 0; number < scan.containers.count; number++) {
     on.signal.throwIfAborted();
-    const fate = await fateOf(on, scan, number, scan.containers.at(number).container, Infinity);
+    const fate = await fateOf(on, scan, number, scan.containers.at(number).container, "measure");
     if (fate !== undefined) addFreed(freed, scan, fate);
     rmSync(`${on.scratch}/list-${number}`, { force: true });
   }
