@@ -13,8 +13,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
+import { stateLayout } from "../../dom0-agent/state/layout.ts";
+import { tryLock } from "../../dom0-agent/state/lock.ts";
 import { treeOf } from "../support/archive-tree.ts";
 import { makeSite, sha256Of, type Site, type SiteOptions } from "../support/site.ts";
 import { type Digests, expectSessions, linesOf, listed, run, send } from "../support/site-sessions.ts";
@@ -242,6 +245,26 @@ test("volumes that share chunks: what one loses the other keeps, until nobody ne
   expect(await listed(site)).toEqual([]);
   expect(readdirSync(site.archive).filter((each) => each.startsWith("vm-"))).toEqual([]);
   expect(readdirSync(join(site.state, "archives", "default", "volumes"))).toEqual([]);
+});
+
+test("a delete that looks for what it may remove keeps no monitor waiting", async () => {
+  const { site } = await withSessions(2, []);
+  await using _site = site;
+  let pid = 0;
+  const running = site.sparsebak(["-u", "delete", volume, "--yes"], {
+    killAt: 1,
+    stop: true,
+    counted: { from: "^mkdirSync .*/prune$", until: "^never$" },
+    onStart: (id) => (pid = id),
+  });
+  while (!/^State:\s+T/m.test(readFileSync(`/proc/${pid}/status`, "utf8"))) await sleep(20);
+  const lock = await tryLock(stateLayout(site.state).lock);
+  const isFree = lock !== undefined;
+  lock?.[Symbol.dispose]();
+  process.kill(pid, "SIGCONT");
+  expect(await running).toMatchObject({ code: 0 });
+  expect(isFree).toBe(true);
+  expect(await listed(site)).toEqual([]);
 });
 
 test("retention of the settings is applied after a send", async () => {
