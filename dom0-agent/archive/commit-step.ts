@@ -25,6 +25,8 @@ export interface Step {
   readonly header?: Uint8Array;
   /** What the step no longer needs. */
   readonly dead?: Omit<DeadFile, "archive" | "generation" | "createdAt">;
+  /** What has to be held while the commit and dom0's own records are made. */
+  readonly hold?: (() => Promise<Disposable>) | undefined;
 }
 
 /** A manifest or list of the next generation, for a session that is in the archive. */
@@ -79,6 +81,7 @@ export async function commitStep(open: OpenArchive, step: Step): Promise<void> {
   });
   const base = { generation: head.generation, digest: open.headDigest };
   await put("head", made.bytes);
+  using _held = await step.hold?.();
   writeIntent(open.paths, { head: markOf(made.head, made.digest), step: step.note });
   await commitHead(open, base, made, step.note);
   if (step.header !== undefined) open.header = step.header;

@@ -17,7 +17,8 @@ import { equalBytes } from "../../protocol/bytes.ts";
 import { AgentError } from "../errors.ts";
 import { writeAll } from "../state/atomic-file.ts";
 import { openNameless } from "../state/nameless-file.ts";
-import { metaOf, type OpenArchive, verified } from "./archive.ts";
+import { integrity, metaOf, type OpenArchive, verified } from "./archive.ts";
+import { isDamage } from "./read-or-copy.ts";
 
 /** Records that are decoded at once: so few that they are garbage before they get old, which is what keeps the heap small. */
 const blockRecords = 256;
@@ -36,7 +37,8 @@ export interface FetchedManifest extends Disposable {
   entries(): Generator<ManifestEntry, void, undefined>;
 }
 
-/** Fetches the manifest of a session into a file without a name beside `path`. Throws AgentError `integrity` where it is missing or not the one that the index names. */
+/** Fetches the manifest of a session into a file without a name beside `path`. Throws AgentError `integrity` where it is
+ *  missing, can't be read where it lies, or is not the one that the index names. */
 export async function fetchManifest(
   open: OpenArchive,
   index: VolumeIndex,
@@ -52,7 +54,10 @@ export async function fetchManifest(
     // dom0's disk takes what the session's manifest can be, and no more.
     const size = index.sessions.find((each) => equalBytes(each.uid, uid))?.size ?? 0;
     const longest = longestManifest(size, open.record.chunkSize);
-    const length = await open.client.read(name, longest, (bytes) => writeAll(fd, bytes));
+    const length = await readable(
+      what,
+      open.client.read(name, longest, (bytes) => writeAll(fd, bytes)),
+    );
     if (length === undefined) throw new AgentError("integrity", `${what}: the receiver does not have it`);
     if (!equalBytes(digestOfSpool(fd, length), manifestDigest)) {
       throw new AgentError("integrity", `${what}: it is not the one that the index names`);
@@ -84,6 +89,16 @@ export async function fetchManifest(
   } catch (error) {
     close();
     throw error;
+  }
+}
+
+/** What the promise gives. A refusal that means damage, such as a sector that can't be read, becomes AgentError
+ *  `integrity`. */
+async function readable<T>(what: string, reading: Promise<T>): Promise<T> {
+  try {
+    return await reading;
+  } catch (error) {
+    throw isDamage(error) ? integrity(`${what}: ${error.message}`) : error;
   }
 }
 

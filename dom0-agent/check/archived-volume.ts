@@ -3,15 +3,15 @@
 import type { HeadVolume } from "../../protocol/archive/head.ts";
 import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
-import { AgentError } from "../errors.ts";
 import { type OpenArchive, readIndex } from "../archive/archive.ts";
+import { isDamage } from "../archive/read-or-copy.ts";
 
 export interface ArchivedVolume {
   readonly directory: string;
   readonly index: VolumeIndex;
 }
 
-/** A volume whose index is missing or damaged: nothing of it can be found. */
+/** A volume whose index is missing, damaged or can't be read: nothing of it can be found. */
 export interface LostVolume {
   readonly entry: HeadVolume;
   /** As dom0 knows it; else its directory. */
@@ -40,7 +40,7 @@ export async function readVolumes(open: OpenArchive): Promise<{
       groups.set(group, volumes);
       volumes.push({ directory: entry.directory, index });
     } catch (error) {
-      if (!(error instanceof AgentError) || error.reason !== "integrity") throw error;
+      if (!isDamage(error)) throw error;
       const known = open.record.volumes.find((each) => equalBytes(each.id, entry.volume));
       lost.push({ entry, name: known?.name ?? entry.directory, why: error.message });
     }

@@ -6,11 +6,11 @@ import type { ChunkEntry } from "../../protocol/archive/manifest.ts";
 import type { ChunkAddress } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import type { Damage, DamagedFile, DamageKind } from "../../protocol/wire/messages.ts";
-import { AgentError } from "../errors.ts";
 import type { ExpectedChunk } from "../../protocol/seal/open-chunk.ts";
 import type { Verdict } from "../restore/verify-all.ts";
 import type { OpenArchive } from "../archive/archive.ts";
 import { RefusedError } from "../archive/client.ts";
+import { isDamage } from "../archive/read-or-copy.ts";
 import { checkHeader } from "../restore/check-header.ts";
 import type { ArchivedVolume } from "./archived-volume.ts";
 import type { ChunkList, ListStore } from "./list-store.ts";
@@ -141,9 +141,7 @@ async function damageIn<T>(promise: Promise<T>): Promise<T | string> {
   try {
     return await promise;
   } catch (error) {
-    const isDamage = error instanceof AgentError && error.reason === "integrity";
-    const unreadable = error instanceof RefusedError && error.code === "io";
-    if (isDamage || unreadable) return error.message;
+    if (isDamage(error)) return error.message;
     throw error;
   }
 }

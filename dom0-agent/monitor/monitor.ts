@@ -68,7 +68,7 @@ export async function monitorLocked(
   const known = trackedVolumes(state, report);
   const found = await storage.survey([...options.volumes, ...known.map((each) => each.known.name)]);
   const vouched = dropUnvouched(known, found, report);
-  const tracked = dropGone(state, found, vouched, context.settings.keepGoneDays, report);
+  const tracked = await dropGone(state, found, vouched, context.settings.keepGoneDays, report);
   const tidied = await tidySnapshots(storage, found, tracked, await livingLooks(state, found));
   const survey = tidied ? await storage.survey(options.volumes) : found;
   const mapsOf = (volume: string): readonly VouchedMap[] => vouchedMaps(tracked, volume, survey);

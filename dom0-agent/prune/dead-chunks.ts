@@ -25,7 +25,7 @@ import type { GroupContainer } from "./group-containers.ts";
 import { spooledParts } from "./walk-volume.ts";
 
 export interface DeadChunks {
-  /** In rising order. */
+  /** In rising order; none where it was only measured. */
   readonly runs: readonly ChunkRun[];
   readonly chunks: number;
   /** Bytes of their stored forms. */
@@ -42,7 +42,8 @@ export interface DeadOptions {
   readonly generation: Generation;
   readonly refs: ChunkRefs;
   readonly scratch: string;
-  readonly maxRuns: number;
+  /** `measure`: all that is dead counts, and no runs of it are kept. */
+  readonly maxRuns: number | "measure";
 }
 
 /** Records that are looked at, and written, at once: few, so that they are garbage before they get old. */
@@ -118,13 +119,14 @@ export async function deadChunks(
   }
 }
 
-/** Adds a chunk to the runs. False when it would be one run too many. */
+/** Adds a chunk to the runs, if any are kept. False when it would be one run too many. */
 function takeDead(
   runs: { address: ChunkRun["address"]; count: number }[],
   { address }: ListEntry,
   chunkSize: number,
-  maxRuns: number,
+  maxRuns: number | "measure",
 ): boolean {
+  if (maxRuns === "measure") return true;
   const last = runs.at(-1);
   if (last !== undefined && last.address + last.count * chunkSize === address) {
     last.count++;

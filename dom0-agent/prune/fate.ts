@@ -30,13 +30,14 @@ export function withoutSession(container: Container): Container {
   return { ...container, manifestGeneration: 0 as Generation, manifestDigest: noDigest };
 }
 
-/** `before` is the container as the current head has it. undefined: nothing but its manifest may change. */
+/** `before` is the container as the current head has it. `measure` instead of a number: all that is dead counts, and no
+ *  runs of it are kept. undefined: nothing but its manifest may change. */
 export async function fateOf(
   on: GroupOptions,
   scan: GroupScan,
   number: number,
   before: Container,
-  maxRuns: number,
+  maxRuns: number | "measure",
 ): Promise<Fate | undefined> {
   const { volume } = scan.containers.at(number);
   const uid = toHex(before.uid);

@@ -7,6 +7,7 @@ import { toHex } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import { macFits } from "../../protocol/seal/keys.ts";
 import { metaOf, type OpenArchive } from "../archive/archive.ts";
+import { isDamage } from "../archive/read-or-copy.ts";
 
 export interface OldHeads {
   /** `heads/K` with K below this go; 0: none. */
@@ -64,25 +65,34 @@ async function oldestHead(open: OpenArchive, end: number): Promise<number> {
   let high = Math.max(1, end);
   while (low < high) {
     const middle = Math.floor((low + high) / 2);
-    const length = await open.client.read(metaOf("head", middle), maxHeadBytes, () => undefined);
-    if (length === undefined) low = middle + 1;
-    else high = middle;
+    if (await isThere(open, middle)) high = middle;
+    else low = middle + 1;
   }
   return low;
 }
 
-/** An older head, if it is there and dom0's own. */
+/** One that is damaged, or that the drive can't read any more, is there. */
+async function isThere(open: OpenArchive, at: number): Promise<boolean> {
+  try {
+    return (await open.client.read(metaOf("head", at), maxHeadBytes, () => undefined)) !== undefined;
+  } catch (error) {
+    if (isDamage(error)) return true;
+    throw error;
+  }
+}
+
+/** An older head, if it is there, can be read and is dom0's own. */
 async function readOldHead(
   open: OpenArchive,
   at: number,
 ): Promise<{ readonly head: Head; readonly bytes: number } | undefined> {
-  const raw = await open.client.readWhole(metaOf("head", at), maxHeadBytes);
-  if (raw === undefined) return undefined;
   try {
+    const raw = await open.client.readWhole(metaOf("head", at), maxHeadBytes);
+    if (raw === undefined) return undefined;
     const head = decodeHead(raw, { archive: open.record.uuid, generation: at as Generation });
     if (macFits(open.keys.head, headMacInput(head), head.mac)) return { head, bytes: raw.length };
   } catch (error) {
-    if (!(error instanceof FormatError)) throw error;
+    if (!(error instanceof FormatError) && !isDamage(error)) throw error;
   }
   return undefined;
 }

@@ -5,7 +5,7 @@
 import { rmSync } from "node:fs";
 import { toHex } from "../../protocol/bytes.ts";
 import type { ViewedVolume } from "../archive/archive-view.ts";
-import { commitStep, nextGeneration, type StepFile } from "../archive/commit-step.ts";
+import { commitStep, nextGeneration, type Step, type StepFile } from "../archive/commit-step.ts";
 import type { StepNote } from "../state/archive-record.ts";
 import { type Changes, deadList, volumeAfter } from "./after-prune.ts";
 import { type Fate, fateOf } from "./fate.ts";
@@ -26,6 +26,8 @@ export type FreedByVolume = ReadonlyMap<string, Freed>;
 
 export interface PruneOptions extends GroupOptions {
   readonly note: StepNote;
+  /** Held while a step is committed. */
+  readonly hold?: Step["hold"];
   /** Older heads, which go with the first step. */
   readonly older?: OldHeads | undefined;
   /** Runs of dead chunks that one step names at most, so that its list stays small. */
@@ -42,7 +44,7 @@ export async function measureGroup(on: GroupOptions): Promise<FreedByVolume> {
   const freed = new Map<string, Freed>();
   for (let number = 0; number < scan.containers.count; number++) {
     on.signal.throwIfAborted();
-    const fate = await fateOf(on, scan, number, scan.containers.at(number).container, Infinity);
+    const fate = await fateOf(on, scan, number, scan.containers.at(number).container, "measure");
     if (fate !== undefined) addFreed(freed, scan, fate);
     rmSync(`${on.scratch}/list-${number}`, { force: true });
   }
@@ -122,6 +124,7 @@ async function commitBatch(
   const lists = [...changes.fates.values()].flatMap(({ list }): readonly StepFile[] => (list ? [list] : []));
   await commitStep(on.open, {
     note: on.note,
+    hold: on.hold,
     indexes: after.flatMap((each, i) => (each === undefined || each === volumes[i] ? [] : [each])),
     removed: volumes.filter((_, i) => after[i] === undefined).map(({ index }) => index.volume),
     files: [...changes.manifests.values(), ...lists],

@@ -11,6 +11,7 @@ import { isTemporary, temporaryOf } from "../state/atomic-file.ts";
 import { journalIdentity } from "../state/journal.ts";
 import { indexesDirectory, journalPrefix, salvagedPrefix, type VolumePaths } from "../state/layout.ts";
 import type { OpenArchive } from "../archive/archive.ts";
+import { RefusedError } from "../archive/client.ts";
 import type { Context } from "../context.ts";
 
 /**
@@ -50,12 +51,17 @@ export async function usableLeftovers(context: Context, open: OpenArchive): Prom
   return kept;
 }
 
-/** Removes an uncommitted session, and dom0's journal of it. */
+/** Removes an uncommitted session, and dom0's journal of it. One that this run has removed already is gone. Throws
+ *  RefusedError. */
 export async function discardLeftover(
   open: OpenArchive,
   { directory, session }: Pick<Pending, "directory" | "session">,
 ): Promise<void> {
-  await open.client.ask("discard", { directory, session });
+  try {
+    await open.client.ask("discard", { directory, session });
+  } catch (error) {
+    if (!(error instanceof RefusedError) || error.code !== "missing") throw error;
+  }
   const known = open.record.volumes.find((each) => each.directory === directory);
   if (known !== undefined) rmSync(open.paths.volume(known.id).journal(session), { force: true });
 }

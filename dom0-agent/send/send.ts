@@ -74,7 +74,7 @@ export async function sendLocked(
       if (sent.sampleFailed)
         failed.set(volume, new AgentError("integrity", "the delta map had missed changes"));
     } catch (error) {
-      if (stopsAll(error, context.signal)) throw error;
+      if (stopsAll(error, destination, context.signal)) throw error;
       failed.set(volume, error as Error);
       reportFailure(context, settings, volume, error as Error);
     }
@@ -86,6 +86,8 @@ export async function sendLocked(
 /** The destination of a send: connected when it is first asked for, and anew when a volume has failed. */
 interface Destination extends AsyncDisposable {
   get(): Promise<Connected>;
+  /** What get() has thrown last. */
+  readonly failure: unknown;
   /** The connection may be in the middle of something: the next one to ask gets a new one. */
   drop(): Promise<void>;
   /** Says goodbye. */
@@ -101,6 +103,7 @@ interface Connected {
 function openLater(context: Context, settings: ArchiveSettings): Destination {
   let open: OpenArchive | undefined;
   let leftovers: readonly Pending[] = [];
+  let failure: unknown;
   const drop = async (): Promise<void> => {
     const dropped = open;
     open = undefined;
@@ -108,11 +111,19 @@ function openLater(context: Context, settings: ArchiveSettings): Destination {
   };
   return {
     get: async () => {
-      if (open === undefined) {
-        open = await openForSend(context, settings);
-        leftovers = await usableLeftovers(context, open);
+      try {
+        if (open === undefined) {
+          open = await openForSend(context, settings);
+          leftovers = await usableLeftovers(context, open);
+        }
+        return { open, leftovers };
+      } catch (error) {
+        failure = error;
+        throw error;
       }
-      return { open, leftovers };
+    },
+    get failure() {
+      return failure;
     },
     drop,
     close: async () => {
@@ -187,10 +198,12 @@ async function checkPresent(
   throw new StorageError("gone", `${volume}: there is no such volume`);
 }
 
-/** What no other volume of the run can get past: a destination that is not there, a foreign archive, a signal. */
-function stopsAll(error: unknown, signal: AbortSignal): boolean {
+/** What no other volume of the run can get past: a destination that is not there, a foreign archive, a signal. What is
+ *  damaged in an archive that could be opened is a matter of its volume. */
+function stopsAll(error: unknown, { failure }: Destination, signal: AbortSignal): boolean {
   if (signal.aborted || error instanceof TransportError) return true;
-  return error instanceof AgentError && error.reason !== "failed";
+  if (!(error instanceof AgentError) || error.reason === "failed") return false;
+  return error.reason !== "integrity" || error === failure;
 }
 
 function outcome(failed: ReadonlyMap<string, Error>, volumes: number): ExitReason {

@@ -56,8 +56,6 @@ export async function* deleteVolumes(
     const [volume] = chooseInArchive(view, { kind: "named", patterns: [name] }, "delete");
     if (volume === undefined) continue;
     const { index } = volume;
-    // A monitor must not write the delta map of a volume whose state is being removed.
-    using _state = await takeLock(context.state.lock, "delete", stateLockSeconds);
     const freed = await pruneGroup({
       open,
       volumes: view.filter((each) => toHex(each.index.group) === toHex(index.group)),
@@ -65,6 +63,8 @@ export async function* deleteVolumes(
       scratch: paths.prune,
       signal: context.signal,
       note: { what: "delete", volume: index.volume },
+      // A monitor must not write the delta map of a volume whose state is being removed.
+      hold: async () => takeLock(context.state.lock, "delete", stateLockSeconds),
       onUnfinished: (unfinished) => noteUnfinished(paths, toHex(index.group), unfinished),
     });
     const nothing = { chunks: 0, bytes: 0, inTars: 0 };

@@ -1,9 +1,10 @@
 // prune: sessions go by name, by date or by retention; what nobody refers to any more comes free (design section 7).
-// One group of volumes after the other: what is wrong with one doesn't stop the others.
+// One group of volumes after the other: what is wrong with one doesn't stop the others. The archive was looked at once,
+// and the receiver's lock goes with a connection: where another host has committed before the next one, all stops.
 
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { basename, join } from "node:path";
-import { toHex } from "../../protocol/bytes.ts";
+import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { capabilities, type Service } from "../../protocol/wire/messages.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
@@ -25,6 +26,7 @@ import { chooseInArchive, readView, type Selection, type ViewedVolume } from "..
 import { RefusedError } from "../archive/client.ts";
 import type { Context } from "../context.ts";
 import { openDestination } from "../archive/destination.ts";
+import { isDamage } from "../archive/read-or-copy.ts";
 
 /** What a prune did, or would do, to a volume. */
 export interface PrunedVolume {
@@ -45,7 +47,8 @@ export interface PruneResult {
 
 const nothingFreed: Freed = { chunks: 0, bytes: 0, inTars: 0 };
 
-/** Prunes the volumes of a selection. With `dryRun` nothing is changed, and no lock taken. */
+/** Prunes the volumes of a selection. With `dryRun` nothing is changed, and no lock taken. Throws AgentError `failed` where
+ *  another host has changed the archive between two groups. */
 export async function prune(
   context: Context,
   settings: ArchiveSettings,
@@ -71,11 +74,15 @@ export async function prune(
   const freed = new Map<string, Freed>();
   const failed = new Map<string, Error>();
   let older = dryRun || todo.size === 0 ? undefined : await oldHeads(open);
+  // Of the head that `view` is right for: other groups' steps leave a group's volumes as they were.
+  let { headDigest } = open;
   for (const group of todo) {
     const volumes = view.filter(({ index }) => toHex(index.group) === group);
+    const current = await archive.get();
+    if (!equalBytes(current.headDigest, headDigest)) throw changed();
     try {
       const on = {
-        open: await archive.get(),
+        open: current,
         volumes,
         removed: removedUids(volumes, plans),
         scratch: dryRun ? `${paths.prune}-${process.pid}` : paths.prune,
@@ -90,8 +97,9 @@ export async function prune(
       // The connection may be in the middle of something: the next group gets a new one.
       await archive.drop();
       if (stopsAll(error, context.signal)) throw error;
-      for (const { index } of volumes) failed.set(toHex(index.volume), error as Error);
+      failed.set(group, error as Error);
     }
+    headDigest = current.headDigest;
   }
   const { client } = await archive.get();
   const sweptBytes = dryRun ? undefined : (await client.ask("sweep", {})).bytes;
@@ -127,21 +135,34 @@ function removedUids(volumes: readonly ViewedVolume[], plans: Plans): ReadonlySe
   return new Set(chosen.filter((each) => each.goes).map((each) => toHex(each.session.uid)));
 }
 
+/** `failed` is by group. */
 function results(
   view: readonly ViewedVolume[],
   plans: Plans,
   freed: FreedByVolume,
   failed: ReadonlyMap<string, Error>,
 ): readonly PrunedVolume[] {
-  return view.flatMap((volume): readonly PrunedVolume[] => {
-    const key = toHex(volume.index.volume);
+  const ofVolumes = view.flatMap((volume): readonly PrunedVolume[] => {
+    const { index } = volume;
     const sessions = plans.get(volume) ?? [];
-    const free = freed.get(key) ?? nothingFreed;
-    const error = failed.get(key);
-    if (sessions.length === 0 && free.bytes === 0) return [];
-    const result = { volume: volume.index.name, sessions, freed: free };
-    return [error === undefined ? result : { ...result, error }];
+    const free = freed.get(toHex(index.volume)) ?? nothingFreed;
+    const error = failed.get(toHex(index.group));
+    const result = { volume: index.name, sessions, freed: free };
+    if (error !== undefined) return [{ ...result, error }];
+    return sessions.length === 0 && free.bytes === 0 ? [] : [result];
   });
+  // Its last volume may be gone from the archive since its prune was cut short.
+  const named = new Set(view.map(({ index }) => toHex(index.group)));
+  const nameless = [...failed].filter(([group]) => !named.has(group));
+  return [
+    ...ofVolumes,
+    ...nameless.map(([group, error]) => ({
+      volume: `group ${group}`,
+      sessions: [],
+      freed: nothingFreed,
+      error,
+    })),
+  ];
 }
 
 /** A connection that is opened when it is needed, and again after it was dropped. */
@@ -167,8 +188,13 @@ function openedArchive(
   };
 }
 
+function changed(): AgentError {
+  return new AgentError("failed", "prune: the archive has changed meanwhile", "run it again");
+}
+
 /** What no other group can get past: a destination that is gone or refuses, an archive in another state, a signal. */
 function stopsAll(error: unknown, signal: AbortSignal): boolean {
-  if (signal.aborted || error instanceof TransportError || error instanceof RefusedError) return true;
+  if (signal.aborted || error instanceof TransportError) return true;
+  if (error instanceof RefusedError) return !isDamage(error);
   return error instanceof AgentError && error.reason !== "failed" && error.reason !== "integrity";
 }

@@ -69,7 +69,7 @@ async function putHeaderBack(context: Context, settings: ArchiveSettings): Promi
 }
 
 interface Round extends Pick<RepairOptions, "readData"> {
-  /** undefined: nobody is asked, and no session is removed. */
+  /** undefined: nobody is asked, and nothing is removed. */
   readonly agrees: RepairOptions["agrees"] | undefined;
 }
 
@@ -104,7 +104,7 @@ async function repairRound(
   await using client = open.client;
   if (!equalBytes(open.headDigest, planned.headDigest)) throw changed();
   const { generation } = open.head;
-  if (!isNothing(spoil)) await takeAway(open, spoil);
+  if (agrees !== undefined && !isNothing(spoil)) await takeAway(open, spoil);
   const left: LostChunk[] = [];
   for (const group of planned.groups) {
     // What sessions go on to refer to.
@@ -112,10 +112,11 @@ async function repairRound(
     left.push(...group.held.chunks, ...kept);
     await repairGroup(context, open, group, lostPlaces([...group.held.chunks, ...kept]), agreed);
   }
-  for (const each of checked.lost) await removeVolume(context, open, each);
+  if (agrees !== undefined) for (const each of checked.lost) await removeVolume(context, open, each);
   await writeAnew(open, checked.copies, generation);
   // What was damaged is of an older state by now, whichever step took its place, and that goes as a whole.
-  if (checked.copies.length > 0) await takeAway(open, { heads: true, files: [], volumes: [] });
+  if (agrees !== undefined && checked.copies.length > 0)
+    await takeAway(open, { heads: true, files: [], volumes: [] });
   await client.ask("sweep", {});
   await client.close();
   const unsaved = planned.groups.flatMap(({ going }) => going.flat()).filter(({ uid }) => !agreed.has(uid));
@@ -123,6 +124,13 @@ async function repairRound(
   if (unsaved.length > 0) {
     context.report.warn(
       `what was to be put back was not: ${unsaved.map((each) => each.name).join(", ")} stay as they are; run check --repair again`,
+    );
+    return "integrity";
+  }
+  const isNewlyDamaged = !isNothing(spoil) || checked.lost.length + checked.copies.length > 0;
+  if (agrees === undefined && isNewlyDamaged) {
+    context.report.warn(
+      "more was damaged meanwhile: nothing is removed that was not asked about; run check --repair again",
     );
     return "integrity";
   }

@@ -12,12 +12,22 @@ export interface Lock extends Disposable {
 
 type Mode = "exclusive" | "shared";
 
+/** Paths of locks that this process holds alone. */
+const heldHere = new Set<string>();
+
 /** The lock of `path`, waited for at most `seconds`; undefined when another run holds it. */
 async function lockOf(path: string, mode: Mode, seconds: number): Promise<Lock | undefined> {
   const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
   const args = [`--${mode}`, ...(seconds > 0 ? ["--timeout", String(seconds)] : ["--nonblock"]), "0"];
   const result = await runTool("flock", args, { stdinFd: fd });
-  if (result.exitCode === 0) return { path, [Symbol.dispose]: () => closeSync(fd) };
+  if (result.exitCode === 0) {
+    if (mode === "exclusive") heldHere.add(path);
+    const release = (): void => {
+      closeSync(fd);
+      if (mode === "exclusive") heldHere.delete(path);
+    };
+    return { path, [Symbol.dispose]: release };
+  }
   closeSync(fd);
   if (result.exitCode === 1) return undefined;
   throw new AgentError("failed", `lock ${path}: flock: ${result.failure ?? result.stderr.trim()}`);
@@ -44,6 +54,11 @@ export async function takeArchiveLock(path: string, what: string): Promise<Lock>
 /** The lock of `path`, or undefined when somebody else has it just now. */
 export async function tryLock(path: string): Promise<Lock | undefined> {
   return lockOf(path, "exclusive", 0);
+}
+
+/** True where this process itself has the lock of `path`. */
+export function isHeldHere(path: string): boolean {
+  return heldHere.has(path);
 }
 
 /**

@@ -389,3 +389,16 @@ describe("the archive", () => {
     good(await assemble());
   });
 });
+
+test("a manifest that is lost stops its volume's send, and not those of the volumes behind it", async () => {
+  const [a, b] = ["a.img", "b.img"] as const;
+  await using site = await makeSite({ volumes: [a, b], driveBytes: 64 * mib, local: true });
+  for (const each of [a, b]) makeImage(site.image(each), { size: 4 * mib, dataBytes: mib, seed: 7 });
+  good(await site.sparsebak(["-u", "send"]));
+  for (const each of [a, b]) changeImage(site.image(each), mib, 8, 4 * mib);
+  const session = spawnSync("find", [join(site.archive, a), "-name", "manifest*"], { encoding: "utf8" });
+  truncateSync(session.stdout.trim(), 100);
+  rmSync(join(site.state, "archives", "default", "indexes"), { recursive: true });
+  refused(await site.sparsebak(["-u", "send"]), 5, /manifest\.\d+ of S_.*not the one that the index names/);
+  expect(await site.assembled(b)).toBe(sha256Of(site.image(b)));
+});

@@ -3,6 +3,7 @@
 
 import { cpSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
 import { type Ended, makeSite, sha256Of, type Site } from "../support/site.ts";
@@ -229,22 +230,57 @@ test("a lost manifest as well: its session goes, and the others are made whole",
   await expectWhole(site, digests);
 });
 
+test("what is damaged between two rounds of a repair is not removed without being asked about", async () => {
+  await using site = await siteOf([work], false);
+  const digests = await threeSessions(site, { tar: false });
+  flip(livingChunk(site, digests, false));
+  const newest = [...digests.keys()].at(-1) ?? "";
+  const directory = join(site.volumeDirectory(work), newest.split(" ")[1] ?? "");
+  rmSync(join(directory, readdirSync(directory).find((name) => name.startsWith("manifest.")) ?? ""));
+  const reset = savedBy(site);
+  const args = ["-u", "check", "--repair", "--yes"];
+  // From the first round's removal on, to the connection with which the second begins.
+  const from = "^mkdirSync .*/prune$";
+  const countInto = join(site.directory, "count");
+  await site.sparsebak(args, { countInto, counted: { from, until: "^spawn" } });
+  const killAt = Number(readFileSync(countInto, "utf8")) + 1;
+  reset();
+  let pid = 0;
+  const counted = { from, until: "^never$" };
+  const running = site.sparsebak(args, { killAt, stop: true, counted, onStart: (id) => (pid = id) });
+  while (!/^State:\s+T/m.test(readFileSync(`/proc/${pid}/status`, "utf8"))) await sleep(20);
+  const heads = join(site.archive, "heads");
+  const older = Math.min(...readdirSync(heads).map(Number));
+  writeFileSync(join(heads, String(older)), "rot");
+  process.kill(pid, "SIGCONT");
+  const ended = await running;
+  expect(ended.stderr).toMatch(/not asked about; run check --repair again/);
+  expect(ended).toMatchObject({ code: 5 });
+  await ends(site, 0, ...args);
+  digests.delete(newest);
+  await expectWhole(site, digests);
+});
+
 /** A site with a lost chunk that the volume holds, to begin again from each time. */
 async function damagedSite(): Promise<{ site: Site; digests: Digests; reset: () => void }> {
   const site = await siteOf([work], false);
   const digests = await threeSessions(site, { tar: false });
   flip(livingChunk(site, digests, false));
   await ends(site, 5, "check");
+  return { site, digests, reset: savedBy(site) };
+}
+
+/** Saves archive and state as they are. Gives what brings them back. */
+function savedBy(site: Site): () => void {
   const saved = join(site.directory, "saved");
   const [archives, savedArchives] = [join(site.state, "archives"), join(saved, "archives")];
   cpSync(site.archive, join(saved, "archive"), { recursive: true });
   cpSync(archives, savedArchives, { recursive: true });
-  const reset = (): void => {
+  return () => {
     for (const each of [site.archive, archives]) rmSync(each, { recursive: true, force: true });
     cpSync(join(saved, "archive"), site.archive, { recursive: true });
     cpSync(savedArchives, archives, { recursive: true });
   };
-  return { site, digests, reset };
 }
 
 /** Every so many-th step, from a random one on; 1 takes them all, which is many minutes. */

@@ -2,10 +2,22 @@
 // that nobody names. Through the built programs and a mounted drive.
 
 import { spawnSync } from "node:child_process";
-import { copyFileSync, cpSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
+import { stateLayout } from "../../dom0-agent/state/layout.ts";
+import { tryLock } from "../../dom0-agent/state/lock.ts";
 import { treeOf } from "../support/archive-tree.ts";
 import { makeSite, sha256Of, type Site, type SiteOptions } from "../support/site.ts";
 import { type Digests, expectSessions, linesOf, listed, run, send } from "../support/site-sessions.ts";
@@ -193,6 +205,16 @@ test("a manifest that is damaged stops the prune of its volume", async () => {
   expect(treeOf(site.archive)).toEqual(before);
 });
 
+test("an old head that can't be read stands in nobody's way", async () => {
+  const { site, digests, names } = await withSessions(4, []);
+  await using _site = site;
+  const oldest = join(site.archive, "heads", "1");
+  rmSync(oldest);
+  mkdirSync(oldest);
+  await run(site, "prune", "--keep-last", "2");
+  await expectSessions(site, digests, keysOf(names.slice(2)));
+});
+
 test("volumes that share chunks: what one loses the other keeps, until nobody needs it", async () => {
   const [template, clone] = ["vm-debian-root", "vm-clone-root"] as const;
   const settings = ["chunk-size = 64K"];
@@ -223,6 +245,26 @@ test("volumes that share chunks: what one loses the other keeps, until nobody ne
   expect(await listed(site)).toEqual([]);
   expect(readdirSync(site.archive).filter((each) => each.startsWith("vm-"))).toEqual([]);
   expect(readdirSync(join(site.state, "archives", "default", "volumes"))).toEqual([]);
+});
+
+test("a delete that looks for what it may remove keeps no monitor waiting", async () => {
+  const { site } = await withSessions(2, []);
+  await using _site = site;
+  let pid = 0;
+  const running = site.sparsebak(["-u", "delete", volume, "--yes"], {
+    killAt: 1,
+    stop: true,
+    counted: { from: "^mkdirSync .*/prune$", until: "^never$" },
+    onStart: (id) => (pid = id),
+  });
+  while (!/^State:\s+T/m.test(readFileSync(`/proc/${pid}/status`, "utf8"))) await sleep(20);
+  const lock = await tryLock(stateLayout(site.state).lock);
+  const isFree = lock !== undefined;
+  lock?.[Symbol.dispose]();
+  process.kill(pid, "SIGCONT");
+  expect(await running).toMatchObject({ code: 0 });
+  expect(isFree).toBe(true);
+  expect(await listed(site)).toEqual([]);
 });
 
 test("retention of the settings is applied after a send", async () => {

@@ -220,3 +220,30 @@ test("without its journal, or with a damaged one, what was sent is sent again, a
   digests.set(second.session, sha256Of(site.image(volume)));
   await allRight(site, digests);
 });
+
+test("what is left and of no use is removed once, whether the volume has changed or not", async () => {
+  const settings = ["chunk-size = 64K"];
+  await using site = await makeSite({ volumes: [volume], driveBytes: 128 * mib, settings });
+  makeImage(site.image(volume), { size: 8 * mib, dataBytes: mib, seed: 27 });
+  const first = await send(site, []);
+  const before = readFileSync(site.image(volume));
+  const digests = new Map([[first.session, sha256Of(site.image(volume))]]);
+  for (const kind of ["unchanged", "compared"]) {
+    makeImage(site.image(volume), { size: 8 * mib, dataBytes: 6 * mib, seed: 28 });
+    const killed = await site.sparsebak(["-u", "send", volume], { killAt: 12, counted: counted.agent });
+    expect(killed.signal, killed.stderr).toBe("SIGKILL");
+    const volumes = join(site.state, "archives", "default", "volumes");
+    const journal = readdirSync(volumes, { recursive: true })
+      .map(String)
+      .find((name) => name.includes("journal-"));
+    // Its head, and no record.
+    truncateSync(join(volumes, journal ?? ""), 92);
+    if (kind === "unchanged") writeFileSync(site.image(volume), before);
+    const ended = await site.sparsebak(["-u", "--json", "send", volume]);
+    expect(ended, ended.stderr).toMatchObject({ code: 0 });
+    expect(ended.stdout + ended.stderr).not.toMatch(/missing|"type":"warning"/);
+    expect(volumeLine(ended.stdout)).toMatchObject({ kind });
+    if (kind !== "unchanged") digests.set(volumeLine(ended.stdout).session, sha256Of(site.image(volume)));
+    await allRight(site, digests);
+  }
+});
