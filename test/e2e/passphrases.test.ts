@@ -5,6 +5,7 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { makeImage } from "../../bench/image.ts";
+import { writeRecord } from "../../dom0-agent/state/record.ts";
 import { atTerminal } from "../support/at-terminal.ts";
 import { type Ended, makeSite, type Site, sha256Of } from "../support/site.ts";
 
@@ -168,6 +169,39 @@ test("the recovery form of a new key is shown on a terminal, and gets into no lo
   expect(sent.output + readFileSync(log, "utf8")).not.toMatch(partOfForm);
   expect(sent.output).toContain("sparsebak key --show-recovery");
   expect(must(await site.sparsebak(["-q", "key", "--show-recovery"])).stdout).toMatch(form);
+});
+
+test("init after one that was cut off behind its commit: said, its key shown, other passphrases refused", async () => {
+  await using site = await made(true);
+  const record = join(site.state, "archives", "default", "archive");
+  const [text = ""] = readFileSync(record, "utf8").split("\n");
+  const zeros = "00".repeat(32);
+  // As a run leaves it that dies before it writes the commit down; and as one whose record is lost.
+  const cutOff = [
+    () =>
+      writeRecord(record, { ...(JSON.parse(text) as object), generation: 0, digest: zeros, chain: zeros }),
+    () => rmSync(record),
+  ];
+  for (const cut of cutOff) {
+    for (const option of [["--passphrase-file", site.passphraseFile], ["--no-passphrase"]]) {
+      cut();
+      expect(await site.sparsebak(["-u", "init", ...option])).toMatchObject({
+        code: 1,
+        stdout: "",
+        stderr: expect.stringMatching(
+          /made by an earlier run; its passphrases are those of then[^]*key --list/,
+        ),
+      });
+    }
+    cut();
+    const again = must(await site.sparsebak(["init"]));
+    expect(again.stdout).toContain("made by an earlier run of this dom0; gone on with");
+    expect(again.stderr).toContain("sparsebak key --show-recovery");
+  }
+  rmSync(record);
+  const shown = await atTerminal(site, "sparsebak", ["init"], []);
+  expect(shown.code, shown.output).toBe(0);
+  expect(shown.output).toMatch(form);
 });
 
 test("passphrases are added, changed and removed, and what is no number of one changes nothing", async () => {
