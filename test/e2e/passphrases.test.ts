@@ -7,6 +7,7 @@ import { expect, test } from "vitest";
 import { makeImage } from "../../bench/image.ts";
 import { writeRecord } from "../../dom0-agent/state/record.ts";
 import { atTerminal } from "../support/at-terminal.ts";
+import { savedSite } from "../support/site-kills.ts";
 import { type Ended, makeSite, type Site, sha256Of } from "../support/site.ts";
 
 const mib = 1024 * 1024;
@@ -258,4 +259,32 @@ test("passphrases are added, changed and removed, and what is no number of one c
     code: 1,
     stderr: expect.stringContaining("only passphrase"),
   });
+});
+
+test("the receiver dies at the end of a removal: what is done is status 0, and what may be done says so", async () => {
+  await using site = await made(true);
+  must(
+    await site.sparsebak(["-u", "key", "--add", "--passphrase-file", fileWith(site, "the second of them")]),
+  );
+  const reset = savedSite(site);
+  const remove = ["-u", "key", "--remove", "1"];
+  const count = join(site.directory, "count");
+  site.killReceiverAt(undefined, count);
+  must(await site.sparsebak(remove));
+  const steps = Number(readFileSync(count, "utf8"));
+  const warned: string[] = [];
+  for (let n = steps; n > steps - 24; n -= 2) {
+    reset();
+    site.killReceiverAt(n);
+    const { code, stderr } = await site.sparsebak(remove);
+    site.killReceiverAt(undefined);
+    const left = must(await site.sparsebak(["-u", "key", "--list"]))
+      .stdout.trim()
+      .split("\n").length;
+    const at = `receiver killed at step ${n} of ${steps}: ${stderr}`;
+    if (code === 0) expect(left, at).toBe(1);
+    else if (left === 1) expect(stderr, at).toContain("key --list before you repeat it");
+    if (code === 0 && stderr.includes("done; the old header goes with the next prune")) warned.push(stderr);
+  }
+  expect(warned).not.toEqual([]);
 });
