@@ -205,6 +205,19 @@ describe("three sessions, a directory, a tar and a directory", () => {
     expect(ranges.at(-1)).toEqual({ offset: 9 * mib, length: 11 * mib });
   });
 
+  test("diff of two: 1 where one differs and the other is equal, 3 where one can't be compared", async () => {
+    changeImage(site.image(volume), mib / 4, 10, 9 * mib);
+    for (const quick of [[], ["--quick"]]) {
+      const one = await site.sparsebak(["--json", "diff", volume, other, ...quick]);
+      expect(one, one.stderr).toMatchObject({ code: 1 });
+      expect(lineOf(one, other)).toMatchObject({ ok: true, differingBytes: 0 });
+    }
+    rmSync(site.image(other));
+    const failed = await site.sparsebak(["--json", "diff", volume, other]);
+    expect(failed, failed.stderr).toMatchObject({ code: 3 });
+    expect(lineOf(failed, other)).toMatchObject({ ok: false });
+  });
+
   test("into the storage: the restored image takes the place, the old one is kept until --confirm", async () => {
     const image = site.image(volume);
     writeFileSync(image, "something else");
