@@ -40,6 +40,10 @@ export interface RestoreStorage {
   openInPlace(request: TargetRequest): Promise<RestoreTarget>;
   /** Throws StorageError `full` unless so much more can be mapped: for targets that were made before it was known. */
   checkRoom(needs: TargetRequest["needs"]): Promise<void>;
-  /** Removes what was put aside, if it still is what it was; false where it is not there any more. */
-  dropKept(kept: Kept): Promise<boolean>;
+  /** Removes what was put aside, if it still is what it was. */
+  dropKept(kept: Kept): Promise<DropOutcome>;
 }
+
+/** What became of what was put aside: removed; not there any more under its name; or something else has its name, which
+ *  is left alone. */
+export type DropOutcome = "removed" | "gone" | "unrecognised";

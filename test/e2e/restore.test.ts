@@ -11,6 +11,7 @@ import {
   closeSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   truncateSync,
@@ -229,6 +230,17 @@ describe("three sessions, a directory, a tar and a directory", () => {
     expect(sha256Of(image)).toBe(sessions[2]?.digest);
     const old = readdirSync(site.images).filter((name) => name.includes(".old-"));
     expect(old).toHaveLength(2);
+    // Another file in the place of one of them is left alone, and so is the word of it.
+    const [first = ""] = old;
+    renameSync(join(site.images, first), join(site.images, "aside"));
+    writeFileSync(join(site.images, first), "another");
+    const refused = await site.sparsebak(["receive", "--confirm", volume]);
+    expect(refused).toMatchObject({ code: 1, stdout: expect.stringContaining(`${first} not removed`) });
+    renameSync(join(site.images, "aside"), join(site.images, first));
+    good(await site.sparsebak(["receive", volume]));
+    const again = readdirSync(site.images).filter((name) => name.includes(".old-"));
+    expect(again).toHaveLength(2);
+    old.splice(0, old.length, ...again);
     const confirmed = await site.sparsebak(["receive", "--confirm", volume]);
     expect(confirmed).toMatchObject({ code: 0 });
     for (const name of old) expect(confirmed.stdout).toContain(`${name} removed`);

@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { AgentError, type ExitReason } from "../../errors.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
 import type { Context } from "../../context.ts";
-import { dropExpired, dropKept } from "../../restore/drop-kept.ts";
+import { dropExpired, dropKept, notRecognised } from "../../restore/drop-kept.ts";
 import { isPattern, matchNames } from "../../archive/match-names.ts";
 import { readKept } from "../../state/kept.ts";
 import { type CommandLine, volumesOf } from "../command-line.ts";
@@ -110,10 +110,17 @@ async function confirmKept(context: Context, output: Output, { volumes, all }: O
   const known = [...new Set(readKept(context.state).map((each) => each.volume))];
   const { found, unmatched } = matchNames(volumes, known);
   const named = new Set(all ? known : found);
-  const removed = await dropKept(context, (kept) => named.has(kept.volume));
-  for (const { volume, name } of removed)
-    output.line(`${volume}: ${name} removed`, { type: "confirm", volume, removed: name });
+  const dropped = await dropKept(context, (kept) => named.has(kept.volume));
+  for (const { volume, name, outcome } of dropped) {
+    const text = {
+      removed: `${name} removed`,
+      gone: `${name} was not there any more`,
+      unrecognised: `${name} not removed: ${notRecognised}`,
+    }[outcome];
+    const removed = outcome === "removed" ? name : null;
+    output.line(`${volume}: ${text}`, { type: "confirm", volume, removed, name, outcome });
+  }
   for (const volume of unmatched)
     output.line(`${volume}: no old volume is kept`, { type: "confirm", volume, removed: null });
-  return "done";
+  return dropped.some((each) => each.outcome === "unrecognised") ? "failed" : "done";
 }

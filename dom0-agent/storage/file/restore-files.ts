@@ -48,10 +48,11 @@ export function fileRestore(root: string, stateDirectory: string): RestoreStorag
     dropKept: async ({ name, uuid }) => {
       const path = join(root, name);
       const stat = statIfThere(path);
-      if (stat === undefined || uuidOf(stat) !== uuid || !/\.old-[0-9a-f]{8,}$/.test(name)) return false;
+      if (stat === undefined) return "gone";
+      if (!isSameFile(stat, uuid) || !/\.old-[0-9a-f]{8,}$/.test(name)) return "unrecognised";
       rmSync(path);
       syncDirectory(dirname(path));
-      return true;
+      return "removed";
     },
   };
 }
@@ -226,6 +227,11 @@ function replaceable(path: string, volume: string): Stats | undefined {
 
 function statIfThere(path: string): Stats | undefined {
   return statSync(path, { throwIfNoEntry: false });
+}
+
+/** By the inode alone, beside a name that has a time in it: a device's number may be another one after a start. */
+function isSameFile(stat: Stats, uuid: string): boolean {
+  return uuid.split("-").at(-1) === String(stat.ino);
 }
 
 function uuidOf(stat: Stats): string {

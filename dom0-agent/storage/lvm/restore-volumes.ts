@@ -162,15 +162,16 @@ export function lvmRestore(settings: LvmSettings, options: StorageOptions): Rest
       refuseTooSmallPool(seen, needs(seen.pool.chunkSize), options);
     },
     dropKept: async (kept: Kept) => {
-      const lv = [...(await look()).byName.values()].find((each) => each.uuid === kept.uuid);
-      if (lv?.name !== kept.name || !isRestoreName(lv.name)) return false;
+      const lv = (await look()).byName.get(kept.name);
+      if (lv === undefined) return "gone";
+      if (lv.uuid !== kept.uuid || !isRestoreName(lv.name)) return "unrecognised";
       if (!tags.every((each) => lv.tags.includes(each)))
         throw new StorageError(
           "unusable",
           `remove ${vg}/${lv.name}: it has lost our tags, so it is left alone`,
         );
       await remove(lv);
-      return true;
+      return "removed";
     },
   };
 
