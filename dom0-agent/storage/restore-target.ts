@@ -31,8 +31,9 @@ export interface TargetRequest {
 
 /** What of Storage restores. One restore at a time (the caller's lock). */
 export interface RestoreStorage {
-  /** Settles what a restore that was cut short has left: a swap is finished or undone, half-made targets go. */
-  settle(): Promise<void>;
+  /** Settles what a restore that was cut short has left: a swap is finished or undone, half-made targets go. Gives
+   *  warnings: what it can't tell to be half made, it leaves. */
+  settle(): Promise<readonly string[]>;
   /** Makes a target beside the volume, which need not exist. Throws StorageError: `unusable` for a volume in use or of
    *  the wrong kind, `full` where the room is too small. */
   createTarget(request: TargetRequest): Promise<RestoreTarget>;

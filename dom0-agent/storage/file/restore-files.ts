@@ -41,6 +41,7 @@ export function fileRestore(root: string, stateDirectory: string): RestoreStorag
     settle: async () => {
       settleFile(readRecord(word, asRestoring));
       removeFile(word);
+      return [];
     },
     createTarget: async (request) => createTarget(root, request, word),
     openInPlace: async (request) => openInPlace(root, request),
