@@ -76,7 +76,10 @@ async function runReceive(context: Context, output: Output, options: Options): P
       "receive: found no volume, wanted one or more",
       "--all takes all of the archive",
     );
-  if (options.confirm) return confirmKept(context, output, options);
+  if (options.confirm) {
+    refuseBesideConfirm(options);
+    return confirmKept(context, output, options);
+  }
   if (saveTo !== undefined && (all || volumes.length !== 1))
     throw new AgentError(
       "usage",
@@ -98,11 +101,25 @@ async function runReceive(context: Context, output: Output, options: Options): P
       "without, the volume's last snapshot is compared with anyway, and the old volume is kept",
     );
   }
+  if (options.force && saveTo === undefined)
+    throw new AgentError("usage", "receive: --force goes with --save-to");
+  if (!options.base && (options.inPlace || saveTo !== undefined))
+    throw new AgentError("usage", "receive: --no-base goes with neither --save-to nor --in-place");
   const archive = chooseArchive(context.settings, options.dest);
   const { receive } = await import("../../session/receive.ts");
   await dropExpired(context);
   const path = saveTo === undefined ? undefined : resolve(saveTo);
   return receive(context, archive, all ? "all" : volumes, { ...options, saveTo: path });
+}
+
+/** Nothing is restored then. */
+function refuseBesideConfirm(options: Options): void {
+  const { session, saveTo, inPlace, sparseWrite, base, force } = options;
+  if (session !== undefined || saveTo !== undefined || inPlace || sparseWrite || !base || force)
+    throw new AgentError(
+      "usage",
+      "receive: --confirm restores nothing: options of a restore do not go with it",
+    );
 }
 
 /** `receive --confirm VOL…`: what was kept of them goes. */
