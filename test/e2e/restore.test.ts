@@ -410,6 +410,24 @@ describe("damage", () => {
     expect(sha256Of(site.image(volume))).toBe(sessions[2]?.digest);
   });
 
+  test("verify --all-sessions: a damaged header is one session's damage, and the others are looked at", async () => {
+    const [first, , last] = sessions;
+    const header = join(site.archive, volume, first?.name ?? "", "header");
+    const [file = ""] = chunkFiles(last?.name ?? "");
+    for (const path of [header, file]) {
+      const bytes = readFileSync(path);
+      bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1;
+      writeFileSync(path, bytes);
+    }
+    const ended = await site.sparsebak(["--json", "verify", volume, "--all-sessions"]);
+    expect(ended, ended.stderr).toMatchObject({ code: 5 });
+    expect(lineOf(ended)).toMatchObject({
+      sessions: sessions.map((each) => each.name),
+      damaged: [first?.name, last?.name],
+    });
+    expect(ended.stdout + ended.stderr).toMatch(/header of S_\S+: read a header: its digest does not fit/);
+  });
+
   test("a manifest that is another one: status 5 before anything is fetched", async () => {
     const directory = join(site.archive, volume, sessions[0]?.name ?? "");
     const [manifest = ""] = readdirSync(directory).filter((name) => name.startsWith("manifest."));
