@@ -38,15 +38,18 @@ export async function newArchive(
     passphrases,
     onMade: (master) => {
       context.report.notice(`${what}: made, ${sealed ? "sealed" : "not sealed"}`);
-      if (context.unattended || !sealed || !context.secretsAreSeen) {
-        context.report.notice(
-          "sparsebak key --show-recovery prints its key: keep it on paper, away from here",
-        );
-        return;
-      }
-      context.showSecret([...recoveryText, recoveryForm(master)]);
+      sayRecovery(context, sealed, master);
     },
   };
+}
+
+/** Shows the recovery form of a new archive's key where only somebody at a terminal sees it; else says how to. */
+export function sayRecovery(context: Context, sealed: boolean, master: Uint8Array): void {
+  if (context.unattended || !sealed || !context.secretsAreSeen) {
+    context.report.notice("sparsebak key --show-recovery prints its key: keep it on paper, away from here");
+    return;
+  }
+  context.showSecret([...recoveryText, recoveryForm(master)]);
 }
 
 async function firstPassphrases(

@@ -19,13 +19,15 @@ export interface VolumeOutcome {
   readonly message: string;
   readonly fields: Readonly<Record<string, unknown>>;
   readonly hint?: string | undefined;
-  /** `done` unless said otherwise. */
-  readonly reason?: ExitReason;
+  /** `done` unless said otherwise. A difference is an answer, and no failure. */
+  readonly reason?: VolumeReason;
 }
+
+type VolumeReason = ExitReason | "differs";
 
 /**
  * Does `work` for each volume, by name or pattern, or for all that the archive has, over one connection while nothing fails. Reports each.
- * Gives `integrity` where any is damaged, `partly` where some failed, `failed` where all did or a volume differs.
+ * Gives `integrity` where any is damaged, `partly` where some failed, `failed` where all did, or none and a volume differs.
  */
 export async function eachVolume(
   context: Context,
@@ -35,7 +37,7 @@ export async function eachVolume(
   work: (open: OpenArchive, index: VolumeIndex) => Promise<VolumeOutcome>,
 ): Promise<ExitReason> {
   using _readers = await lockForReading(context.state.archive(settings.name), command);
-  const reasons: ExitReason[] = [];
+  const reasons: VolumeReason[] = [];
   let open: OpenArchive | undefined;
   try {
     open = await openFor(context, settings, command);
@@ -44,7 +46,6 @@ export async function eachVolume(
       try {
         open ??= await openFor(context, settings, command);
         const { message, fields, hint, reason = "done" } = await work(open, await indexOf(open, volume));
-        // A difference is an answer; damage is an error.
         const ok = reason !== "integrity";
         const text = ok ? message : `${volume}: ${message}`;
         context.report.volume({ volume, command, ok, message: text, hint, fields });
@@ -98,9 +99,9 @@ function reportFailure(context: Context, command: string, volume: string, error:
   context.report.volume({ volume, command, ok: false, message, hint });
 }
 
-function outcomeOf(reasons: readonly ExitReason[]): ExitReason {
-  const bad = reasons.filter((each) => each !== "done");
-  if (bad.length === 0) return "done";
+function outcomeOf(reasons: readonly VolumeReason[]): ExitReason {
+  const bad = reasons.filter((each) => each !== "done" && each !== "differs");
+  if (bad.length === 0) return reasons.includes("differs") ? "failed" : "done";
   if (bad.includes("integrity")) return "integrity";
   return bad.length < reasons.length ? "partly" : "failed";
 }

@@ -59,7 +59,7 @@ async function makeTarget(context: Context, { map, volume }: Work, options: Opti
   using _lock = await takeLock(context.state.lock, "receive", stateLockSeconds);
   const { restore } = context.storage;
   await context.storage.recover();
-  await restore.settle();
+  for (const warning of await restore.settle()) context.report.warn(warning);
   const all = { volume, size: map.size, needs: (piece: number) => mappedBytes(map, piece) };
   const nothing = { volume, size: map.size, needs: () => 0 };
   const everything = Number.POSITIVE_INFINITY;

@@ -27,7 +27,7 @@ export interface DiffOptions {
 
 const mostRanges = 1000;
 
-/** Compares volumes one after another. `failed` where any differs. */
+/** Compares volumes one after another. `failed` where any differs, if each could be compared. */
 export async function diff(
   context: Context,
   settings: ArchiveSettings,
@@ -133,7 +133,7 @@ function outcome(
   return {
     message: `differs from ${session} in ${chunks} chunks, ${bytes} bytes: ${ranges.map(rangeText).join(" ")}${more}`,
     fields: { ...fields, differingBytes: bytes, ranges },
-    reason: "failed",
+    reason: "differs",
   };
 }
 

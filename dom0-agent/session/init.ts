@@ -8,29 +8,45 @@ import { makeDirectory } from "../state/atomic-file.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import { takeArchiveLock } from "../state/lock.ts";
 import { DamagedStateError } from "../state/record.ts";
-import { where } from "../archive/archive.ts";
+import { type OpenArchive, where } from "../archive/archive.ts";
 import type { Context } from "../context.ts";
 import { connectTo, openDestination } from "../archive/destination.ts";
 import { adoptArchive, masterFrom, untrustedArchive } from "../archive/join-archive.ts";
-import { type FirstPassphrase, newArchive } from "../archive/new-archive.ts";
+import { type FirstPassphrase, newArchive, sayRecovery } from "../archive/new-archive.ts";
 
-/** Makes the archive of `settings`. Throws AgentError where there is one. */
+/** Makes the archive of `settings`, or goes on with one whose making was cut short; gives which. Throws AgentError where
+ *  there is one, and where passphrases are said for one that an earlier run has made with others. */
 export async function initArchive(
   context: Context,
   settings: ArchiveSettings,
   first: FirstPassphrase,
-): Promise<void> {
+): Promise<"made" | "gone-on"> {
   const paths = context.state.archive(settings.name);
   makeDirectory(paths.directory);
   using _lock = await takeArchiveLock(paths.lock, `init of ${settings.name}`);
   const record = readArchiveRecord(paths);
   if (record !== undefined && record.head.generation > 0)
     throw new AgentError("failed", `init: this dom0 has an archive «${settings.name}» already`);
-  const open = await openDestination(context, settings, "sparsebak.Send", async () =>
-    newArchive(context, settings, first),
-  );
+  let outcome: "made" | "gone-on" = "gone-on";
+  const open = await openDestination(context, settings, "sparsebak.Send", async () => {
+    outcome = "made";
+    return newArchive(context, settings, first);
+  });
   await open?.client.close();
   await open?.client[Symbol.asyncDispose]();
+  if (open !== undefined && outcome === "gone-on") sayGoneOn(context, open, first);
+  return outcome;
+}
+
+/** Of an archive that is there already: its recovery form, which the run that made it may not have come to show. */
+function sayGoneOn(context: Context, { settings, paths, record }: OpenArchive, first: FirstPassphrase): void {
+  if (first.kind !== "ask")
+    throw new AgentError(
+      "failed",
+      `init: the archive at ${where(settings)} is there already, made by an earlier run; its passphrases are those of then`,
+      "sparsebak key --list shows them, key --add and key --change-passphrase change them, key --show-recovery prints its key",
+    );
+  sayRecovery(context, record.sealed, readMasterKey(paths));
 }
 
 /** Takes the archive at the destination over; gives how many volumes it has. */

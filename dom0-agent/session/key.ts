@@ -24,9 +24,11 @@ import type { ArchivePaths } from "../state/layout.ts";
 import { takeArchiveLock } from "../state/lock.ts";
 import { type OpenArchive, verified, where } from "../archive/archive.ts";
 import { alsoOpened, indexOf, NoSuchVolumeError } from "../archive/archive-view.ts";
-import { commitStep } from "../archive/commit-step.ts";
+import type { Client } from "../archive/client.ts";
+import { commitStep, type Step } from "../archive/commit-step.ts";
 import type { Context } from "../context.ts";
 import { openDestination } from "../archive/destination.ts";
+import { TransportError } from "../transport/transport.ts";
 
 /** A slot as people see it; they are counted from 1. */
 export interface ListedSlot {
@@ -55,7 +57,8 @@ export type SlotChange =
     }
   | { readonly kind: "remove"; readonly slot: number };
 
-/** Changes the slots; gives how many there are then. `slot` makes slots that cost less, for tests in a hurry. */
+/** Changes the slots; gives how many there are then. `slot` makes slots that cost less, for tests in a hurry. Throws only
+ *  where the change is not made, or, with a hint that says so, where the answer to its commit was lost. */
 export async function changeSlots(
   context: Context,
   settings: ArchiveSettings,
@@ -77,15 +80,39 @@ export async function changeSlots(
   const fields: Omit<ArchiveHeader, "mac"> = { ...header, slots };
   const mac = macOf(open.keys.header, archiveHeaderMacInput(fields));
   const oldHeader = open.head.archiveGeneration;
-  await commitStep(open, {
+  await commitSlots(open, {
     note: { what: "key" },
     indexes: [],
     header: encodeArchiveHeader({ ...fields, mac }),
     dead: { volumes: [], headsBelow: 0 as Generation, archives: [oldHeader] },
   });
-  await client.ask("sweep", {});
-  await client.close();
+  await sweepOrWarn(context, client);
   return slots.length;
+}
+
+/** Slots go by their number, so that a change which is done and repeated would hit the next one. */
+async function commitSlots(open: OpenArchive, step: Step): Promise<void> {
+  try {
+    await commitStep(open, step);
+  } catch (error) {
+    if (!(error instanceof TransportError)) throw error;
+    throw new TransportError(
+      error.message,
+      error.unreachable,
+      "it may be done: look with sparsebak key --list before you repeat it",
+    );
+  }
+}
+
+/** What follows the commit can't undo it, and so is no failure of the command. */
+async function sweepOrWarn(context: Context, client: Client): Promise<void> {
+  try {
+    await client.ask("sweep", {});
+    await client.close();
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    context.report.warn(`key: done; the old header goes with the next prune: ${why}`);
+  }
 }
 
 async function changed(

@@ -2,16 +2,16 @@
 
 import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
-import type { ExitReason } from "../errors.ts";
+import { AgentError, type ExitReason } from "../errors.ts";
 import { checkHeader } from "../restore/check-header.ts";
-import { findSession, type FoundSession } from "../restore/find-session.ts";
+import { allSessions, findSession, type FoundSession } from "../restore/find-session.ts";
 import { crewFor } from "../restore/restore-into.ts";
 import { sessionMap } from "../restore/session-map.ts";
 import { checkChunks } from "../restore/check-chunks.ts";
 import { verifyAllSessions } from "../restore/verify-all.ts";
 import type { OpenArchive } from "../archive/archive.ts";
 import type { Context } from "../context.ts";
-import { type Damage, damageOf, damageOutcome, isDamaged } from "../restore/damage-report.ts";
+import { type Damage, damageOf, damageOutcome, isDamaged, wholeDamage } from "../restore/damage-report.ts";
 import { eachVolume, type VolumeOutcome } from "../restore/each-volume.ts";
 import { changedMeanwhile, hasLostSince } from "../archive/moved-on.ts";
 
@@ -58,15 +58,34 @@ async function verifyOne(
 }
 
 async function verifyAll(context: Context, open: OpenArchive, index: VolumeIndex): Promise<VolumeOutcome> {
-  for (const record of index.sessions) {
-    const session = findSession(index, Buffer.from(record.uid).toString("hex"));
-    await checkHeader(open, index, session);
-  }
+  const headers = await damagedHeaders(open, index);
   const { found, readBytes } = await verifyAllSessions(open, index, {
     onProgress: (done, total) => context.report.progress(index.name, done, total),
     signal: context.signal,
   });
-  return outcomeOf(context, open, index, found, readBytes);
+  const all = found.map((each) => withHeader(each, headers.get(each.session)));
+  return outcomeOf(context, open, index, all, readBytes);
+}
+
+/** Why a session's header is not right, by the session's name. */
+async function damagedHeaders(open: OpenArchive, index: VolumeIndex): Promise<ReadonlyMap<string, string>> {
+  const found = new Map<string, string>();
+  for (const session of allSessions(index)) {
+    try {
+      await checkHeader(open, index, session);
+    } catch (error) {
+      if (!(error instanceof AgentError) || error.reason !== "integrity") throw error;
+      found.set(session.container.name, error.message);
+    }
+  }
+  return found;
+}
+
+/** A damaged header is damage of its session, beside what else is. */
+function withHeader(damage: Damage, header: string | undefined): Damage {
+  if (header === undefined) return damage;
+  if (isDamaged(damage)) return { ...damage, reasons: [header, ...damage.reasons] };
+  return wholeDamage(damage.session, header);
 }
 
 /** Throws where what seems damaged may have been removed meanwhile. */

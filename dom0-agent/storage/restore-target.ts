@@ -31,8 +31,9 @@ export interface TargetRequest {
 
 /** What of Storage restores. One restore at a time (the caller's lock). */
 export interface RestoreStorage {
-  /** Settles what a restore that was cut short has left: a swap is finished or undone, half-made targets go. */
-  settle(): Promise<void>;
+  /** Settles what a restore that was cut short has left: a swap is finished or undone, half-made targets go. Gives
+   *  warnings: what it can't tell to be half made, it leaves. */
+  settle(): Promise<readonly string[]>;
   /** Makes a target beside the volume, which need not exist. Throws StorageError: `unusable` for a volume in use or of
    *  the wrong kind, `full` where the room is too small. */
   createTarget(request: TargetRequest): Promise<RestoreTarget>;
@@ -40,6 +41,10 @@ export interface RestoreStorage {
   openInPlace(request: TargetRequest): Promise<RestoreTarget>;
   /** Throws StorageError `full` unless so much more can be mapped: for targets that were made before it was known. */
   checkRoom(needs: TargetRequest["needs"]): Promise<void>;
-  /** Removes what was put aside, if it still is what it was; false where it is not there any more. */
-  dropKept(kept: Kept): Promise<boolean>;
+  /** Removes what was put aside, if it still is what it was. */
+  dropKept(kept: Kept): Promise<DropOutcome>;
 }
+
+/** What became of what was put aside: removed; not there any more under its name; or something else has its name, which
+ *  is left alone. */
+export type DropOutcome = "removed" | "gone" | "unrecognised";

@@ -45,6 +45,13 @@ test.each([
   [["send", "--tag", "S_20260101-000000"], /does not begin as sessions do/],
   [["tag", "one", "S_x"], /does not begin as sessions do/],
   [["receive", "*", "--save-to", "out.img", "--force"], /pattern «\*»/],
+  [["receive", "one", "--force"], /--force goes with --save-to/],
+  [["receive", "one", "--no-base", "--in-place"], /--no-base goes with neither/],
+  [["receive", "one", "--no-base", "--save-to", "out.img"], /--no-base goes with neither/],
+  [["receive", "--confirm", "one", "--session", "x"], /--confirm restores nothing/],
+  [["receive", "--confirm", "one", "--no-base"], /--confirm restores nothing/],
+  [["check", "--yes"], /--yes goes with --repair/],
+  [["monitor", "--dest", "default"], /--dest does not go with it/],
 ])("%j: status 2", async (args, message) => {
   await using site = await siteOfTwo();
   const ended = await site.sparsebak(args);

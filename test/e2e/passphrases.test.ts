@@ -5,7 +5,9 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { makeImage } from "../../bench/image.ts";
+import { writeRecord } from "../../dom0-agent/state/record.ts";
 import { atTerminal } from "../support/at-terminal.ts";
+import { savedSite } from "../support/site-kills.ts";
 import { type Ended, makeSite, type Site, sha256Of } from "../support/site.ts";
 
 const mib = 1024 * 1024;
@@ -170,6 +172,39 @@ test("the recovery form of a new key is shown on a terminal, and gets into no lo
   expect(must(await site.sparsebak(["-q", "key", "--show-recovery"])).stdout).toMatch(form);
 });
 
+test("init after one that was cut off behind its commit: said, its key shown, other passphrases refused", async () => {
+  await using site = await made(true);
+  const record = join(site.state, "archives", "default", "archive");
+  const [text = ""] = readFileSync(record, "utf8").split("\n");
+  const zeros = "00".repeat(32);
+  // As a run leaves it that dies before it writes the commit down; and as one whose record is lost.
+  const cutOff = [
+    () =>
+      writeRecord(record, { ...(JSON.parse(text) as object), generation: 0, digest: zeros, chain: zeros }),
+    () => rmSync(record),
+  ];
+  for (const cut of cutOff) {
+    for (const option of [["--passphrase-file", site.passphraseFile], ["--no-passphrase"]]) {
+      cut();
+      expect(await site.sparsebak(["-u", "init", ...option])).toMatchObject({
+        code: 1,
+        stdout: "",
+        stderr: expect.stringMatching(
+          /made by an earlier run; its passphrases are those of then[^]*key --list/,
+        ),
+      });
+    }
+    cut();
+    const again = must(await site.sparsebak(["init"]));
+    expect(again.stdout).toContain("made by an earlier run of this dom0; gone on with");
+    expect(again.stderr).toContain("sparsebak key --show-recovery");
+  }
+  rmSync(record);
+  const shown = await atTerminal(site, "sparsebak", ["init"], []);
+  expect(shown.code, shown.output).toBe(0);
+  expect(shown.output).toMatch(form);
+});
+
 test("passphrases are added, changed and removed, and what is no number of one changes nothing", async () => {
   await using site = await made(true);
   must(await site.sparsebak(["-u", "send"]));
@@ -224,4 +259,32 @@ test("passphrases are added, changed and removed, and what is no number of one c
     code: 1,
     stderr: expect.stringContaining("only passphrase"),
   });
+});
+
+test("the receiver dies at the end of a removal: what is done is status 0, and what may be done says so", async () => {
+  await using site = await made(true);
+  must(
+    await site.sparsebak(["-u", "key", "--add", "--passphrase-file", fileWith(site, "the second of them")]),
+  );
+  const reset = savedSite(site);
+  const remove = ["-u", "key", "--remove", "1"];
+  const count = join(site.directory, "count");
+  site.killReceiverAt(undefined, count);
+  must(await site.sparsebak(remove));
+  const steps = Number(readFileSync(count, "utf8"));
+  const warned: string[] = [];
+  for (let n = steps; n > steps - 24; n -= 2) {
+    reset();
+    site.killReceiverAt(n);
+    const { code, stderr } = await site.sparsebak(remove);
+    site.killReceiverAt(undefined);
+    const left = must(await site.sparsebak(["-u", "key", "--list"]))
+      .stdout.trim()
+      .split("\n").length;
+    const at = `receiver killed at step ${n} of ${steps}: ${stderr}`;
+    if (code === 0) expect(left, at).toBe(1);
+    else if (left === 1) expect(stderr, at).toContain("key --list before you repeat it");
+    if (code === 0 && stderr.includes("done; the old header goes with the next prune")) warned.push(stderr);
+  }
+  expect(warned).not.toEqual([]);
 });

@@ -11,6 +11,7 @@ import {
   closeSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   truncateSync,
@@ -205,6 +206,19 @@ describe("three sessions, a directory, a tar and a directory", () => {
     expect(ranges.at(-1)).toEqual({ offset: 9 * mib, length: 11 * mib });
   });
 
+  test("diff of two: 1 where one differs and the other is equal, 3 where one can't be compared", async () => {
+    changeImage(site.image(volume), mib / 4, 10, 9 * mib);
+    for (const quick of [[], ["--quick"]]) {
+      const one = await site.sparsebak(["--json", "diff", volume, other, ...quick]);
+      expect(one, one.stderr).toMatchObject({ code: 1 });
+      expect(lineOf(one, other)).toMatchObject({ ok: true, differingBytes: 0 });
+    }
+    rmSync(site.image(other));
+    const failed = await site.sparsebak(["--json", "diff", volume, other]);
+    expect(failed, failed.stderr).toMatchObject({ code: 3 });
+    expect(lineOf(failed, other)).toMatchObject({ ok: false });
+  });
+
   test("into the storage: the restored image takes the place, the old one is kept until --confirm", async () => {
     const image = site.image(volume);
     writeFileSync(image, "something else");
@@ -216,6 +230,17 @@ describe("three sessions, a directory, a tar and a directory", () => {
     expect(sha256Of(image)).toBe(sessions[2]?.digest);
     const old = readdirSync(site.images).filter((name) => name.includes(".old-"));
     expect(old).toHaveLength(2);
+    // Another file in the place of one of them is left alone, and so is the word of it.
+    const [first = ""] = old;
+    renameSync(join(site.images, first), join(site.images, "aside"));
+    writeFileSync(join(site.images, first), "another");
+    const refused = await site.sparsebak(["receive", "--confirm", volume]);
+    expect(refused).toMatchObject({ code: 1, stdout: expect.stringContaining(`${first} not removed`) });
+    renameSync(join(site.images, "aside"), join(site.images, first));
+    good(await site.sparsebak(["receive", volume]));
+    const again = readdirSync(site.images).filter((name) => name.includes(".old-"));
+    expect(again).toHaveLength(2);
+    old.splice(0, old.length, ...again);
     const confirmed = await site.sparsebak(["receive", "--confirm", volume]);
     expect(confirmed).toMatchObject({ code: 0 });
     for (const name of old) expect(confirmed.stdout).toContain(`${name} removed`);
@@ -383,6 +408,24 @@ describe("damage", () => {
     rmSync(held, { recursive: true });
     good(await site.sparsebak(["receive", volume]));
     expect(sha256Of(site.image(volume))).toBe(sessions[2]?.digest);
+  });
+
+  test("verify --all-sessions: a damaged header is one session's damage, and the others are looked at", async () => {
+    const [first, , last] = sessions;
+    const header = join(site.archive, volume, first?.name ?? "", "header");
+    const [file = ""] = chunkFiles(last?.name ?? "");
+    for (const path of [header, file]) {
+      const bytes = readFileSync(path);
+      bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1;
+      writeFileSync(path, bytes);
+    }
+    const ended = await site.sparsebak(["--json", "verify", volume, "--all-sessions"]);
+    expect(ended, ended.stderr).toMatchObject({ code: 5 });
+    expect(lineOf(ended)).toMatchObject({
+      sessions: sessions.map((each) => each.name),
+      damaged: [first?.name, last?.name],
+    });
+    expect(ended.stdout + ended.stderr).toMatch(/header of S_\S+: read a header: its digest does not fit/);
   });
 
   test("a manifest that is another one: status 5 before anything is fetched", async () => {

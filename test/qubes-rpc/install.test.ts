@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -132,10 +132,65 @@ describe("installing again", () => {
     const { status, stdout } = lab.install("dom0");
     expect(status).toBe(0);
     expect(lab.read("/usr/lib/sparsebak/lib/sparsebak.mjs")).toBe("// sparsebak\n");
+    expect(lab.read("/usr/lib/sparsebak/lib/sparsebak.mjs.save")).toBe("// damaged\n");
+    expect(stdout).toContain("keep /usr/lib/sparsebak/lib/sparsebak.mjs as");
     expect(lab.tree()).toContain("644 /usr/lib/sparsebak/lib/sparsebak.mjs");
     expect(lab.read("/etc/sparsebak/sparsebak.ini")).toContain("mine");
     expect(lab.read(ownPolicy)).toContain("work backup");
     expect(stdout).toContain(`keep ${ownPolicy}: it was changed`);
+  });
+
+  test("a service that was changed is put aside so that it is none, and not over one put aside before", () => {
+    using lab = installLab();
+    lab.install("vm", "--template");
+    const service = "/etc/qubes-rpc/sparsebak.Send";
+    const own = lab.read(service);
+    lab.write(service, "#!/bin/sh\n", 0o755);
+    expect(lab.install("vm", "--template").status).toBe(0);
+    expect(lab.read(service)).toBe(own);
+    expect(files(lab)).toEqual(expect.arrayContaining([`755 ${service}`, `644 ${service}.save`]));
+    lab.write(service, "another\n", 0o755);
+    const { status, stderr } = lab.install("vm", "--template");
+    expect(status).toBe(1);
+    expect(stderr).toContain(`there is a ${service}.save already`);
+    expect(lab.read(service)).toBe("another\n");
+  });
+
+  test("a newer version takes the place of what any role has installed, and nothing is put aside", () => {
+    using lab = installLab();
+    lab.install("dom0");
+    writeFileSync(join(lab.dist, "lib", "receiver.mjs"), "// newer\n");
+    expect(lab.install("ssh-server").status).toBe(0);
+    writeFileSync(join(lab.dist, "lib", "receiver.mjs"), "// newest\n");
+    expect(lab.install("dom0").status).toBe(0);
+    expect(lab.read("/usr/lib/sparsebak/lib/receiver.mjs")).toBe("// newest\n");
+    expect(files(lab).filter((line) => line.endsWith(".save"))).toEqual([]);
+  });
+
+  test("what is there and is not on its list is neither replaced nor removed", () => {
+    const link = "/usr/bin/spbk-assemble";
+    const page = "/usr/share/man/man1/spbk-assemble.1";
+    const strangers: readonly ((lab: InstallLab) => string)[] = [
+      (lab) => {
+        mkdirSync(join(lab.root, "usr/bin"), { recursive: true });
+        symlinkSync("/opt/other/spbk-assemble", join(lab.root, link));
+        return link;
+      },
+      (lab) => {
+        lab.write(page, "another page");
+        return page;
+      },
+    ];
+    for (const put of strangers) {
+      using lab = installLab();
+      const path = put(lab);
+      const before = lab.tree();
+      const { status, stderr } = lab.install("ssh-server");
+      expect(status).toBe(1);
+      expect(stderr).toContain(`${path} is there, and is not ours`);
+      expect(lab.install("ssh-server", "--uninstall").status).toBe(0);
+      expect(lab.tree()).toEqual(before);
+    }
   });
 
   test("removes what the new version no longer has", () => {

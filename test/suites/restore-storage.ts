@@ -67,9 +67,9 @@ export function restoreStorageCases(make: () => Promise<StorageHarness>): readon
         assert.ok((await contentOf(harness, "vm-one-private")).equals(wanted));
         const [put] = kept;
         assert.ok(put?.volume === "vm-one-private" && kept.length === 1);
-        assert.equal(await storage.restore.dropKept({ ...put, uuid: `${put.uuid}x` }), false);
-        assert.equal(await storage.restore.dropKept(put), true);
-        assert.equal(await storage.restore.dropKept(put), false);
+        assert.equal(await storage.restore.dropKept({ ...put, uuid: `${put.uuid}x` }), "unrecognised");
+        assert.equal(await storage.restore.dropKept(put), "removed");
+        assert.equal(await storage.restore.dropKept(put), "gone");
         assert.ok((await contentOf(harness, "vm-one-private")).equals(wanted));
       },
     ),

@@ -43,6 +43,7 @@ interface Options {
 
 async function runCheck(context: Context, output: Output, options: Options): Promise<ExitReason> {
   const { receipt, readData } = options;
+  if (options.yes && !options.repair) throw new AgentError("usage", "check: --yes goes with --repair");
   const archive = chooseArchive(context.settings, options.dest);
   if (receipt !== undefined) {
     if (readData || options.repair)

@@ -69,7 +69,13 @@ async function runInit(
     given !== undefined
       ? ({ kind: "given", passphrase: given } as const)
       : ({ kind: options.noPassphrase ? "none" : "ask" } as const);
-  await initArchive(context, archive, first);
-  output.line(`${archive.name}: made`, { type: "init", archive: archive.name, joined: false });
+  const outcome = await initArchive(context, archive, first);
+  const what = outcome === "made" ? "made" : "was there, made by an earlier run of this dom0; gone on with";
+  output.line(`${archive.name}: ${what}`, {
+    type: "init",
+    archive: archive.name,
+    joined: false,
+    made: outcome === "made",
+  });
   return "done";
 }

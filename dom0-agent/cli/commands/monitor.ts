@@ -1,6 +1,6 @@
 // sparsebak monitor
 
-import type { ExitReason } from "../../errors.ts";
+import { AgentError, type ExitReason } from "../../errors.ts";
 import { chooseVolumes } from "../../session/choose-volumes.ts";
 import type { Context } from "../../context.ts";
 import { dropExpired } from "../../restore/drop-kept.ts";
@@ -20,8 +20,15 @@ export function addMonitor({ parser, perform }: CommandLine): void {
 async function runMonitor(
   context: Context,
   output: Output,
-  options: { readonly volumes: readonly string[]; readonly all: boolean; readonly committed: boolean },
+  options: {
+    readonly volumes: readonly string[];
+    readonly all: boolean;
+    readonly committed: boolean;
+    readonly dest: string | undefined;
+  },
 ): Promise<ExitReason> {
+  if (options.dest !== undefined)
+    throw new AgentError("usage", "monitor: it reaches no destination, --dest does not go with it");
   await dropExpired(context);
   const volumes = await chooseVolumes(context.settings, context.storage, options.volumes, options.all);
   if (!context.storage.capabilities.snapshots) {

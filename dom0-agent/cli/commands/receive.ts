@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { AgentError, type ExitReason } from "../../errors.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
 import type { Context } from "../../context.ts";
-import { dropExpired, dropKept } from "../../restore/drop-kept.ts";
+import { dropExpired, dropKept, notRecognised } from "../../restore/drop-kept.ts";
 import { isPattern, matchNames } from "../../archive/match-names.ts";
 import { readKept } from "../../state/kept.ts";
 import { type CommandLine, volumesOf } from "../command-line.ts";
@@ -76,7 +76,10 @@ async function runReceive(context: Context, output: Output, options: Options): P
       "receive: found no volume, wanted one or more",
       "--all takes all of the archive",
     );
-  if (options.confirm) return confirmKept(context, output, options);
+  if (options.confirm) {
+    refuseBesideConfirm(options);
+    return confirmKept(context, output, options);
+  }
   if (saveTo !== undefined && (all || volumes.length !== 1))
     throw new AgentError(
       "usage",
@@ -98,6 +101,10 @@ async function runReceive(context: Context, output: Output, options: Options): P
       "without, the volume's last snapshot is compared with anyway, and the old volume is kept",
     );
   }
+  if (options.force && saveTo === undefined)
+    throw new AgentError("usage", "receive: --force goes with --save-to");
+  if (!options.base && (options.inPlace || saveTo !== undefined))
+    throw new AgentError("usage", "receive: --no-base goes with neither --save-to nor --in-place");
   const archive = chooseArchive(context.settings, options.dest);
   const { receive } = await import("../../session/receive.ts");
   await dropExpired(context);
@@ -105,15 +112,32 @@ async function runReceive(context: Context, output: Output, options: Options): P
   return receive(context, archive, all ? "all" : volumes, { ...options, saveTo: path });
 }
 
+/** Nothing is restored then. */
+function refuseBesideConfirm(options: Options): void {
+  const { session, saveTo, inPlace, sparseWrite, base, force } = options;
+  if (session !== undefined || saveTo !== undefined || inPlace || sparseWrite || !base || force)
+    throw new AgentError(
+      "usage",
+      "receive: --confirm restores nothing: options of a restore do not go with it",
+    );
+}
+
 /** `receive --confirm VOL…`: what was kept of them goes. */
 async function confirmKept(context: Context, output: Output, { volumes, all }: Options): Promise<ExitReason> {
   const known = [...new Set(readKept(context.state).map((each) => each.volume))];
   const { found, unmatched } = matchNames(volumes, known);
   const named = new Set(all ? known : found);
-  const removed = await dropKept(context, (kept) => named.has(kept.volume));
-  for (const { volume, name } of removed)
-    output.line(`${volume}: ${name} removed`, { type: "confirm", volume, removed: name });
+  const dropped = await dropKept(context, (kept) => named.has(kept.volume));
+  for (const { volume, name, outcome } of dropped) {
+    const text = {
+      removed: `${name} removed`,
+      gone: `${name} was not there any more`,
+      unrecognised: `${name} not removed: ${notRecognised}`,
+    }[outcome];
+    const removed = outcome === "removed" ? name : null;
+    output.line(`${volume}: ${text}`, { type: "confirm", volume, removed, name, outcome });
+  }
   for (const volume of unmatched)
     output.line(`${volume}: no old volume is kept`, { type: "confirm", volume, removed: null });
-  return "done";
+  return dropped.some((each) => each.outcome === "unrecognised") ? "failed" : "done";
 }

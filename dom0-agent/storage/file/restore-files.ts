@@ -39,9 +39,9 @@ export function fileRestore(root: string, stateDirectory: string): RestoreStorag
   const word = join(stateDirectory, "restoring");
   return {
     settle: async () => {
-      const path = readRecord(word, (value) => field.text(value, "path"));
-      if (path?.endsWith(suffix) === true) rmSync(path, { force: true });
+      settleFile(readRecord(word, asRestoring));
       removeFile(word);
+      return [];
     },
     createTarget: async (request) => createTarget(root, request, word),
     openInPlace: async (request) => openInPlace(root, request),
@@ -49,12 +49,41 @@ export function fileRestore(root: string, stateDirectory: string): RestoreStorag
     dropKept: async ({ name, uuid }) => {
       const path = join(root, name);
       const stat = statIfThere(path);
-      if (stat === undefined || uuidOf(stat) !== uuid || !/\.old-[0-9a-f]{8,}$/.test(name)) return false;
+      if (stat === undefined) return "gone";
+      if (!isSameFile(stat, uuid) || !/\.old-[0-9a-f]{8,}$/.test(name)) return "unrecognised";
       rmSync(path);
       syncDirectory(dirname(path));
-      return true;
+      return "removed";
     },
   };
+}
+
+/** What a restore has written down. */
+interface Restoring {
+  /** The file that is being made. */
+  readonly path: string;
+  /** Once the old image is to be put aside: its name, and its name then. */
+  readonly aside?: { readonly target: string; readonly keptPath: string };
+}
+
+function asRestoring(value: Record<string, unknown>): Restoring {
+  const path = field.text(value, "path");
+  if (value["target"] === undefined) return { path };
+  return { path, aside: { target: field.text(value, "target"), keptPath: field.text(value, "keptPath") } };
+}
+
+/** Where a restore died between two renames, the old image gets its name back before what was made goes. */
+function settleFile(left: Restoring | undefined): void {
+  if (left?.path.endsWith(suffix) !== true || !existsSync(left.path)) return;
+  if (left.aside !== undefined) putBack(left.aside.target, left.aside.keptPath);
+  rmSync(left.path);
+}
+
+/** Gives an old image that was put aside its name back, where nothing has it. */
+function putBack(target: string, keptPath: string): void {
+  if (existsSync(target) || !existsSync(keptPath)) return;
+  renameSync(keptPath, target);
+  syncDirectory(dirname(target));
 }
 
 function createTarget(root: string, { volume, size, needs }: TargetRequest, word: string): RestoreTarget {
@@ -86,8 +115,14 @@ function createTarget(root: string, { volume, size, needs }: TargetRequest, word
       const now = replaceable(path, volume);
       if ((now && uuidOf(now)) !== (old && uuidOf(old)))
         throw new StorageError("changed", `${volume}: another file has taken this name meanwhile`);
-      if (now !== undefined) putAside(volume, path, uuidOf(now), keep);
-      renameSync(temporary, path);
+      const note = (keptPath: string): void => writeRecord(word, { path: temporary, target: path, keptPath });
+      const keptPath = now && putAside(volume, path, uuidOf(now), keep, note);
+      try {
+        renameSync(temporary, path);
+      } catch (error) {
+        if (keptPath !== undefined) putBack(path, keptPath);
+        throw failed(volume, error);
+      }
       state = "published";
       syncDirectory(dirname(path));
       return [];
@@ -103,8 +138,15 @@ function createTarget(root: string, { volume, size, needs }: TargetRequest, word
 }
 
 /** Gives the old image a second name, so that the first is never without an image; on file systems that have no hard
- *  links it is renamed, and the restored one takes its place a moment later. `keep` is told first. */
-function putAside(volume: string, path: string, uuid: string, keep: (kept: Kept) => void): void {
+ *  links it is renamed, and the restored one takes its place a moment later. `keep` is told first, and `note` the path
+ *  under which it will be kept, which it gives as well. */
+function putAside(
+  volume: string,
+  path: string,
+  uuid: string,
+  keep: (kept: Kept) => void,
+  note: (keptPath: string) => void,
+): string {
   let keptAt = Date.now();
   const name = (): string =>
     `${volume}.old-${Math.floor(keptAt / 1000)
@@ -113,6 +155,7 @@ function putAside(volume: string, path: string, uuid: string, keep: (kept: Kept)
   const target = (): string => join(dirname(path), basename(name()));
   while (existsSync(target())) keptAt += 1000;
   keep({ volume, name: name(), uuid, keptAt });
+  note(target());
   try {
     linkSync(path, target());
   } catch (error) {
@@ -122,6 +165,7 @@ function putAside(volume: string, path: string, uuid: string, keep: (kept: Kept)
     renameSync(path, target());
   }
   syncDirectory(dirname(path));
+  return target();
 }
 
 function openInPlace(root: string, { volume, size, needs }: TargetRequest): RestoreTarget {
@@ -184,6 +228,11 @@ function replaceable(path: string, volume: string): Stats | undefined {
 
 function statIfThere(path: string): Stats | undefined {
   return statSync(path, { throwIfNoEntry: false });
+}
+
+/** By the inode alone, beside a name that has a time in it: a device's number may be another one after a start. */
+function isSameFile(stat: Stats, uuid: string): boolean {
+  return uuid.split("-").at(-1) === String(stat.ino);
 }
 
 function uuidOf(stat: Stats): string {

@@ -19,7 +19,7 @@ import {
 import { probedBecause } from "./probe-rule.ts";
 import { openWritable } from "./restore-device.ts";
 import { refuseTooSmallPool } from "./restore-space.ts";
-import { carryOutSwap, settleSwap } from "./swap.ts";
+import { carryOutSwap, leftTargets, settleSwap } from "./swap.ts";
 import { type Look, lookAt, type LvmSettings, ownerTag, refuseFullPool } from "./volume-group.ts";
 
 type Looker = () => Promise<Look>;
@@ -37,11 +37,14 @@ export function lvmRestore(settings: LvmSettings, options: StorageOptions): Rest
   const tags = restoreTags(options);
   const remove = async (lv: LogicalVolume): Promise<void> => must(["lvremove", "-f", `${vg}/${lv.name}`]);
 
-  const settle = async (): Promise<void> => {
+  const settle = async (): Promise<readonly string[]> => {
     await settleSwap(look, vg, options.stateDirectory, tags);
-    for (const lv of (await look()).byName.values()) {
-      if (lv.name.endsWith(".restore") && tags.every((each) => lv.tags.includes(each))) await remove(lv);
-    }
+    const { halfMade, halfSwapped } = leftTargets([...(await look()).byName.values()], tags);
+    for (const lv of halfMade) await remove(lv);
+    return halfSwapped.map(
+      ({ restored, old, volume }) =>
+        `${volume}: a restore of it was cut short, and which step it was at is not known any more: the restored one is ${vg}/${restored}, the old one ${vg}/${old}. Give one of them the name: lvrename ${vg} ${restored} ${volume}, or lvrename ${vg} ${old} ${volume}`,
+    );
   };
 
   const createTarget = async (request: TargetRequest): Promise<RestoreTarget> => {
@@ -162,15 +165,16 @@ export function lvmRestore(settings: LvmSettings, options: StorageOptions): Rest
       refuseTooSmallPool(seen, needs(seen.pool.chunkSize), options);
     },
     dropKept: async (kept: Kept) => {
-      const lv = [...(await look()).byName.values()].find((each) => each.uuid === kept.uuid);
-      if (lv?.name !== kept.name || !isRestoreName(lv.name)) return false;
+      const lv = (await look()).byName.get(kept.name);
+      if (lv === undefined) return "gone";
+      if (lv.uuid !== kept.uuid || !isRestoreName(lv.name)) return "unrecognised";
       if (!tags.every((each) => lv.tags.includes(each)))
         throw new StorageError(
           "unusable",
           `remove ${vg}/${lv.name}: it has lost our tags, so it is left alone`,
         );
       await remove(lv);
-      return true;
+      return "removed";
     },
   };
 

@@ -13,7 +13,7 @@ import { field, readRecord, writeRecord } from "../../state/record.ts";
 import { StorageError } from "../storage.ts";
 import { type LvmCommand, runAlone } from "./lvm-commands.ts";
 import type { LogicalVolume } from "./lvs.ts";
-import { targetName } from "./names.ts";
+import { isRestoreName, targetName } from "./names.ts";
 import type { Look } from "./volume-group.ts";
 
 export interface Swap {
@@ -94,6 +94,35 @@ export async function settleSwap(
     if (removed.length > 0) await must(["lvchange", ...removed, `${vg}/${swap.volume}`], swap);
   }
   removeFile(wordPath(stateDirectory));
+}
+
+/** Two that wait for one name: that of the volume, which none has. */
+export interface HalfSwapped {
+  readonly volume: string;
+  readonly restored: string;
+  readonly old: string;
+}
+
+/**
+ * Our VOLUME.restore that are left where no swap is written down: half made, to be removed; or, where the old one was
+ * put aside and nothing has the volume's name, all that may be left of a swap whose word was damaged. That is settled
+ * by hand: the restored one is whole, and to remove it could be to destroy first.
+ */
+export function leftTargets<Volume extends Pick<LogicalVolume, "name" | "tags">>(
+  volumes: readonly Volume[],
+  tags: readonly string[],
+): { readonly halfMade: readonly Volume[]; readonly halfSwapped: readonly HalfSwapped[] } {
+  const ours = volumes.filter((lv) => tags.every((each) => lv.tags.includes(each)));
+  const halfMade: Volume[] = [];
+  const halfSwapped: HalfSwapped[] = [];
+  for (const lv of ours.filter(({ name }) => name.endsWith(targetName("")))) {
+    const volume = lv.name.slice(0, -targetName("").length);
+    const isThere = volumes.some(({ name }) => name === volume);
+    const old = ours.find(({ name }) => name.startsWith(`${volume}.old-`) && isRestoreName(name));
+    if (isThere || old === undefined) halfMade.push(lv);
+    else halfSwapped.push({ volume, restored: lv.name, old: old.name });
+  }
+  return { halfMade, halfSwapped };
 }
 
 function byUuid(seen: Look, uuid: string): LogicalVolume | undefined {

@@ -168,6 +168,11 @@ test("options that don't go together", async () => {
   for (const args of [
     ["--scrub", "--untrash", path],
     ["--scrub", path, "--session", "S_20261123-101500"],
+    ["--scrub", path, "--key", "-"],
+    ["--scrub", path, "--key-fd", "0"],
+    ["--scrub", path, "--passphrase-file", "/dev/null"],
+    ["--scrub", path, "--force"],
+    ["--scrub", path, "--allow-older-head"],
     ["--untrash", path, "--head", "1"],
     ["--head", "0", join(path, "work")],
     ["--head", "1", "--allow-older-head", join(path, "work")],

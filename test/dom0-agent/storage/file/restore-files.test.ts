@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -17,9 +18,13 @@ import { describe, expect, test } from "vitest";
 import { fileRestore } from "../../../../dom0-agent/storage/file/restore-files.ts";
 import type { Kept } from "../../../../dom0-agent/state/kept.ts";
 import type { RestoreStorage } from "../../../../dom0-agent/storage/restore-target.ts";
+import { fileSystems, mounted } from "./file-systems.ts";
 import { tempDir } from "../../../support/temp-dir.ts";
 
 const needs = (): number => 0;
+
+/** As many links as ext4 gives to a file. */
+const mostLinks = 65_000;
 
 interface Place extends Disposable {
   readonly root: string;
@@ -56,9 +61,12 @@ describe("restoring image files", () => {
     // Another file of that name is left alone.
     renameSync(join(at.root, old.name), join(at.root, "aside"));
     writeFileSync(join(at.root, old.name), "other");
-    expect(await at.restore.dropKept(old)).toBe(false);
+    expect(await at.restore.dropKept(old)).toBe("unrecognised");
     renameSync(join(at.root, "aside"), join(at.root, old.name));
-    expect(await at.restore.dropKept(old)).toBe(true);
+    // The device's number is another one after a start.
+    const [, inode] = old.uuid.split("-");
+    expect(await at.restore.dropKept({ ...old, uuid: `4711-${inode}` })).toBe("removed");
+    expect(await at.restore.dropKept(old)).toBe("gone");
     expect(readdirSync(at.root)).toEqual(["a.img"]);
   });
 
@@ -75,6 +83,35 @@ describe("restoring image files", () => {
     await at.restore.settle();
     expect(readdirSync(join(at.root, "deep"))).toEqual([]);
     await left[Symbol.asyncDispose]();
+  });
+
+  test("without hard links: where the restored one can't take the name, the old one gets it back", async () => {
+    // The old image has as many links as it can have, which is refused like any.
+    const [ext4] = fileSystems;
+    if (ext4 === undefined) throw new Error("no ext4");
+    using fs = mounted(ext4);
+    const root = join(fs.directory, "images");
+    const state = join(fs.directory, "state");
+    const links = join(fs.directory, "links");
+    for (const each of [root, state, links]) mkdirSync(each);
+    const restore = fileRestore(root, state);
+    const path = join(root, "a.img");
+    const temporary = join(root, ".a.img.sparsebak-restore");
+    writeFileSync(path, "old");
+    for (let i = 1; i < mostLinks; i++) linkSync(path, join(links, String(i)));
+    {
+      await using target = await restore.createTarget({ volume: "a.img", size: 10, needs });
+      const publishing = target.publish(() => rmSync(temporary));
+      await expect(publishing).rejects.toThrow(/ENOENT/);
+    }
+    expect(readdirSync(root)).toEqual(["a.img"]);
+    // As a kill between the two renames leaves it.
+    await using target = await restore.createTarget({ volume: "a.img", size: 10, needs });
+    await target.publish(() => undefined);
+    renameSync(path, temporary);
+    await restore.settle();
+    expect(readFileSync(path, "utf8")).toBe("old");
+    expect(readdirSync(root)).toEqual(["a.img"]);
   });
 
   test("another file took the name meanwhile: refused, and it stays", async () => {
