@@ -9,7 +9,7 @@ import { leftovers, makeSite, sha256Of, type Site } from "../support/site.ts";
 import { killAgent, killReceiver, killSteps, savedSite } from "../support/site-kills.ts";
 import { scrubbed } from "../support/scrubbed.ts";
 
-const steps = killSteps(8);
+const steps = killSteps(16);
 const { stride, from } = steps;
 const mib = 1024 * 1024;
 const volume = "work.img";

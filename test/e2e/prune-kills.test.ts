@@ -10,7 +10,7 @@ import { killAgent, killReceiver, killSteps, savedSite } from "../support/site-k
 import { type Digests, expectSessions, listed, run, send } from "../support/site-sessions.ts";
 import { scrubbed } from "../support/scrubbed.ts";
 
-const steps = killSteps(40);
+const steps = killSteps(60);
 const mib = 1024 * 1024;
 const volume = "work.img";
 const size = 2 * mib;

@@ -9,7 +9,7 @@ import { makeSite, type Site } from "../support/site.ts";
 import { killAgent, killReceiver, killSteps, savedSite } from "../support/site-kills.ts";
 import { type Digests, expectSessions, listed, run, send } from "../support/site-sessions.ts";
 
-const steps = killSteps(40);
+const steps = killSteps(60);
 const mib = 1024 * 1024;
 const chunkBytes = 65_536;
 const volume = "work.img";
