@@ -1,30 +1,25 @@
 // A prune killed with SIGKILL at what it does to the outside, thing by thing: the agent, and the receiver. After each,
 // every session that is listed assembles to what it was, and the next prune finishes (design section 7).
 
-import { readdirSync } from "node:fs";
-import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
-import { makeSite, type Site } from "../support/site.ts";
-import { killAgent, killReceiver, killSteps, savedSite } from "../support/site-kills.ts";
+import { makeSite } from "../support/site.ts";
+import { expectNoState, killBothSides, killSteps, type Prepared, savedSite } from "../support/site-kills.ts";
 import { type Digests, expectSessions, listed, run, send } from "../support/site-sessions.ts";
 import { scrubbed } from "../support/scrubbed.ts";
 
-const steps = killSteps(60);
 const mib = 1024 * 1024;
 const volume = "work.img";
 const size = 2 * mib;
 const pruning = ["-u", "prune", "--keep-last", "2"] as const;
 
-interface Prepared {
-  readonly site: Site;
+interface Sessions extends Prepared {
   readonly digests: Digests;
   readonly kept: readonly string[];
-  readonly reset: () => void;
 }
 
 /** A site with four sessions, one of them a tar, and its state and archive put aside, to begin again from each time. */
-async function preparedSite(local: boolean): Promise<Prepared> {
+async function preparedSite(local: boolean): Promise<Sessions> {
   const settings = ["chunk-size = 64K"];
   const site = await makeSite({ volumes: [volume], driveBytes: 64 * mib, local, settings });
   makeImage(site.image(volume), { size, dataBytes: mib, seed: 3 });
@@ -37,7 +32,7 @@ async function preparedSite(local: boolean): Promise<Prepared> {
 }
 
 /** No scrub takes what is left for damage; all that is listed restores; then a prune finishes what was begun. */
-async function afterKill({ site, digests, kept }: Prepared, at: string): Promise<void> {
+async function afterKill({ site, digests, kept }: Sessions, at: string): Promise<void> {
   expect((await scrubbed(site.archive)).damage, at).toEqual([]);
   const sessions = await listed(site);
   expect([kept.length, digests.size], `${at}: ${sessions.join(", ")}`).toContain(sessions.length);
@@ -45,37 +40,7 @@ async function afterKill({ site, digests, kept }: Prepared, at: string): Promise
     expect(await site.assembled(volume, each.split(" ")[1]), `${at}: ${each}`).toBe(digests.get(each));
   await run(site, ...pruning.slice(1));
   await expectSessions(site, digests, kept);
-  const stray = readdirSync(join(site.state, "archives", "default"), { recursive: true }).map(String);
-  expect(
-    stray.filter((name) => /intent|unfinished|prune/.test(name)),
-    at,
-  ).toEqual([]);
+  expectNoState(site, /intent|unfinished|prune/, at);
 }
 
-const { stride, from } = steps;
-
-test(`the agent killed at every ${stride}th step from ${from} on`, { timeout: 900_000 }, async () => {
-  const prepared = await preparedSite(true);
-  await using site = prepared.site;
-  const { reset } = prepared;
-  await killAgent({
-    ...steps,
-    site,
-    command: pruning,
-    reset,
-    afterKill: async (at) => afterKill(prepared, at),
-  });
-});
-
-test(`the receiver killed at every ${stride}th step from ${from} on`, { timeout: 900_000 }, async () => {
-  const prepared = await preparedSite(false);
-  await using site = prepared.site;
-  const { reset } = prepared;
-  await killReceiver({
-    ...steps,
-    site,
-    command: pruning,
-    reset,
-    afterKill: async (at) => afterKill(prepared, at),
-  });
-});
+killBothSides({ steps: killSteps(40), prepare: preparedSite, command: pruning, afterKill });

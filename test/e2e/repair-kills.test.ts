@@ -3,29 +3,26 @@
 
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
-import { makeSite, type Site } from "../support/site.ts";
-import { killAgent, killReceiver, killSteps, savedSite } from "../support/site-kills.ts";
+import { makeSite } from "../support/site.ts";
+import { expectNoState, killBothSides, killSteps, type Prepared, savedSite } from "../support/site-kills.ts";
 import { type Digests, expectSessions, listed, run, send } from "../support/site-sessions.ts";
 
-const steps = killSteps(60);
 const mib = 1024 * 1024;
 const chunkBytes = 65_536;
 const volume = "work.img";
 const size = 2 * mib;
 const repairing = ["check", "--repair", "--yes"] as const;
 
-interface Prepared {
-  readonly site: Site;
+interface Sessions extends Prepared {
   readonly digests: Digests;
   /** Sessions that the damage does not touch. */
   readonly whole: readonly string[];
-  readonly reset: () => void;
 }
 
 /** Four sessions; the first two need a chunk that is lost, the list of the third is damaged, and so is the index. */
-async function damagedSite(local: boolean): Promise<Prepared> {
+async function damagedSite(local: boolean): Promise<Sessions> {
   const settings = ["chunk-size = 64K"];
   const site = await makeSite({ volumes: [volume], driveBytes: 64 * mib, local, settings });
   makeImage(site.image(volume), { size, dataBytes: mib, seed: 70 });
@@ -56,7 +53,7 @@ async function damagedSite(local: boolean): Promise<Prepared> {
 }
 
 /** What is whole restores at once; then a repair and a prune finish what was begun, and nothing is left of it. */
-async function afterKill({ site, digests, whole }: Prepared, at: string): Promise<void> {
+async function afterKill({ site, digests, whole }: Sessions, at: string): Promise<void> {
   const sessions = await listed(site);
   expect(sessions, at).toEqual(expect.arrayContaining([...whole]));
   for (const each of whole)
@@ -66,37 +63,7 @@ async function afterKill({ site, digests, whole }: Prepared, at: string): Promis
   await run(site, "prune", "--keep-last", "9");
   await expectSessions(site, digests, whole);
   await run(site, "check", "--read-data");
-  const stray = readdirSync(join(site.state, "archives", "default"), { recursive: true }).map(String);
-  expect(
-    stray.filter((name) => /intent|unfinished|prune/.test(name)),
-    at,
-  ).toEqual([]);
+  expectNoState(site, /intent|unfinished|prune/, at);
 }
 
-const { stride, from } = steps;
-
-test(`the agent killed at every ${stride}th step from ${from} on`, { timeout: 900_000 }, async () => {
-  const prepared = await damagedSite(true);
-  await using site = prepared.site;
-  const { reset } = prepared;
-  await killAgent({
-    ...steps,
-    site,
-    command: repairing,
-    reset,
-    afterKill: async (at) => afterKill(prepared, at),
-  });
-});
-
-test(`the receiver killed at every ${stride}th step from ${from} on`, { timeout: 900_000 }, async () => {
-  const prepared = await damagedSite(false);
-  await using site = prepared.site;
-  const { reset } = prepared;
-  await killReceiver({
-    ...steps,
-    site,
-    command: repairing,
-    reset,
-    afterKill: async (at) => afterKill(prepared, at),
-  });
-});
+killBothSides({ steps: killSteps(40), prepare: damagedSite, command: repairing, afterKill });

@@ -1,9 +1,9 @@
 // SIGKILL for one side right before every so many-th thing that a command does to the outside, each time from the same
 // beginning (kill-at.mjs).
 
-import { cpSync, readFileSync, rmSync } from "node:fs";
+import { cpSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { expect } from "vitest";
+import { expect, test } from "vitest";
 import type { Site } from "./site.ts";
 
 /** Every `stride`-th step, from a random one on. */
@@ -34,45 +34,78 @@ export function savedSite(site: Site): () => void {
   };
 }
 
-export interface Kills extends Steps {
+/** A site to begin from, and what puts it back to that. */
+export interface Prepared {
   readonly site: Site;
-  /** The command that is killed; whole, it has to succeed. */
-  readonly command: readonly string[];
   readonly reset: () => void;
-  /** What has to hold after each kill; `at` says which. */
-  readonly afterKill: (at: string) => Promise<void>;
 }
 
-export async function killAgent({ site, command, stride, from, reset, afterKill }: Kills): Promise<void> {
+export interface Kills<From extends Prepared> {
+  readonly steps: Steps;
+  /** `local` is for kills of the agent: then the receiver is its child, and else behind the qrexec stand-ins. */
+  readonly prepare: (local: boolean) => Promise<From>;
+  /** The command that is killed; whole, it has to succeed. */
+  readonly command: readonly string[];
+  /** What has to hold after each kill; `at` says which. */
+  readonly afterKill: (prepared: From, at: string) => Promise<void>;
+}
+
+/** Two tests: kills of the agent, and kills of the receiver. */
+export function killBothSides<From extends Prepared>(kills: Kills<From>): void {
+  const { stride, from } = kills.steps;
+  const options = { timeout: 900_000 };
+  test(`the agent killed at every ${stride}th step from ${from} on`, options, async () => killAgent(kills));
+  test(`the receiver killed at every ${stride}th step from ${from} on`, options, async () =>
+    killReceiver(kills),
+  );
+}
+
+export async function killAgent<From extends Prepared>(kills: Kills<From>): Promise<void> {
+  const { command, afterKill } = kills;
+  const prepared = await kills.prepare(true);
+  await using site = prepared.site;
   const count = join(site.directory, "count");
   expect(await site.sparsebak(command, { countInto: count })).toMatchObject({ code: 0 });
-  const steps = stepsIn(count);
-  for (let n = from; n <= steps; n += stride) {
-    reset();
+  for (const { n, at } of stepsIn(count, kills.steps)) {
+    prepared.reset();
     const killed = await site.sparsebak(command, { killAt: n });
-    expect(killed.signal, `step ${n}: ${killed.stderr}`).toBe("SIGKILL");
-    await afterKill(`agent killed at step ${n} of ${steps}`);
+    expect(killed.signal, `${at}: ${killed.stderr}`).toBe("SIGKILL");
+    await afterKill(prepared, `agent killed at ${at}`);
   }
 }
 
-/** The receiver runs behind the qrexec stand-ins. */
-export async function killReceiver({ site, command, stride, from, reset, afterKill }: Kills): Promise<void> {
+async function killReceiver<From extends Prepared>(kills: Kills<From>): Promise<void> {
+  const { command, afterKill } = kills;
+  const prepared = await kills.prepare(false);
+  await using site = prepared.site;
   const count = join(site.directory, "count");
   site.killReceiverAt(undefined, count);
   expect(await site.sparsebak(command)).toMatchObject({ code: 0 });
-  const steps = stepsIn(count);
-  for (let n = from; n <= steps; n += stride) {
-    reset();
+  for (const { n, at } of stepsIn(count, kills.steps)) {
+    prepared.reset();
     site.killReceiverAt(n);
     const ended = await site.sparsebak(command);
-    expect([0, 4], `step ${n}: ${ended.stderr}`).toContain(ended.code);
+    expect([0, 4], `${at}: ${ended.stderr}`).toContain(ended.code);
     site.killReceiverAt(undefined);
-    await afterKill(`receiver killed at step ${n} of ${steps}`);
+    await afterKill(prepared, `receiver killed at ${at}`);
   }
 }
 
-function stepsIn(count: string): number {
+/** The steps to kill at, of those that were counted. */
+function* stepsIn(
+  count: string,
+  { stride, from }: Steps,
+): Generator<{ readonly n: number; readonly at: string }, void, undefined> {
   const steps = Number(readFileSync(count, "utf8"));
   expect(steps).toBeGreaterThan(30);
-  return steps;
+  for (let n = from; n <= steps; n += stride) yield { n, at: `step ${n} of ${steps}` };
+}
+
+/** Nothing of dom0's state of the archive has such a name. */
+export function expectNoState(site: Site, names: RegExp, at: string): void {
+  const found = readdirSync(join(site.state, "archives", "default"), { recursive: true }).map(String);
+  expect(
+    found.filter((name) => names.test(name)),
+    at,
+  ).toEqual([]);
 }
