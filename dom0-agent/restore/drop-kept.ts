@@ -11,8 +11,8 @@ export interface Dropped extends Kept {
   readonly outcome: DropOutcome;
 }
 
-/** Removes what `chosen` takes; gives what became of each. One that is gone already is struck off; one that is not
- *  recognised stays, and stays on the list. */
+/** Removes what `chosen` takes; gives what became of each. One that is gone already is struck off; one that is left alone
+ *  stays on the list. */
 export async function dropKept(
   context: Context,
   chosen: (kept: Kept) => boolean,
@@ -24,7 +24,7 @@ export async function dropKept(
   for (const kept of readKept(context.state).filter(chosen)) {
     const outcome = await context.storage.restore.dropKept(kept);
     dropped.push({ ...kept, outcome });
-    if (outcome === "unrecognised") continue;
+    if (isLeft(outcome)) continue;
     const rest = readKept(context.state).filter((each) => each.uuid !== kept.uuid || each.name !== kept.name);
     writeKept(context.state, rest);
   }
@@ -32,7 +32,14 @@ export async function dropKept(
 }
 
 /** Why something was left alone. */
-export const notRecognised = "it is not what the restore put aside; move it away or remove it yourself";
+export const whyLeft: Readonly<Record<"unrecognised" | "last", string>> = {
+  unrecognised: "it is not what the restore put aside; move it away or remove it yourself",
+  last: "nothing has the volume's own name, and it may be all that is left of it; give it that name, or remove it yourself",
+};
+
+export function isLeft(outcome: DropOutcome): outcome is keyof typeof whyLeft {
+  return outcome in whyLeft;
+}
 
 /** Removes what is older than the settings allow, and says so. What fails here is only said: the next run tries again. */
 export async function dropExpired(context: Context): Promise<void> {
@@ -41,7 +48,7 @@ export async function dropExpired(context: Context): Promise<void> {
     for (const { name, outcome } of await dropKept(context, (each) => each.keptAt < oldest)) {
       const kept = `${name}: kept for ${context.settings.keepOldDays} days after a restore`;
       if (outcome === "removed") context.report.notice(`${kept}, removed`);
-      if (outcome === "unrecognised") context.report.warn(`${kept}, and not removed: ${notRecognised}`);
+      if (isLeft(outcome)) context.report.warn(`${kept}, and not removed: ${whyLeft[outcome]}`);
     }
   } catch (error) {
     context.report.warn(

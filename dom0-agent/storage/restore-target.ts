@@ -45,6 +45,6 @@ export interface RestoreStorage {
   dropKept(kept: Kept): Promise<DropOutcome>;
 }
 
-/** What became of what was put aside: removed; not there any more under its name; or something else has its name, which
- *  is left alone. */
-export type DropOutcome = "removed" | "gone" | "unrecognised";
+/** What became of what was put aside: removed; not there any more under its name; or left alone, because something else
+ *  has its name, or because nothing has the volume's, and it may be all that is left of that. */
+export type DropOutcome = "removed" | "gone" | "unrecognised" | "last";

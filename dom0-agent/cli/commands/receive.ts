@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { AgentError, type ExitReason } from "../../errors.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
 import type { Context } from "../../context.ts";
-import { dropExpired, dropKept, notRecognised } from "../../restore/drop-kept.ts";
+import { dropExpired, dropKept, isLeft, whyLeft } from "../../restore/drop-kept.ts";
 import { isPattern, matchNames } from "../../archive/match-names.ts";
 import { readKept } from "../../state/kept.ts";
 import { type CommandLine, volumesOf } from "../command-line.ts";
@@ -132,12 +132,13 @@ async function confirmKept(context: Context, output: Output, { volumes, all }: O
     const text = {
       removed: `${name} removed`,
       gone: `${name} was not there any more`,
-      unrecognised: `${name} not removed: ${notRecognised}`,
+      unrecognised: `${name} not removed: ${whyLeft.unrecognised}`,
+      last: `${name} not removed: ${whyLeft.last}`,
     }[outcome];
     const removed = outcome === "removed" ? name : null;
     output.line(`${volume}: ${text}`, { type: "confirm", volume, removed, name, outcome });
   }
   for (const volume of unmatched)
     output.line(`${volume}: no old volume is kept`, { type: "confirm", volume, removed: null });
-  return dropped.some((each) => each.outcome === "unrecognised") ? "failed" : "done";
+  return dropped.some(({ outcome }) => isLeft(outcome)) ? "failed" : "done";
 }

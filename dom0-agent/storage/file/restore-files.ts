@@ -46,11 +46,12 @@ export function fileRestore(root: string, stateDirectory: string): RestoreStorag
     createTarget: async (request) => createTarget(root, request, word),
     openInPlace: async (request) => openInPlace(root, request),
     checkRoom: async (needs) => refuseTooSmall(root, root, needs(pieceSize)),
-    dropKept: async ({ name, uuid }) => {
+    dropKept: async ({ volume, name, uuid }) => {
       const path = join(root, name);
       const stat = statIfThere(path);
       if (stat === undefined) return "gone";
       if (!isSameFile(stat, uuid) || !/\.old-[0-9a-f]{8,}$/.test(name)) return "unrecognised";
+      if (statIfThere(join(root, volume)) === undefined) return "last";
       rmSync(path);
       syncDirectory(dirname(path));
       return "removed";

@@ -165,9 +165,11 @@ export function lvmRestore(settings: LvmSettings, options: StorageOptions): Rest
       refuseTooSmallPool(seen, needs(seen.pool.chunkSize), options);
     },
     dropKept: async (kept: Kept) => {
-      const lv = (await look()).byName.get(kept.name);
+      const { byName } = await look();
+      const lv = byName.get(kept.name);
       if (lv === undefined) return "gone";
       if (lv.uuid !== kept.uuid || !isRestoreName(lv.name)) return "unrecognised";
+      if (!byName.has(kept.volume)) return "last";
       if (!tags.every((each) => lv.tags.includes(each)))
         throw new StorageError(
           "unusable",

@@ -6,23 +6,16 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { beforeEach, expect, test, vi } from "vitest";
 import { sha256 } from "../../../protocol/archive/prefix.ts";
-import type {
-  ArchiveUuid,
-  ChunkAddress,
-  Generation,
-  SessionName,
-  SessionUid,
-  VolumeId,
-} from "../../../protocol/archive/types.ts";
+import type { ChunkAddress } from "../../../protocol/archive/types.ts";
 import { FormatError } from "../../../protocol/errors.ts";
 import { openAbsolute } from "../../../vm-receiver/directory.ts";
 import { isDamage, RefusalError } from "../../../vm-receiver/errors.ts";
 import { openArchive } from "../../../vm-receiver/store/archive.ts";
 import { leftoversIn } from "../../../vm-receiver/store/leftovers.ts";
-import type { NewSession } from "../../../vm-receiver/store/store.ts";
 import { stores } from "../../../vm-receiver/store/stores.ts";
 import { punchChunks } from "../../../vm-receiver/store/tar/punch.ts";
 import { tempDir } from "../../support/temp-dir.ts";
+import { chunkSize, newSession as session } from "./new-session.ts";
 
 /** True for a read that is to fail: a path and where in the file. */
 const disk = vi.hoisted(() => ({ isBad: (_path: string, _at: number): boolean => false }));
@@ -36,17 +29,6 @@ vi.mock("node:fs", async (original) => {
   }) as typeof fs.readSync;
   return { ...fs, readSync: failing };
 });
-
-const chunkSize = 65_536;
-const session: NewSession = {
-  archive: new Uint8Array(randomBytes(16)) as ArchiveUuid,
-  volume: new Uint8Array(randomBytes(16)) as VolumeId,
-  session: new Uint8Array(randomBytes(16)) as SessionUid,
-  generation: 1 as Generation,
-  name: "S_20261123-101500" as SessionName,
-  chunkSize,
-  size: 2 ** 30,
-};
 
 /** A session of three chunks in `directory`, finished or not. */
 async function written(directory: string, form: "dir" | "tar", finished: boolean): Promise<void> {

@@ -6,19 +6,13 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { beforeEach, describe, expect, test, vi } from "vitest";
 import { sha256 } from "../../../protocol/archive/prefix.ts";
-import type {
-  ArchiveUuid,
-  ChunkAddress,
-  Generation,
-  SessionName,
-  SessionUid,
-  VolumeId,
-} from "../../../protocol/archive/types.ts";
+import type { ChunkAddress } from "../../../protocol/archive/types.ts";
 import { type Directory, openAbsolute, openIfThere } from "../../../vm-receiver/directory.ts";
 import { partIdentity } from "../../../vm-receiver/store/part.ts";
-import type { NewSession, SessionWriter, Store } from "../../../vm-receiver/store/store.ts";
+import type { SessionWriter, Store } from "../../../vm-receiver/store/store.ts";
 import { stores } from "../../../vm-receiver/store/stores.ts";
 import { tempDir } from "../../support/temp-dir.ts";
+import { chunkSize, newSession as session } from "./new-session.ts";
 
 const disk = vi.hoisted(() => ({ failures: 0 }));
 
@@ -32,16 +26,6 @@ vi.mock("node:fs", async (original) => {
   return { ...fs, fdatasync: failing };
 });
 
-const chunkSize = 65_536;
-const session: NewSession = {
-  archive: new Uint8Array(randomBytes(16)) as ArchiveUuid,
-  volume: new Uint8Array(randomBytes(16)) as VolumeId,
-  session: new Uint8Array(randomBytes(16)) as SessionUid,
-  generation: 7 as Generation,
-  name: "S_20261123-101500" as SessionName,
-  chunkSize,
-  size: 2 ** 30,
-};
 /** More than are synced one by one. */
 const count = 80;
 

@@ -63,6 +63,10 @@ describe("restoring image files", () => {
     writeFileSync(join(at.root, old.name), "other");
     expect(await at.restore.dropKept(old)).toBe("unrecognised");
     renameSync(join(at.root, "aside"), join(at.root, old.name));
+    // And the last of a volume.
+    renameSync(path, join(at.root, "aside"));
+    expect(await at.restore.dropKept(old)).toBe("last");
+    renameSync(join(at.root, "aside"), path);
     // The device's number is another one after a start.
     const [, inode] = old.uuid.split("-");
     expect(await at.restore.dropKept({ ...old, uuid: `4711-${inode}` })).toBe("removed");
