@@ -44,9 +44,9 @@ export function agentTarget(seed: number): Target {
     feed: async (random) => {
       let said = 0;
       const log: string[] = [];
-      let data: Uint8Array[] = [];
+      let data = noData();
       const transport = memoryReceiver((frame) => {
-        data = [];
+        data = noData();
         const frames = answerTo(random, corpus, frame, data);
         said += frames.length;
         for (const each of frames) log.push(toHex(each.subarray(0, 200)));
@@ -71,7 +71,7 @@ export function agentTarget(seed: number): Target {
           const result = await settled(transport, finding, async () =>
             request(client, random, (name) => random.pick(asked.get(name) ?? []) as never),
           );
-          if (result instanceof Uint8Array && !equalBytes(result, concatBytes(data)))
+          if (result instanceof Uint8Array && !data.damaged && !equalBytes(result, concatBytes(data.parts)))
             throw finding(`${toHex(result)} was not said`);
           if (result === undefined) break;
         }
@@ -108,15 +108,22 @@ async function settled<T>(
   }
 }
 
+/** What an answer's frames of data hold. `damaged`: a frame of it was changed, into other data for all that one knows. */
+interface AnswerData {
+  readonly parts: Uint8Array[];
+  damaged: boolean;
+}
+
+const noData = (): AnswerData => ({ parts: [], damaged: false });
+
 const markOf = (address: number): number => Math.floor(address / 65_536) % 251;
 
-/** Frames in answer to one of the agent: legal ones to the end of the request, damaged now and then. `data` gathers what
- *  the answer's frames of data hold. */
+/** Frames in answer to one of the agent: legal ones to the end of the request, damaged now and then. */
 function answerTo(
   random: Random,
   corpus: ReadonlyMap<MessageName, readonly unknown[]>,
   frame: Frame,
-  data: Uint8Array[],
+  data: AnswerData,
 ): Uint8Array[] {
   const frames: Uint8Array[] = frame.type === "agentHello" ? [encodePreamble()] : [];
   let state = stateAfter.get(frame.type) ?? "closed";
@@ -137,25 +144,27 @@ function answerTo(
     let body = random.pick(corpus.get(name) ?? []) as Messages[MessageName];
     if (name === "data") {
       if (random.once(10)) body = { bytes: new Uint8Array(random.below(9000)).fill(left) };
-      data.push((body as Messages["data"]).bytes);
+      data.parts.push((body as Messages["data"]).bytes);
     }
     if (name === "stored" && frame.type === "readChunks") {
-      const wanted = frame.body.addresses[data.length];
+      const wanted = frame.body.addresses[data.parts.length];
       const address = wanted === undefined || random.once(10) ? (body as Messages["stored"]).address : wanted;
       const bytes = (body as Messages["stored"]).bytes.slice();
       // By this the taker knows whose bytes it got.
       bytes[0] = markOf(address);
-      data.push(bytes);
+      data.parts.push(bytes);
       body = { address, bytes };
     }
     // The count that the agent waits for, mostly.
     if (name === "done" && !random.once(4)) {
-      const sum = data.reduce((all, each) => all + each.length, 0);
+      const sum = data.parts.reduce((all, each) => all + each.length, 0);
       const length = frame.type === "put" ? frame.body.length : sum;
       body = { bytes: length } satisfies Messages["done"];
     }
     const bytes = encodeFrame(name, random.once(60) ? random.below(9) : frame.id, body as never);
-    frames.push(name !== "stored" && random.once(40) ? mutate(random, bytes, [bytes]) : bytes);
+    const damage = name !== "stored" && random.once(40);
+    data.damaged ||= damage;
+    frames.push(damage ? mutate(random, bytes, [bytes]) : bytes);
     const next = transitions[state][name];
     if (next === undefined || next === "ready" || next === "session") break;
     state = next;
