@@ -1,5 +1,5 @@
-// In the guest: writes, discards, resizes, monitors, sends, VM starts and stops, and kills, in an order that a seed
-// decides. After every send each session assembles to what the volume was.
+// In the guest, to two volumes: writes, discards, resizes, monitors, sends, VM starts and stops, and kills, in an order
+// that a seed decides. After every send each session of each assembles to what the volume was.
 
 import {
   check,
@@ -20,98 +20,126 @@ import {
 const seed = Number(process.argv[2]);
 const steps = Number(process.argv[3]);
 const random = randomOf(seed);
-const volume = "vm-work-private";
 const poolChunk = (["64k", "128k", "256k", "1m", "4m"] as const)[random(5)] ?? "64k";
-const site = makeGuestSite({ volumes: [volume], poolChunk });
-must("lvcreate", "-V", "24M", "-T", "qubes_dom0/vm-pool", "-n", volume);
-let held: number | undefined;
-const wanted = new Map<string, string>();
-/** About as many things as a send does: where kills are aimed. */
-const events = 220;
 
-const source = (): string => (held === undefined ? volume : `${volume}-snap`);
+/** A volume of a VM, and what its sessions have to be: by their names, SHA-256 of the image. */
+interface Volume {
+  readonly name: string;
+  /** The descriptor by which the VM holds its working copy; undefined while it is stopped. */
+  held?: number | undefined;
+  readonly wanted: Map<string, string>;
+}
 
-function send(killAt: number | undefined): void {
-  const digest = sha256(device(source()));
-  const form = random(3) === 0 ? ["--tarfile"] : [];
+const volumes = ["vm-work-private", "vm-my-mail-private"].map((name): Volume => ({
+  name,
+  wanted: new Map(),
+}));
+const site = makeGuestSite({ volumes: volumes.map(({ name }) => name), poolChunk });
+for (const { name } of volumes) must("lvcreate", "-V", "24M", "-T", "qubes_dom0/vm-pool", "-n", name);
+/** About as many things as a send of both does: where kills are aimed. */
+const events = 300;
+
+const source = ({ name, held }: Volume): string => (held === undefined ? name : `${name}-snap`);
+
+/** Sends both, or `only` one. */
+function send(killAt: number | undefined, only: Volume | undefined): void {
+  const digests = new Map(volumes.map((volume) => [volume, sha256(device(source(volume)))]));
+  const args = [...(random(3) === 0 ? ["--tarfile"] : []), ...(only === undefined ? [] : [only.name])];
   if (killAt !== undefined) {
-    const ended = site.killed(killAt, "-u", "send", ...form);
+    const ended = site.killed(killAt, "-u", "send", ...args);
     say(`   killed at ${killAt}: ${ended.signal ?? ended.code}`);
     // Whether it was committed the next send finds out; what it holds is what the volume is now.
   }
-  const ended = site.sparsebak("-u", "--json", "send", ...form);
+  const ended = site.sparsebak("-u", "--json", "send", ...args);
   check(ended.code === 0, `send: ${ended.code}\n${ended.stdout}\n${ended.stderr}`);
   checkNothingLeft(site);
-  for (const session of site.sessions(volume)) if (!wanted.has(session)) wanted.set(session, digest);
-  check(
-    wanted.get(site.sessions(volume).at(-1) ?? "") === digest,
-    "the newest session is not what the volume is",
-  );
+  for (const volume of volumes) checkSessions(volume, digests.get(volume) ?? "", volume === (only ?? volume));
+}
+
+/** Each session assembles to what the volume was; where it was `sent`, the newest is what it is now. */
+function checkSessions({ name, wanted }: Volume, digest: string, sent: boolean): void {
+  const sessions = site.sessions(name);
+  for (const session of sessions) {
+    if (wanted.has(session)) continue;
+    check(sent, `${session}: a session of ${name}, which was not sent`);
+    wanted.set(session, digest);
+  }
+  if (sent) check(wanted.get(sessions.at(-1) ?? "") === digest, `the newest session is not what ${name} is`);
   for (const [session, was] of wanted) {
-    const found = site.assembled(volume, session);
-    check(found === was, `seed ${seed}: ${session}: assembled ${found}, wanted ${was}`);
+    const found = site.assembled(name, session);
+    check(found === was, `seed ${seed}: ${name} ${session}: assembled ${found}, wanted ${was}`);
   }
 }
 
-const actions: readonly (readonly [number, string, () => void])[] = [
-  [8, "write", () => write(source(), random(Math.floor(sizeOf(source()) / 4096)) * 4096, 4096)],
+/** What is done to one volume, and how often beside the others. */
+const actions: readonly (readonly [number, string, (volume: Volume) => void])[] = [
+  [
+    8,
+    "write",
+    (volume) => {
+      const to = source(volume);
+      write(to, random(Math.floor(sizeOf(to) / 4096)) * 4096, 4096);
+    },
+  ],
   [
     3,
     "write much",
-    () =>
-      write(
-        source(),
-        random(Math.floor((sizeOf(source()) - 2 * mib) / 4096)) * 4096,
-        512 * (1 + random(4096)),
-      ),
+    (volume) => {
+      const to = source(volume);
+      write(to, random(Math.floor((sizeOf(to) - 2 * mib) / 4096)) * 4096, 512 * (1 + random(4096)));
+    },
   ],
   [
     3,
     "discard",
-    () => {
-      const offset = random(Math.floor(sizeOf(source()) / 4096)) * 4096;
-      const length = Math.min(sizeOf(source()) - offset, (1 + random(700)) * 4096);
-      must("blkdiscard", "-o", String(offset), "-l", String(length), device(source()));
+    (volume) => {
+      const size = sizeOf(source(volume));
+      const offset = random(Math.floor(size / 4096)) * 4096;
+      const length = Math.min(size - offset, (1 + random(700)) * 4096);
+      must("blkdiscard", "-o", String(offset), "-l", String(length), device(source(volume)));
     },
   ],
   [
     2,
     "resize",
-    () => {
+    ({ name, held }) => {
       const megabytes = (2 + random(10)) * 4;
-      if (held !== undefined || sizeOf(volume) === megabytes * mib) return;
-      must("lvresize", "-f", "-L", `${megabytes}M`, `qubes_dom0/${volume}`);
+      if (held !== undefined || sizeOf(name) === megabytes * mib) return;
+      must("lvresize", "-f", "-L", `${megabytes}M`, `qubes_dom0/${name}`);
     },
   ],
   [
     3,
     "start or stop",
-    () => {
-      if (held === undefined) held = startVm(volume);
+    (volume) => {
+      if (volume.held === undefined) volume.held = startVm(volume.name);
       else {
-        stopVm(volume, held);
-        held = undefined;
+        stopVm(volume.name, volume.held);
+        volume.held = undefined;
       }
     },
   ],
   [
     4,
-    "monitor",
+    "monitor both",
     () => {
       const ended = site.sparsebak("monitor");
       check(ended.code === 0, `monitor: ${ended.stderr}`);
     },
   ],
-  [2, "monitor killed", () => void site.killed(1 + random(60), "monitor")],
-  [2, "send", () => send(undefined)],
-  [2, "send killed", () => send(1 + random(events))],
+  [2, "monitor both, killed", () => void site.killed(1 + random(80), "monitor")],
+  [1, "send both", () => send(undefined, undefined)],
+  [1, "send", (volume) => send(undefined, volume)],
+  [2, "send both, killed", () => send(1 + random(events), undefined)],
 ];
 const bag = actions.flatMap(([weight, name, act]) => Array.from({ length: weight }, () => ({ name, act })));
 
 for (let i = 0; i < steps; i++) {
-  const { name, act } = bag[random(bag.length)] ?? { name: "", act: () => undefined };
-  say(`${i} ${name}`);
-  act();
+  const action = bag[random(bag.length)];
+  const volume = volumes[random(volumes.length)];
+  if (action === undefined || volume === undefined) throw new Error("nothing to choose from");
+  say(`${i} ${action.name} (${volume.name})`);
+  action.act(volume);
 }
-send(undefined);
-say(`done: ${wanted.size} sessions`);
+send(undefined, undefined);
+say(`done: ${volumes.map(({ name, wanted }) => `${wanted.size} sessions of ${name}`).join(", ")}`);

@@ -107,6 +107,12 @@ await section("swap", () => {
 await section("confirm", () => {
   good("-u", "send");
   check(site.assembled(work) === first, "a send after a restore");
+  // Where nothing has the volume's name, what is kept of it may be all that there is.
+  must("lvrename", `qubes_dom0/${work}`, `${work}-away`);
+  const left = site.sparsebak("receive", "--confirm", work);
+  check(left.code === 1 && /all that is left of it/.test(left.stdout), `${left.stdout}${left.stderr}`);
+  check(restoreNames().length === 1, `the last of a volume is gone: ${restoreNames().join(" ")}`);
+  must("lvrename", `qubes_dom0/${work}-away`, work);
   confirm();
 });
 
