@@ -6,7 +6,7 @@ import { dirname } from "node:path";
 import { utf8 } from "../../protocol/wire/writer.ts";
 import { enableVolume } from "../config/enable-volume.ts";
 import { AgentError } from "../errors.ts";
-import { syncDirectory, writeAll } from "../state/atomic-file.ts";
+import { syncDirectory, temporaryOf, writeAll } from "../state/atomic-file.ts";
 import type { Context } from "../context.ts";
 
 /** Enables volumes in the settings file, which is replaced whole. Gives those that were not enabled before. Throws
@@ -34,17 +34,20 @@ export async function add(context: Context, volumes: readonly string[]): Promise
   return added;
 }
 
+/** Not replaceFile: the settings may belong to somebody else, and lie where a name is not to be followed. */
 function replaceKeepingOwner(path: string, text: string): void {
   const { mode, uid, gid } = statSync(path);
-  const temporary = `${path}.new`;
+  const temporary = temporaryOf(path);
+  // One that a crash has left behind.
+  rmSync(temporary, { force: true });
   const fd = openSync(temporary, "wx", 0o600);
   try {
-    writeAll(fd, utf8(text));
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-  try {
+    try {
+      writeAll(fd, utf8(text));
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
     chmodSync(temporary, mode & 0o7777);
     const own = statSync(temporary);
     if (own.uid !== uid || own.gid !== gid) chownSync(temporary, uid, gid);

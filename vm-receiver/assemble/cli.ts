@@ -136,8 +136,11 @@ function checkCombination(found: Arguments): void {
     throw usageError("--head names one state; --untrash and --allow-older-head do not go with it");
   if ((found.scrub || found.untrash) && (found.session ?? found.output) !== undefined)
     throw usageError(`--${mode} looks at the whole archive, --session and --output do not go with it`);
+  if (mode !== undefined && found.force)
+    throw usageError(`--${mode} writes no image, --force does not go with it`);
   if (found.scrub) refuseBesideScrub(found);
-  if (found.list && found.verify) throw usageError("--list and --verify exclude each other");
+  if (found.untrash && found.allowOlderHead)
+    throw usageError("--untrash shows older heads, --allow-older-head does not go with it");
   if (found.list && found.session !== undefined)
     throw usageError("--list shows all sessions, --session does not go with it");
   if ((found.list || found.verify) && found.output !== undefined) {
@@ -150,10 +153,9 @@ function checkCombination(found: Arguments): void {
   if (found.output === "") throw usageError("--output is empty, wanted a file or -");
 }
 
-function refuseBesideScrub({ key, keyFd, passphraseFile, force, allowOlderHead }: Arguments): void {
+function refuseBesideScrub({ key, keyFd, passphraseFile, allowOlderHead }: Arguments): void {
   if ((key ?? keyFd ?? passphraseFile) !== undefined)
     throw usageError("--scrub needs no key, --key, --key-fd and --passphrase-file do not go with it");
-  if (force) throw usageError("--scrub writes no image, --force does not go with it");
   if (allowOlderHead)
     throw usageError("--scrub says what is damaged, --allow-older-head does not go with it; see --head");
 }

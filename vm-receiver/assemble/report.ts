@@ -128,6 +128,7 @@ export function untrashLines(states: readonly OlderState[], path: string): reado
   const volume = printable(join(path, newest.directory));
   return [
     ...lines,
+    "checked: all that their own volumes have stored; what they share with others is checked as an image is built",
     `to get one back: spbk-assemble ${volume} --head ${newest.generation} --session ${newest.session} -o FILE`,
   ];
 }

@@ -1,4 +1,5 @@
-// --untrash: which states of before a prune or a delete are still whole, and what they would bring back. Nothing is
+// --untrash: which states of before a prune or a delete are still there, and what they would bring back. A session counts
+// as whole by its own volume: what it shares with others stands in its manifest, and is checked when it is built. Nothing is
 // changed: what an older head names can be built with --head N (archive-format.md, F35).
 
 import { hash } from "node:crypto";
@@ -35,7 +36,8 @@ export interface OlderState {
   readonly generation: Generation;
   /** Milliseconds since 1970. */
   readonly createdAt: number;
-  /** Sessions that it has and the newest state doesn't; those of them that are still whole come first. */
+  /** Sessions that it has and the newest state doesn't: those of which all that their volume has stored was read and is
+   *  right, and the others. */
   readonly whole: readonly Lost[];
   readonly broken: readonly Lost[];
 }

@@ -114,8 +114,8 @@ async function runReceive(context: Context, output: Output, options: Options): P
 
 /** Nothing is restored then. */
 function refuseBesideConfirm(options: Options): void {
-  const { session, saveTo, inPlace, sparseWrite, base, force } = options;
-  if (session !== undefined || saveTo !== undefined || inPlace || sparseWrite || !base || force)
+  const { dest, session, saveTo, inPlace, sparseWrite, base, force } = options;
+  if ((dest ?? session ?? saveTo) !== undefined || inPlace || sparseWrite || !base || force)
     throw new AgentError(
       "usage",
       "receive: --confirm restores nothing: options of a restore do not go with it",

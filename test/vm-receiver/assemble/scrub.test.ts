@@ -145,6 +145,7 @@ describe.each(["dir", "tar"] as const)("--untrash, form %s", (form) => {
     expect(lines).toMatch(/^head 2, 2026/);
     expect(lines).toContain(`work  ${gone!.name}\n`);
     expect(lines).toContain(`home  ${home!.name}\n`);
+    expect(lines).toMatch(/^checked: all that their own volumes have stored/m);
     const out = join(scratch(), "image");
     const built = await run([archive.volumePath("work"), "--head", "2", "--session", gone!.name, "-o", out]);
     expect(built.status).toBe(0);
@@ -174,6 +175,10 @@ test("options that don't go together", async () => {
     ["--scrub", path, "--force"],
     ["--scrub", path, "--allow-older-head"],
     ["--untrash", path, "--head", "1"],
+    ["--untrash", path, "--force"],
+    ["--untrash", path, "--allow-older-head"],
+    ["--list", join(path, "work"), "--force"],
+    ["--verify", join(path, "work"), "--force"],
     ["--head", "0", join(path, "work")],
     ["--head", "1", "--allow-older-head", join(path, "work")],
   ]) {
