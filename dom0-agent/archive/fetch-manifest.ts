@@ -1,7 +1,7 @@
 // A manifest of the archive, fetched into a file of dom0's and checked against the digest that the index names, before
 // any of it is used. It may be hundreds of megabytes.
 
-import { closeSync, readSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { createHash } from "node:crypto";
 import type { Container, VolumeIndex } from "../../protocol/archive/index-file.ts";
 import {
@@ -19,6 +19,7 @@ import { writeAll } from "../state/atomic-file.ts";
 import { openNameless } from "../state/nameless-file.ts";
 import { integrity, metaOf, type OpenArchive, verified } from "./archive.ts";
 import { isDamage } from "./read-or-copy.ts";
+import { readFully } from "../read-fully.ts";
 
 /** Records that are decoded at once: so few that they are garbage before they get old, which is what keeps the heap small. */
 const blockRecords = 256;
@@ -64,7 +65,7 @@ export async function fetchManifest(
     }
     const file = {
       length,
-      read: (into: Uint8Array, offset: number) => readFully(fd, into, offset),
+      read: (into: Uint8Array, offset: number) => readFully(fd, into, offset, "a manifest"),
     };
     const expected = { archive: index.archive, volume: index.volume, generation };
     const manifest = verified(what, () => openManifest(file, expected, open.seal.opener));
@@ -108,19 +109,11 @@ function digestOfSpool(fd: number, length: number): Digest {
   const end = Math.max(0, length - digestBytes);
   for (let at = 0; at < end; at += scratch.length) {
     const part = scratch.subarray(0, Math.min(scratch.length, end - at));
-    readFully(fd, part, at);
+    readFully(fd, part, at, "a manifest");
     hash.update(part);
   }
   const digest = new Uint8Array(hash.digest());
   const stated = new Uint8Array(length - end);
-  readFully(fd, stated, end);
+  readFully(fd, stated, end, "a manifest");
   return (equalBytes(digest, stated) ? digest : new Uint8Array(digestBytes)) as Digest;
-}
-
-function readFully(fd: number, into: Uint8Array, position: number): void {
-  for (let done = 0; done < into.length;) {
-    const got = readSync(fd, into, done, into.length - done, position + done);
-    if (got === 0) throw new RangeError(`read manifest: found its end at ${position + done}`);
-    done += got;
-  }
 }

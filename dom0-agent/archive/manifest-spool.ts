@@ -2,7 +2,7 @@
 // in a file, since a terabyte's take half a gigabyte. Holes next to each other become one record.
 
 import { createHash } from "node:crypto";
-import { closeSync, constants, openSync, readSync, rmSync } from "node:fs";
+import { closeSync, constants, openSync, rmSync } from "node:fs";
 import {
   type ContainerRef,
   encodeRecord,
@@ -17,6 +17,7 @@ import type { BodySealer } from "../../protocol/archive/sealed-body.ts";
 import type { ArchiveUuid, Digest, Generation, VolumeId } from "../../protocol/archive/types.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { writeAll } from "../state/atomic-file.ts";
+import { readFully } from "../read-fully.ts";
 
 export interface ManifestSpool extends Disposable {
   /** Records that it holds. */
@@ -87,8 +88,7 @@ export function manifestSpool(path: string, of: Pick<ManifestHead, "size" | "chu
     const part = new Uint8Array(flushRecords * recordBytes);
     for (let at = 0; at < records; at += flushRecords) {
       const wanted = Math.min(flushRecords, records - at) * recordBytes;
-      const got = readSync(fd, part, 0, wanted, at * recordBytes);
-      if (got !== wanted) throw new RangeError(`read manifest: found ${got} bytes, wanted ${wanted}`);
+      readFully(fd, part.subarray(0, wanted), at * recordBytes, "a manifest");
       yield part.subarray(0, wanted);
     }
   }

@@ -4,7 +4,7 @@
 import { chunkIdOf } from "../../protocol/archive/chunk-id.ts";
 import { chunkLength } from "../../protocol/archive/manifest.ts";
 import { toHex } from "../../protocol/bytes.ts";
-import { readExactly } from "../restore/nameless-file.ts";
+import { ReadError, readFully } from "../read-fully.ts";
 import type { OpenArchive } from "../archive/archive.ts";
 import type { ViewedVolume } from "../archive/archive-view.ts";
 import type { Context } from "../context.ts";
@@ -43,7 +43,7 @@ export async function lookHere(
       }
       await volume.checkUnchanged();
     } catch (error) {
-      if (!(error instanceof StorageError)) throw error;
+      if (!(error instanceof StorageError || error instanceof ReadError)) throw error;
       for (const [id, of] of held) if (of === name) held.delete(id);
       context.report.notice(`${name}: whether it holds what is lost can't be said: ${error.message}`);
     }
@@ -58,6 +58,6 @@ function idAt(
   idKey: Uint8Array,
 ): string {
   const plain = new Uint8Array(chunkLength(address, size, chunkSize));
-  readExactly(fd, plain, address);
+  readFully(fd, plain, address, "the volume");
   return toHex(chunkIdOf(idKey, plain));
 }

@@ -2,7 +2,6 @@
 // that are used again: one to read into, the job's own to write to.
 
 import { createHash } from "node:crypto";
-import { readSync } from "node:fs";
 import { constants, zstdCompressSync } from "node:zlib";
 import { chunkIdOf } from "../../protocol/archive/chunk-id.ts";
 import { chunkLength, encodeRecord, recordBytes } from "../../protocol/archive/manifest.ts";
@@ -20,6 +19,7 @@ import type { ChunkKeys } from "../keys/archive-seal.ts";
 import { chunkFrameHead, chunksPerJob, type Job, type JobResult, recordsAt, type VolumeTask } from "./job.ts";
 import { hasId } from "./id-set.ts";
 import { lookUp } from "./look-up.ts";
+import { readFully } from "../read-fully.ts";
 
 /** Buffers that one worker uses for all jobs of a volume. */
 export interface Workspace {
@@ -70,11 +70,11 @@ function processRun(
   const { chunkSize, size } = task;
   const offset = start * chunkSize;
   const length = Math.min(count * chunkSize, size - offset);
-  readFully(task.volumeFd, space.plain.subarray(0, length), offset, "volume");
+  readFully(task.volumeFd, space.plain.subarray(0, length), offset, "the volume");
   const known = Math.max(0, Math.min(count, task.knownChunks - start));
   const ids = space.ids.subarray(0, count * mapIdBytes);
   ids.fill(0);
-  readFully(task.idsFd, ids.subarray(0, known * mapIdBytes), start * mapIdBytes, "id map");
+  readFully(task.idsFd, ids.subarray(0, known * mapIdBytes), start * mapIdBytes, "its id map");
 
   for (let i = 0; i < count; i++) {
     const address = (start + i) * chunkSize;
@@ -165,16 +165,4 @@ function compress(plain: Uint8Array, level: number): Uint8Array {
       [constants.ZSTD_c_contentSizeFlag]: 1,
     },
   });
-}
-
-function readFully(fd: number, target: Uint8Array, position: number, what: string): void {
-  let done = 0;
-  while (done < target.length) {
-    const got = readSync(fd, target, done, target.length - done, position + done);
-    if (got === 0)
-      throw new Error(
-        `read ${what}: found its end at ${position + done}, wanted ${position + target.length} bytes`,
-      );
-    done += got;
-  }
 }

@@ -2,10 +2,11 @@
 // without repetition. What does not fit in memory is sorted in runs on disk, so memory is the same for ten references
 // and for a hundred million.
 
-import { closeSync, constants, openSync, readSync, rmSync } from "node:fs";
+import { closeSync, constants, openSync, rmSync } from "node:fs";
 import { maxVolumeSize } from "../../protocol/archive/types.ts";
 import { AgentError } from "../errors.ts";
 import { writeAll } from "../state/atomic-file.ts";
+import { readFully } from "../read-fully.ts";
 
 export interface ChunkRefs extends Disposable {
   /** Container `container` keeps a chunk that is needed, its `chunk`-th by address. */
@@ -118,12 +119,7 @@ function* readRun(fd: number, { start, length }: Run): Generator<number, void, u
   const block = new Float64Array(Math.min(blockLength, length));
   for (let at = 0; at < length; at += block.length) {
     const values = block.subarray(0, Math.min(block.length, length - at));
-    const bytes = bytesOf(values);
-    for (let done = 0; done < bytes.length;) {
-      const got = readSync(fd, bytes, done, bytes.length - done, (start + at) * 8 + done);
-      if (got === 0) throw new RangeError("read references: the file ends too early");
-      done += got;
-    }
+    readFully(fd, bytesOf(values), (start + at) * 8, "references");
     yield* values;
   }
 }

@@ -2,7 +2,7 @@
 // are referred to. What is left is the container's next list (archive-format.md, F24).
 
 import { createHash } from "node:crypto";
-import { closeSync, openSync, readSync, rmSync } from "node:fs";
+import { closeSync, openSync, rmSync } from "node:fs";
 import type { ChunkRun } from "../../protocol/archive/dead-file.ts";
 import {
   listBuilder,
@@ -23,6 +23,7 @@ import { writeAll } from "../state/atomic-file.ts";
 import type { ChunkRefs } from "./chunk-refs.ts";
 import type { GroupContainer } from "./group-containers.ts";
 import { spooledParts } from "./walk-volume.ts";
+import { readFully } from "../read-fully.ts";
 
 export interface DeadChunks {
   /** In rising order; none where it was only measured. */
@@ -149,12 +150,12 @@ function checkedRecords(
   const block = new Uint8Array(Math.min(1024 * 1024, Math.max(0, end)));
   for (let at = 0; at < end; at += block.length) {
     const part = block.subarray(0, Math.min(block.length, end - at));
-    readFully(fd, part, at);
+    readFully(fd, part, at, "a list");
     hash.update(part);
   }
   if (end < 0 || !equalBytes(new Uint8Array(hash.digest()), wanted)) return undefined;
   const head = new Uint8Array(listHeadBytes);
-  readFully(fd, head, 0);
+  readFully(fd, head, 0, "a list");
   expectPrefix(decodePrefix(head), {
     kind: "list",
     archive: of.archive as never,
@@ -168,17 +169,9 @@ function* entriesOf(fd: number, records: number): Generator<Uint8Array[], void, 
   const block = new Uint8Array(blockRecords * listRecordBytes);
   for (let at = 0; at < records; at += blockRecords) {
     const count = Math.min(blockRecords, records - at);
-    readFully(fd, block.subarray(0, count * listRecordBytes), listHeadBytes + at * listRecordBytes);
+    readFully(fd, block.subarray(0, count * listRecordBytes), listHeadBytes + at * listRecordBytes, "a list");
     yield Array.from({ length: count }, (_, i) =>
       block.subarray(i * listRecordBytes, (i + 1) * listRecordBytes),
     );
-  }
-}
-
-function readFully(fd: number, target: Uint8Array, position: number): void {
-  for (let done = 0; done < target.length;) {
-    const got = readSync(fd, target, done, target.length - done, position + done);
-    if (got === 0) throw new RangeError(`read list: found its end at ${position + done}`);
-    done += got;
   }
 }

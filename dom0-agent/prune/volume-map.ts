@@ -3,7 +3,7 @@
 // The changed ones are what the next one's merged manifest names. A manifest is read once, whatever is pruned, and
 // memory is two bits a chunk (docs/decisions/0007-prune.md says why manifests are not merged side by side).
 
-import { closeSync, constants, openSync, readSync, rmSync } from "node:fs";
+import { closeSync, constants, openSync, rmSync } from "node:fs";
 import {
   chunkCount,
   type ChunkEntry,
@@ -20,6 +20,7 @@ import {
 import type { ChunkAddress, ChunkId, Digest } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { writeAll } from "../state/atomic-file.ts";
+import { readAvailable } from "../read-fully.ts";
 
 export interface VolumeMap extends Disposable {
   /** The next session's volume has that many bytes. */
@@ -75,11 +76,7 @@ export function volumeMap(path: string, chunkSize: number, maxSize: number): Vol
   };
   const readRecords = (target: Uint8Array, start: number): void => {
     // What lies behind the last record that was ever written is not looked at: it belongs to holes.
-    for (let done = 0; done < target.length;) {
-      const got = readSync(fd, target, done, target.length - done, start * recordBytes + done);
-      if (got === 0) return;
-      done += got;
-    }
+    readAvailable(fd, target, start * recordBytes, "a map");
   };
   const touch = (start: number, count: number): void => {
     for (let group = Math.floor(start / groupChunks); group * groupChunks < start + count; group++)

@@ -2,7 +2,7 @@
 // manifests for those that follow sessions that go, or refer to lost chunks of which there are other copies. A merged
 // manifest must lead to its session's map root, or nothing is changed (design section 7).
 
-import { closeSync, openSync, readSync, rmSync, statSync } from "node:fs";
+import { closeSync, openSync, rmSync, statSync } from "node:fs";
 import type { SessionRecord } from "../../protocol/archive/index-file.ts";
 import { type ChunkEntry, type HoleEntry, recordBytes } from "../../protocol/archive/manifest.ts";
 import type { Generation } from "../../protocol/archive/types.ts";
@@ -18,6 +18,7 @@ import { manifestSpool } from "../archive/manifest-spool.ts";
 import type { ChunkRefs } from "./chunk-refs.ts";
 import { type GroupContainers, sessionContainer } from "./group-containers.ts";
 import { volumeMap } from "./volume-map.ts";
+import { readFully } from "../read-fully.ts";
 
 export interface Walk {
   readonly open: OpenArchive;
@@ -163,10 +164,10 @@ export function* spooledParts(path: string): Generator<Uint8Array, void, undefin
   try {
     const { size } = statSync(path);
     for (let at = 0; at < size;) {
-      const got = readSync(fd, part, 0, part.length, at);
-      if (got === 0) throw new RangeError(`read ${path}: found its end at ${at}`);
-      at += got;
-      yield part.subarray(0, got);
+      const piece = part.subarray(0, size - at);
+      readFully(fd, piece, at, path);
+      at += piece.length;
+      yield piece;
     }
   } finally {
     closeSync(fd);

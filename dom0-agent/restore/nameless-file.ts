@@ -1,10 +1,11 @@
 // Temporary files of a restore.
 
-import { closeSync, fstatSync, readSync } from "node:fs";
+import { closeSync, fstatSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { makeDirectory, writeAll } from "../state/atomic-file.ts";
 import { openNameless } from "../state/nameless-file.ts";
+import { readFully } from "../read-fully.ts";
 
 export interface NamelessFile extends Disposable {
   readonly fd: number;
@@ -24,19 +25,10 @@ export function namelessFile(directory: string): NamelessFile {
     fd,
     length: () => fstatSync(fd).size,
     append: (bytes) => writeAll(fd, bytes),
-    read: (into, position) => readExactly(fd, into, position),
+    read: (into, position) => readFully(fd, into, position, "a file of our own"),
     [Symbol.dispose]: () => {
       if (open) closeSync(fd);
       open = false;
     },
   };
-}
-
-/** Fills `into` from `position` of `fd` on. Throws RangeError where it ends before. */
-export function readExactly(fd: number, into: Uint8Array, position: number): void {
-  for (let done = 0; done < into.length;) {
-    const got = readSync(fd, into, done, into.length - done, position + done);
-    if (got === 0) throw new RangeError(`read at ${position}: found the end at ${position + done}`);
-    done += got;
-  }
 }

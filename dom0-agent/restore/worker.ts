@@ -20,7 +20,7 @@ import {
   type WorkerAnswer,
   type WorkerSetup,
 } from "./job.ts";
-import { readExactly } from "./nameless-file.ts";
+import { readFully } from "../read-fully.ts";
 
 interface Tally {
   readonly bad: BadChunk[];
@@ -60,7 +60,7 @@ function serve(port: NonNullable<typeof parentPort>, setup: WorkerSetup): void {
         return;
       case "compare": {
         const there = present.subarray(0, plaintext.length);
-        readExactly(use.fd, there, address);
+        readFully(use.fd, there, address, "what is there");
         if (!there.equals(plaintext)) differs(address, tally);
         return;
       }
@@ -97,7 +97,7 @@ function serve(port: NonNullable<typeof parentPort>, setup: WorkerSetup): void {
     for (let i = 0; i < count; i++) {
       const address = (first + i) * chunkSize;
       const there = present.subarray(0, chunkLength(address, size, chunkSize));
-      readExactly(fd, there, address);
+      readFully(fd, there, address, "what is there");
       look(there, i);
     }
   };

@@ -1,7 +1,7 @@
 // What lies behind a restored volume's end, where its storage counts in larger units: less than one of them.
 
 import { writeSync } from "node:fs";
-import { readExactly } from "./nameless-file.ts";
+import { readFully } from "../read-fully.ts";
 
 const step: number = 1024 * 1024;
 
@@ -10,7 +10,7 @@ export function zeroTail(fd: number, from: number, to: number): void {
   const zeros = Buffer.alloc(step);
   for (let at = from; at < to; at += step) {
     const there = Buffer.alloc(Math.min(step, to - at));
-    readExactly(fd, there, at);
+    readFully(fd, there, at, "what is there");
     const wanted = zeros.subarray(0, there.length);
     if (there.equals(wanted)) continue;
     for (let done = 0; done < wanted.length;)

@@ -2,7 +2,7 @@
 // container without a session, and what dom0's own journal confirms of it need not be sent again, whatever the
 // snapshot is by now. The receiver's list says which chunks can be read back; the journal alone says what they are.
 
-import { closeSync, constants, openSync, readSync, rmSync } from "node:fs";
+import { closeSync, constants, openSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Container } from "../../protocol/archive/index-file.ts";
 import {
@@ -33,6 +33,7 @@ import type { OpenArchive } from "../archive/archive.ts";
 import { RefusedError } from "../archive/client.ts";
 import { discardLeftover } from "./leftovers.ts";
 import type { SalvagedChunk } from "./known-chunks.ts";
+import { readFully } from "../read-fully.ts";
 
 export interface Salvaged extends Disposable {
   /** As an index names them. */
@@ -237,11 +238,6 @@ function* listEntries(fd: number, length: number): Generator<ListEntry, void, un
 
 function readPart(fd: number, position: number, length: number): Uint8Array {
   const part = new Uint8Array(length);
-  let done = 0;
-  while (done < length) {
-    const got = readSync(fd, part, done, length - done, position + done);
-    if (got === 0) throw new RangeError(`read list: found its end at ${position + done}`);
-    done += got;
-  }
+  readFully(fd, part, position, "a list");
   return part;
 }

@@ -1,13 +1,13 @@
 // The random re-read: a few chunks that should not have changed are read and compared by id at each send, so that a
 // delta that misses something does not go on unnoticed (design section 5).
 
-import { readSync } from "node:fs";
 import { chunkIdOf } from "../../protocol/archive/chunk-id.ts";
 import { chunkLength } from "../../protocol/archive/manifest.ts";
 import { mapIdBytes } from "../../protocol/archive/map-root.ts";
 import { bitmap, isSet } from "../delta/bitmap.ts";
 import type { Bitmap } from "../delta/bitmap.ts";
 import type { VolumeTask } from "../pipeline/job.ts";
+import { readFully } from "../read-fully.ts";
 
 /** What of a task a sample needs. */
 type SampleTask = Pick<VolumeTask, "volumeFd" | "idsFd" | "knownChunks" | "size" | "chunkSize" | "idKey">;
@@ -33,17 +33,9 @@ export function sampleDiffers(task: SampleTask, indices: readonly number[]): boo
 function sameAsKnown(task: SampleTask, index: number): boolean {
   const { chunkSize, size } = task;
   const plain = new Uint8Array(chunkLength(index * chunkSize, size, chunkSize));
-  fill(task.volumeFd, plain, index * chunkSize);
+  readFully(task.volumeFd, plain, index * chunkSize, "the volume");
   const known = new Uint8Array(mapIdBytes);
-  fill(task.idsFd, known, index * mapIdBytes);
+  readFully(task.idsFd, known, index * mapIdBytes, "its id map");
   const id = plain.every((byte) => byte === 0) ? new Uint8Array(mapIdBytes) : chunkIdOf(task.idKey, plain);
   return Buffer.compare(id, known) === 0;
-}
-
-function fill(fd: number, target: Uint8Array, position: number): void {
-  for (let done = 0; done < target.length;) {
-    const got = readSync(fd, target, done, target.length - done, position + done);
-    if (got === 0) throw new Error(`read sample: found the end at ${position + done}`);
-    done += got;
-  }
 }

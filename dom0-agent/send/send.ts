@@ -215,7 +215,7 @@ function outcome(failed: ReadonlyMap<string, Error>, volumes: number): ExitReaso
 
 function reportFailure(context: Context, { name }: ArchiveSettings, volume: string, error: Error): void {
   const hint = error instanceof StorageError || error instanceof AgentError ? error.hint : undefined;
-  const { message } = error;
+  const message = error.message.startsWith(`${volume}: `) ? error.message : `${volume}: ${error.message}`;
   context.report.volume({ volume, command: "send", ok: false, message, hint, fields: { archive: name } });
 }
 

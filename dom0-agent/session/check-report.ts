@@ -90,12 +90,15 @@ function sayContainer(context: Context, volume: string, health: ContainerHealth,
     const ranges = stretches(gone, chunkSize);
     const shown = ranges.slice(0, mostShown).map(rangeText).join(" ");
     const more = ranges.length > mostShown ? " …" : "";
-    context.report.warn(`${volume}: ${name}: ${gone.length} stored chunks are lost: ${shown}${more}`, {
-      volume,
-      container: name,
-      lostChunks: gone.length,
-      ranges: ranges.slice(0, mostRanges),
-    });
+    context.report.warn(
+      `${volume}: ${name}: ${countText(gone.length, "stored chunk")} lost: ${shown}${more}`,
+      {
+        volume,
+        container: name,
+        lostChunks: gone.length,
+        ranges: ranges.slice(0, mostRanges),
+      },
+    );
   }
   if (spares.length > 0)
     context.report.warn(`${volume}: ${name}: damaged, and no session needs it: ${kindsOf(spares)}`, {

@@ -8,11 +8,12 @@
 // last, into another, writes that one from its first page to its last. A page that is full sends what comes later to
 // the next one and says so. A page of zeros is empty. Nothing here decides whether what a table says is true.
 
-import { closeSync, constants, ftruncateSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, ftruncateSync, openSync } from "node:fs";
 import { crc32 } from "node:zlib";
 import type { ChunkAddress, ChunkId, Digest } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { writeAll } from "./atomic-file.ts";
+import { readAvailable } from "../read-fully.ts";
 
 export const pageBytes = 4096;
 export const slotsPerPage = 51;
@@ -288,11 +289,8 @@ function writePage(table: TableFile, page: Uint8Array, at: number): void {
 
 /** Fills `pages` from page `at` on. */
 function readPages(table: TableFile, at: number, pages: Uint8Array): void {
-  for (let done = 0; done < pages.length;) {
-    const got = readSync(table.fd, pages, done, pages.length - done, at * pageBytes + done);
-    if (got === 0) throw new DamagedTableError(`chunk table: the file ends behind page ${at}`);
-    done += got;
-  }
+  if (readAvailable(table.fd, pages, at * pageBytes, "the chunk table") < pages.length)
+    throw new DamagedTableError(`chunk table: the file ends behind page ${at}`);
 }
 
 function checkPage(page: Uint8Array, at: number): void {

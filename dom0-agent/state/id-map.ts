@@ -3,16 +3,7 @@
 // chunks in a terabyte touch ten groups. It is only a cache: the stamp names the session that it belongs to and is
 // taken away while it is changed, and every group is checked against its digest before it is built upon.
 
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  fsyncSync,
-  ftruncateSync,
-  openSync,
-  readSync,
-  rmSync,
-} from "node:fs";
+import { closeSync, constants, fstatSync, fsyncSync, ftruncateSync, openSync, rmSync } from "node:fs";
 import { chunkCount } from "../../protocol/archive/manifest.ts";
 import {
   groupChunks,
@@ -26,6 +17,7 @@ import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { removeFile, writeAll } from "./atomic-file.ts";
 import type { VolumePaths } from "./layout.ts";
 import { DamagedStateError, field, readRecord, writeRecord } from "./record.ts";
+import { readFully } from "../read-fully.ts";
 
 /** The chunks from `start` on, `count` of them, have `id` now; undefined: they are holes. Indices, not bytes. */
 export interface MapChange {
@@ -88,7 +80,7 @@ export function openIdMap(paths: VolumePaths): IdMap {
   const chunks = (): number => (stamp === undefined ? 0 : chunkCount(stamp.size, stamp.chunkSize));
   const read = (start: number, count: number): Uint8Array => {
     const ids = new Uint8Array(count * mapIdBytes);
-    readAt(fd, ids, start * mapIdBytes);
+    readFully(fd, ids, start * mapIdBytes, "an id map");
     return ids;
   };
 
@@ -270,15 +262,6 @@ function writeRun(fd: number, start: number, count: number, id: Uint8Array | und
 
 function readWhole(fd: number): Uint8Array {
   const bytes = new Uint8Array(fstatSync(fd).size);
-  readAt(fd, bytes, 0);
+  readFully(fd, bytes, 0, "an id map");
   return bytes;
-}
-
-function readAt(fd: number, target: Uint8Array, position: number): void {
-  let done = 0;
-  while (done < target.length) {
-    const got = readSync(fd, target, done, target.length - done, position + done);
-    if (got === 0) throw new RangeError(`read ids: the file ends at ${position + done}`);
-    done += got;
-  }
 }

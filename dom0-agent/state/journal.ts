@@ -5,7 +5,7 @@
 //   "SPBKJRNL" | version u32 = 1 | archive 16 | volume 16 | session 16 | group 16 | volume size u64 | chunk size u32 | CRC-32
 //   records of 80 bytes: address u64 | stored length u32 | checksum 32 | chunk id 32 | CRC-32 of these 76
 
-import { closeSync, constants, fdatasyncSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fdatasyncSync, fstatSync, openSync } from "node:fs";
 import { dirname } from "node:path";
 import { crc32 } from "node:zlib";
 import type { ChunkEntry } from "../../protocol/archive/manifest.ts";
@@ -28,6 +28,7 @@ import { FormatError } from "../../protocol/errors.ts";
 import { type Codec, decode, encode, fixedBytes, only, struct, u32 } from "../../protocol/wire/codec.ts";
 import { utf8 } from "../../protocol/wire/writer.ts";
 import { syncDirectory, writeAll } from "./atomic-file.ts";
+import { readAvailable } from "../read-fully.ts";
 
 /** The session that a journal is of. */
 export interface JournalIdentity {
@@ -180,11 +181,5 @@ function openIfThere(path: string): number | undefined {
 /** The bytes at `position`, fewer where the file ends. */
 function readPart(fd: number, position: number, length: number): Uint8Array {
   const part = new Uint8Array(length);
-  let done = 0;
-  while (done < length) {
-    const got = readSync(fd, part, done, length - done, position + done);
-    if (got === 0) break;
-    done += got;
-  }
-  return part.subarray(0, done);
+  return part.subarray(0, readAvailable(fd, part, position, "a journal"));
 }

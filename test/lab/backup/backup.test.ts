@@ -28,4 +28,9 @@ describe("on real thin volumes", () => {
     const said = await runProgram("heal");
     expect(said.match(/^ok put back/gm)?.length).toBe(2);
   });
+
+  test("sectors that can't be read, below the pool and on the drive", async () => {
+    const said = await runProgram("bad-sectors");
+    expect(said.match(/^ok (?:source|drive)/gm)?.length).toBe(4);
+  });
 });
