@@ -50,6 +50,7 @@ test.each([
   [["receive", "one", "--no-base", "--save-to", "out.img"], /--no-base goes with neither/],
   [["receive", "--confirm", "one", "--session", "x"], /--confirm restores nothing/],
   [["receive", "--confirm", "one", "--no-base"], /--confirm restores nothing/],
+  [["receive", "--confirm", "one", "--dest", "default"], /--confirm reaches no destination, --dest does not/],
   [["check", "--yes"], /--yes goes with --repair/],
   [["monitor", "--dest", "default"], /--dest does not go with it/],
 ])("%j: status 2", async (args, message) => {
