@@ -2,7 +2,7 @@
 // doesn't, is not what a backup depends on.
 
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { makeImage } from "../../bench/image.ts";
@@ -61,6 +61,34 @@ test.each([
   expect(ended.stderr).toMatch(message);
   expect(readdirSync(site.drive)).not.toContain("backups");
   expect(existsSync(join(site.directory, "out.img"))).toBe(false);
+});
+
+describe("add, where something lies under the name of the new settings", () => {
+  test("of a run that was killed: it goes, and nothing is left", async () => {
+    await using site = await siteOfTwo();
+    makeImage(site.image("three"), { size: mib, dataBytes: mib, seed: 3 });
+    const before = readFileSync(site.ini, "utf8");
+    writeFileSync(`${site.ini}.new`, "[var]\nloc");
+    const ended = await site.sparsebak(["add", "three"]);
+    expect(ended, ended.stderr).toMatchObject({ code: 0, stderr: "" });
+    expect(readFileSync(site.ini, "utf8")).toBe(`${before}three = enable\n`);
+    expect(existsSync(`${site.ini}.new`)).toBe(false);
+  });
+
+  test("a link: refused, not followed, and the hint says what to write", async () => {
+    await using site = await siteOfTwo();
+    makeImage(site.image("three"), { size: mib, dataBytes: mib, seed: 3 });
+    const before = readFileSync(site.ini, "utf8");
+    const precious = join(site.directory, "precious");
+    writeFileSync(precious, "precious");
+    symlinkSync(precious, `${site.ini}.new`);
+    const ended = await site.sparsebak(["add", "three"]);
+    expect(ended).toMatchObject({ code: 1, stdout: "" });
+    expect(ended.stderr).toMatch(/error: add: write \S+: found \S+\.new, which is no regular file/);
+    expect(ended.stderr).toContain("hint: add to [volumes]: three = enable");
+    expect(readFileSync(site.ini, "utf8")).toBe(before);
+    expect(readFileSync(precious, "utf8")).toBe("precious");
+  });
 });
 
 describe("standard output", () => {
