@@ -1,16 +1,16 @@
 // add: begin to track volumes. It is a line in the settings; the next send does the rest.
 
-import { readFileSync, realpathSync, statSync } from "node:fs";
-import { chmodSync, chownSync, closeSync, fsyncSync, openSync, renameSync, rmSync } from "node:fs";
-import { dirname } from "node:path";
-import { utf8 } from "../../protocol/wire/writer.ts";
+import { readFileSync, realpathSync } from "node:fs";
 import { enableVolume } from "../config/enable-volume.ts";
-import { AgentError } from "../errors.ts";
-import { syncDirectory, temporaryOf, writeAll } from "../state/atomic-file.ts";
+import { replaceSettings } from "../config/replace-settings.ts";
 import type { Context } from "../context.ts";
+import { AgentError } from "../errors.ts";
+import { stateLockSeconds } from "../monitor/state-lock.ts";
+import { takeLock } from "../state/lock.ts";
 
 /** Enables volumes in the settings file, which is replaced whole. Gives those that were not enabled before. Throws
- *  AgentError for a volume that is not there, and where the file can't be written: then the hint says what to add. */
+ *  AgentError for a volume that is not there, `locked`, and where the file can't be written: then the hint says what to
+ *  add. */
 export async function add(context: Context, volumes: readonly string[]): Promise<readonly string[]> {
   const survey = await context.storage.survey(volumes);
   for (const each of volumes) {
@@ -18,12 +18,13 @@ export async function add(context: Context, volumes: readonly string[]): Promise
     throw new AgentError("failed", `add: ${each}: ${survey.unusable.get(each) ?? "there is no such volume"}`);
   }
   const added = volumes.filter((each) => context.settings.volumes.get(each) !== true);
+  using _lock = await takeLock(context.state.lock, "add", stateLockSeconds);
   const path = realpathSync(context.settings.file);
   const before = readFileSync(path, "utf8");
   const after = added.reduce(enableVolume, before);
   if (after === before) return [];
   try {
-    replaceKeepingOwner(path, after);
+    replaceSettings(path, after);
   } catch (error) {
     throw new AgentError(
       "failed",
@@ -32,29 +33,4 @@ export async function add(context: Context, volumes: readonly string[]): Promise
     );
   }
   return added;
-}
-
-/** Not replaceFile: the settings may belong to somebody else, and lie where a name is not to be followed. */
-function replaceKeepingOwner(path: string, text: string): void {
-  const { mode, uid, gid } = statSync(path);
-  const temporary = temporaryOf(path);
-  // One that a crash has left behind.
-  rmSync(temporary, { force: true });
-  const fd = openSync(temporary, "wx", 0o600);
-  try {
-    try {
-      writeAll(fd, utf8(text));
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-    chmodSync(temporary, mode & 0o7777);
-    const own = statSync(temporary);
-    if (own.uid !== uid || own.gid !== gid) chownSync(temporary, uid, gid);
-    renameSync(temporary, path);
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw error;
-  }
-  syncDirectory(dirname(path));
 }

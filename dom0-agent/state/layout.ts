@@ -1,7 +1,7 @@
 // Where dom0 keeps what: the directory tree below the state directory (design section 5).
 //
 //   owner                       this installation's mark on its snapshots
-//   lock                        held for moments: monitor, and the changes of state of a send
+//   lock                        held for moments: monitor, the changes of state of a send, add
 //   restore.lock, look.lock     held for the whole of a restore, of a diff
 //   swap, restoring             written while a restored volume takes its place (storage/)
 //   kept                        what restores have put aside

@@ -2,15 +2,7 @@
 // doesn't, is not what a backup depends on.
 
 import { spawnSync } from "node:child_process";
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { makeImage } from "../../bench/image.ts";
@@ -58,7 +50,7 @@ test.each([
   [["receive", "one", "--no-base", "--save-to", "out.img"], /--no-base goes with neither/],
   [["receive", "--confirm", "one", "--session", "x"], /--confirm restores nothing/],
   [["receive", "--confirm", "one", "--no-base"], /--confirm restores nothing/],
-  [["receive", "--confirm", "one", "--dest", "default"], /--confirm restores nothing/],
+  [["receive", "--confirm", "one", "--dest", "default"], /--confirm reaches no destination, --dest does not/],
   [["check", "--yes"], /--yes goes with --repair/],
   [["monitor", "--dest", "default"], /--dest does not go with it/],
 ])("%j: status 2", async (args, message) => {
@@ -69,6 +61,34 @@ test.each([
   expect(ended.stderr).toMatch(message);
   expect(readdirSync(site.drive)).not.toContain("backups");
   expect(existsSync(join(site.directory, "out.img"))).toBe(false);
+});
+
+describe("add, where something lies under the name of the new settings", () => {
+  test("of a run that was killed: it goes, and nothing is left", async () => {
+    await using site = await siteOfTwo();
+    makeImage(site.image("three"), { size: mib, dataBytes: mib, seed: 3 });
+    const before = readFileSync(site.ini, "utf8");
+    writeFileSync(`${site.ini}.new`, "[var]\nloc");
+    const ended = await site.sparsebak(["add", "three"]);
+    expect(ended, ended.stderr).toMatchObject({ code: 0, stderr: "" });
+    expect(readFileSync(site.ini, "utf8")).toBe(`${before}three = enable\n`);
+    expect(existsSync(`${site.ini}.new`)).toBe(false);
+  });
+
+  test("a link: refused, not followed, and the hint says what to write", async () => {
+    await using site = await siteOfTwo();
+    makeImage(site.image("three"), { size: mib, dataBytes: mib, seed: 3 });
+    const before = readFileSync(site.ini, "utf8");
+    const precious = join(site.directory, "precious");
+    writeFileSync(precious, "precious");
+    symlinkSync(precious, `${site.ini}.new`);
+    const ended = await site.sparsebak(["add", "three"]);
+    expect(ended).toMatchObject({ code: 1, stdout: "" });
+    expect(ended.stderr).toMatch(/error: add: write \S+: found \S+\.new, which is no regular file/);
+    expect(ended.stderr).toContain("hint: add to [volumes]: three = enable");
+    expect(readFileSync(site.ini, "utf8")).toBe(before);
+    expect(readFileSync(precious, "utf8")).toBe("precious");
+  });
 });
 
 describe("standard output", () => {
@@ -115,28 +135,6 @@ test("one send gives its volumes one name, also where that of the second is take
   expect(inShell(site, `${program} send ${two} ${one} --tag t`)).toMatchObject({ status: 0 });
   expect(await sessions(site, one)).toEqual(["S_20261126-140000", "S_20261126-140001"]);
   expect(await sessions(site, two)).toEqual(["S_20261126-140001"]);
-});
-
-test("add writes the settings whole, over what one that was cut short has left, and through no link", async () => {
-  await using site = await siteOfTwo();
-  writeFileSync(site.ini, readFileSync(site.ini, "utf8").replace(/^one = enable\n/m, ""));
-  const other = join(site.directory, "other");
-  writeFileSync(other, "of somebody else");
-  const temporary = `${site.ini}.new`;
-  for (const leave of [() => writeFileSync(temporary, "half"), () => symlinkSync(other, temporary)]) {
-    const before = readFileSync(site.ini, "utf8");
-    leave();
-    const added = await site.sparsebak(["add", "one"]);
-    expect(added, added.stderr).toMatchObject({ code: 0 });
-    expect(readFileSync(site.ini, "utf8")).toMatch(/^one = enable$/m);
-    expect(existsSync(temporary)).toBe(false);
-    writeFileSync(site.ini, before);
-  }
-  expect(readFileSync(other, "utf8")).toBe("of somebody else");
-  mkdirSync(temporary);
-  const refused = await site.sparsebak(["add", "one"]);
-  expect(refused).toMatchObject({ code: 1 });
-  expect(refused.stderr).toMatch(/add to \[volumes\]: one = enable/);
 });
 
 test("--verbose tells of the programs that are run, on stderr", async () => {

@@ -71,6 +71,12 @@ test("a deleted volume is named, and read with its own key", { timeout: 120_000 
   expect(must(await passphrase(site.passphraseFile)).stderr).toMatch(
     /warning: others on this system can read the passphrase \(mode 644\), \S+passphrase\n/,
   );
+  const quietly = ["--passphrase-file", site.passphraseFile, "-q"];
+  for (const mode of [
+    [kept, "--list"],
+    ["--untrash", site.archive],
+  ])
+    expect(must(await site.spbkAssemble([...mode, ...quietly])).stderr, mode.join(" ")).toBe("");
   const latin = join(site.directory, "latin");
   writeFileSync(latin, Buffer.from("pässword\n", "latin1"), { mode: 0o600 });
   const refused = await passphrase(latin);

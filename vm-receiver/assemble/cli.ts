@@ -126,38 +126,40 @@ async function parse(argv: readonly string[]): Promise<Arguments | undefined> {
   return wanted;
 }
 
+const modes = ["list", "verify", "scrub", "untrash"] as const;
+
 function checkCombination(found: Arguments): void {
-  const modes = ["list", "verify", "scrub", "untrash"] as const;
   const [mode, ...others] = modes.filter((each) => found[each]);
   if (others.length > 0) throw usageError(`--${mode} and --${others.join(", --")} exclude each other`);
   if (found.head !== undefined && !(Number.isSafeInteger(found.head) && found.head >= 1))
     throw usageError(`--head: found ${found.head}, wanted the number of a head`);
   if (found.head !== undefined && (found.untrash || found.allowOlderHead))
     throw usageError("--head names one state; --untrash and --allow-older-head do not go with it");
-  if ((found.scrub || found.untrash) && (found.session ?? found.output) !== undefined)
-    throw usageError(`--${mode} looks at the whole archive, --session and --output do not go with it`);
-  if (mode !== undefined && found.force)
-    throw usageError(`--${mode} writes no image, --force does not go with it`);
-  if (found.scrub) refuseBesideScrub(found);
-  if (found.untrash && found.allowOlderHead)
-    throw usageError("--untrash shows older heads, --allow-older-head does not go with it");
-  if (found.list && found.session !== undefined)
-    throw usageError("--list shows all sessions, --session does not go with it");
-  if ((found.list || found.verify) && found.output !== undefined) {
-    throw usageError("--list and --verify write no image, --output does not go with them");
-  }
+  if (mode !== undefined) refuseBeside(mode, found);
   const keys = [found.key, found.keyFd, found.passphraseFile].filter((each) => each !== undefined);
   if (keys.length > 1) throw usageError("--key, --key-fd and --passphrase-file exclude each other");
   if (found.keyFd !== undefined && !(Number.isSafeInteger(found.keyFd) && found.keyFd >= 0))
     throw usageError("--key-fd: wanted the number of a descriptor");
   if (found.output === "") throw usageError("--output is empty, wanted a file or -");
+  if (found.output === "-" && found.force)
+    throw usageError("--output - replaces no file, --force does not go with it");
 }
 
-function refuseBesideScrub({ key, keyFd, passphraseFile, allowOlderHead }: Arguments): void {
-  if ((key ?? keyFd ?? passphraseFile) !== undefined)
+/** Whoever gives an option that would not be looked at expects something else than what would happen. */
+function refuseBeside(mode: (typeof modes)[number], found: Arguments): void {
+  const whole = mode === "scrub" || mode === "untrash";
+  if (whole && (found.session ?? found.output) !== undefined)
+    throw usageError(`--${mode} looks at the whole archive, --session and --output do not go with it`);
+  if (mode === "list" && found.session !== undefined)
+    throw usageError("--list shows all sessions, --session does not go with it");
+  if (found.output !== undefined || found.force)
+    throw usageError(`--${mode} writes no image, --output and --force do not go with it`);
+  if (mode === "scrub" && (found.key ?? found.keyFd ?? found.passphraseFile) !== undefined)
     throw usageError("--scrub needs no key, --key, --key-fd and --passphrase-file do not go with it");
-  if (allowOlderHead)
+  if (mode === "scrub" && found.allowOlderHead)
     throw usageError("--scrub says what is damaged, --allow-older-head does not go with it; see --head");
+  if (mode === "untrash" && found.allowOlderHead)
+    throw usageError("--untrash looks at all older heads, --allow-older-head does not go with it");
 }
 
 /** A reader that goes away before the end (`| head`) is no error. */
@@ -168,6 +170,10 @@ function print(to: NodeJS.WriteStream, lines: readonly string[]): void {
 
 function warn(message: string): void {
   process.stderr.write(`${name}: warning: ${printable(message)}\n`);
+}
+
+function warnerFor({ quiet }: Arguments): (message: string) => void {
+  return quiet ? () => undefined : warn;
 }
 
 /** Checks the whole archive; gives the exit status. */
@@ -210,7 +216,8 @@ async function untrash(found: Arguments, signal: AbortSignal): Promise<void> {
   const unlock = source === undefined && file === undefined ? undefined : await import("./unlock.ts");
   const states = await olderStates(found.path, signal, (header) => {
     if (source !== undefined) return unlock?.keysOfReadKey(unlock.readKeyFrom(source));
-    return file === undefined ? undefined : unlock?.keysOfSecret(header, unlock.passphraseFrom(file, warn));
+    if (file === undefined) return undefined;
+    return unlock?.keysOfSecret(header, unlock.passphraseFrom(file, warnerFor(found)));
   });
   const { untrashLines } = await import("./report.ts");
   print(
@@ -237,7 +244,7 @@ async function run(found: Arguments, signal: AbortSignal): Promise<void> {
     keys,
     head: found.head as Generation | undefined,
     allowOlderHead: found.allowOlderHead,
-    ...(found.quiet ? {} : { warn }),
+    warn: warnerFor(found),
   };
   const { assembleVolume, openVolume } = await import("./assemble.ts");
   const report = await import("./report.ts");
@@ -305,7 +312,8 @@ async function keysOfPassphrase(
   if (!state.header.sealed && file === undefined) return undefined;
   checkSealed(state, file !== undefined || process.stdin.isTTY);
   const unlock = await import("./unlock.ts");
-  if (file !== undefined) return unlock.keysOfSecret(state.header, unlock.passphraseFrom(file, warn));
+  if (file !== undefined)
+    return unlock.keysOfSecret(state.header, unlock.passphraseFrom(file, warnerFor(found)));
   const { askSecret } = await import("./ask-secret.ts");
   return unlock.keysOfSecret(
     state.header,

@@ -112,13 +112,19 @@ async function runReceive(context: Context, output: Output, options: Options): P
   return receive(context, archive, all ? "all" : volumes, { ...options, saveTo: path });
 }
 
-/** Nothing is restored then. */
+/** Nothing is restored then, and no archive is asked. */
 function refuseBesideConfirm(options: Options): void {
-  const { dest, session, saveTo, inPlace, sparseWrite, base, force } = options;
-  if ((dest ?? session ?? saveTo) !== undefined || inPlace || sparseWrite || !base || force)
+  const { session, saveTo, inPlace, sparseWrite, base, force, dest } = options;
+  if (session !== undefined || saveTo !== undefined || inPlace || sparseWrite || !base || force)
     throw new AgentError(
       "usage",
       "receive: --confirm restores nothing: options of a restore do not go with it",
+    );
+  if (dest !== undefined)
+    throw new AgentError(
+      "usage",
+      "receive: --confirm reaches no destination, --dest does not go with it",
+      "what a restore has put aside is removed, whichever archive it came from",
     );
 }
 

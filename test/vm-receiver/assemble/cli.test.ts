@@ -261,6 +261,10 @@ describe("wrong arguments", () => {
     ["--list and --verify", ["VOLUME", "--list", "--verify"]],
     ["--verify and -o", ["VOLUME", "--verify", "-o", "x"]],
     ["--list and --session", ["VOLUME", "--list", "--session", "x"]],
+    ["--list and -o", ["VOLUME", "--list", "-o", "x"]],
+    ["--list and --force", ["VOLUME", "--list", "--force"]],
+    ["--verify and --force", ["VOLUME", "--verify", "--force"]],
+    ["-o - and --force", ["VOLUME", "-o", "-", "--force"]],
     ["-o without a file", ["VOLUME", "-o"]],
     ["an empty -o", ["VOLUME", "-o", ""]],
   ];

@@ -175,10 +175,10 @@ test("options that don't go together", async () => {
     ["--scrub", path, "--force"],
     ["--scrub", path, "--allow-older-head"],
     ["--untrash", path, "--head", "1"],
+    ["--untrash", path, "--session", "S_20261123-101500"],
+    ["--untrash", path, "-o", "image"],
     ["--untrash", path, "--force"],
     ["--untrash", path, "--allow-older-head"],
-    ["--list", join(path, "work"), "--force"],
-    ["--verify", join(path, "work"), "--force"],
     ["--head", "0", join(path, "work")],
     ["--head", "1", "--allow-older-head", join(path, "work")],
   ]) {
