@@ -6,7 +6,7 @@ import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { AgentError } from "../errors.ts";
 import { type OpenArchive, readIndex, readNamedIndex } from "./archive.ts";
-import { RefusedError } from "./client.ts";
+import { RefusedError } from "./refused-error.ts";
 import type { Context } from "../context.ts";
 import { openDestination } from "./destination.ts";
 import { isDamage } from "./read-or-copy.ts";

@@ -3,7 +3,8 @@
 
 import type { MetaKind, MetaName } from "../../protocol/wire/messages.ts";
 import { AgentError } from "../errors.ts";
-import { type Client, RefusedError } from "./client.ts";
+import type { Client } from "./client.ts";
+import { RefusedError } from "./refused-error.ts";
 
 /** A file that has a second copy. */
 export type CopiedName = MetaName & { readonly kind: "head" | "index" };

@@ -9,7 +9,7 @@ import type { Damage, DamagedFile, DamageKind } from "../../protocol/wire/messag
 import type { ExpectedChunk } from "../../protocol/seal/open-chunk.ts";
 import type { Verdict } from "../restore/verify-all.ts";
 import type { OpenArchive } from "../archive/archive.ts";
-import { RefusedError } from "../archive/client.ts";
+import { RefusedError } from "../archive/refused-error.ts";
 import { isDamage } from "../archive/read-or-copy.ts";
 import { checkHeader } from "../restore/check-header.ts";
 import type { ArchivedVolume } from "./archived-volume.ts";

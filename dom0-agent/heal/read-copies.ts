@@ -7,7 +7,7 @@ import { chunkOpener } from "../../protocol/seal/chunk-seal.ts";
 import { maxReadChunks } from "../../protocol/wire/messages.ts";
 import { freePlaintext, openChunk } from "../../protocol/seal/open-chunk.ts";
 import type { OpenArchive } from "../archive/archive.ts";
-import { RefusedError } from "../archive/client.ts";
+import { RefusedError } from "../archive/refused-error.ts";
 import type { Copy } from "../prune/copies.ts";
 import type { Candidate, Uses } from "./find-uses.ts";
 import { refKey } from "../state/lost-places.ts";

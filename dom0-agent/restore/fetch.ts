@@ -3,7 +3,8 @@
 
 import type { ContainerRef } from "../../protocol/archive/manifest.ts";
 import { AgentError } from "../errors.ts";
-import { type Client, RefusedError } from "../archive/client.ts";
+import type { Client } from "../archive/client.ts";
+import { RefusedError } from "../archive/refused-error.ts";
 import type { Crew } from "./crew.ts";
 import type { JobResult, SlotChunk, Use } from "./job.ts";
 import type { Fetch, Window } from "./plan.ts";

@@ -11,7 +11,7 @@ import { isTemporary, temporaryOf } from "../state/atomic-file.ts";
 import { journalIdentity } from "../state/journal.ts";
 import { indexesDirectory, journalPrefix, salvagedPrefix, type VolumePaths } from "../state/layout.ts";
 import type { OpenArchive } from "../archive/archive.ts";
-import { RefusedError } from "../archive/client.ts";
+import { RefusedError } from "../archive/refused-error.ts";
 import type { Context } from "../context.ts";
 
 /**

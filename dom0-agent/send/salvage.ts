@@ -30,7 +30,7 @@ import { writeAll } from "../state/atomic-file.ts";
 import { salvagedPrefix } from "../state/layout.ts";
 import { type JournalIdentity, journalIdentity, readJournal } from "../state/journal.ts";
 import type { OpenArchive } from "../archive/archive.ts";
-import { RefusedError } from "../archive/client.ts";
+import { RefusedError } from "../archive/refused-error.ts";
 import { discardLeftover } from "./leftovers.ts";
 import type { SalvagedChunk } from "./known-chunks.ts";
 import { readFully } from "../read-fully.ts";

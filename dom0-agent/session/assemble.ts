@@ -11,7 +11,7 @@ import { findSession, type FoundSession } from "../restore/find-session.ts";
 import { lockForReading } from "../state/lock.ts";
 import { type OpenArchive, where } from "../archive/archive.ts";
 import { alsoOpened, indexOf } from "../archive/archive-view.ts";
-import { RefusedError } from "../archive/client.ts";
+import { RefusedError } from "../archive/refused-error.ts";
 import type { Context } from "../context.ts";
 import { openDestination } from "../archive/destination.ts";
 import { ifMovedOn } from "../archive/moved-on.ts";

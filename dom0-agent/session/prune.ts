@@ -23,7 +23,7 @@ import { noteUnfinished, unfinishedGroups } from "../state/unfinished-prune.ts";
 import { TransportError } from "../transport/transport.ts";
 import { type OpenArchive, where } from "../archive/archive.ts";
 import { chooseInArchive, readView, type Selection, type ViewedVolume } from "../archive/archive-view.ts";
-import { RefusedError } from "../archive/client.ts";
+import { RefusedError } from "../archive/refused-error.ts";
 import type { Context } from "../context.ts";
 import { openDestination } from "../archive/destination.ts";
 import { isDamage } from "../archive/read-or-copy.ts";

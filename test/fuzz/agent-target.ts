@@ -4,7 +4,8 @@
 
 import * as fc from "fast-check";
 import { AgentError } from "../../dom0-agent/errors.ts";
-import { type Client, connect, RefusedError } from "../../dom0-agent/archive/client.ts";
+import { type Client, connect } from "../../dom0-agent/archive/client.ts";
+import { RefusedError } from "../../dom0-agent/archive/refused-error.ts";
 import { TransportError } from "../../dom0-agent/transport/transport.ts";
 import type { ArchiveUuid, ChunkAddress, Digest } from "../../protocol/archive/types.ts";
 import { concatBytes, equalBytes, toHex } from "../../protocol/bytes.ts";

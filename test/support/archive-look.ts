@@ -10,7 +10,7 @@ import { openChunk } from "../../protocol/seal/open-chunk.ts";
 import { allSessions } from "../../dom0-agent/restore/find-session.ts";
 import { sessionMap } from "../../dom0-agent/restore/session-map.ts";
 import type { OpenArchive } from "../../dom0-agent/archive/archive.ts";
-import { RefusedError } from "../../dom0-agent/archive/client.ts";
+import { RefusedError } from "../../dom0-agent/archive/refused-error.ts";
 import { openArchive } from "../../dom0-agent/archive/open-archive.ts";
 import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { type ChunkEntry, chunkLength, type ContainerRef } from "../../protocol/archive/manifest.ts";

@@ -2,7 +2,7 @@
 // and child, and their refusals arrive as they do over the wire. For tests that read an archive tens of thousands of
 // times; test/e2e/ runs the same through the real connection.
 
-import { RefusedError } from "../../dom0-agent/archive/client.ts";
+import { RefusedError } from "../../dom0-agent/archive/refused-error.ts";
 import type { Client } from "../../dom0-agent/archive/client.ts";
 import { noVolume } from "../../protocol/archive/prefix.ts";
 import type { SessionUid } from "../../protocol/archive/types.ts";
