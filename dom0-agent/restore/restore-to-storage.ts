@@ -5,6 +5,7 @@ import type { Bitmap } from "../delta/bitmap.ts";
 import { mappedBytes } from "./mapped-bytes.ts";
 import { fillTarget } from "./fill-target.ts";
 import type { Restored, Work } from "./restore-into.ts";
+import { AgentError } from "../errors.ts";
 import { readKept, writeKept } from "../state/kept.ts";
 import { takeLock } from "../state/lock.ts";
 import type { RestoreTarget } from "../storage/restore-target.ts";
@@ -59,7 +60,7 @@ async function makeTarget(context: Context, { map, volume }: Work, options: Opti
   using _lock = await takeLock(context.state.lock, "receive", stateLockSeconds);
   const { restore } = context.storage;
   await context.storage.recover();
-  for (const warning of await restore.settle()) context.report.warn(warning);
+  await settle(context, volume);
   const all = { volume, size: map.size, needs: (piece: number) => mappedBytes(map, piece) };
   const nothing = { volume, size: map.size, needs: () => 0 };
   const everything = Number.POSITIVE_INFINITY;
@@ -73,6 +74,16 @@ async function makeTarget(context: Context, { map, volume }: Work, options: Opti
   const smaller = Math.floor(Math.min(base.size, map.size) / map.chunkSize);
   const trusted = base.size < map.size ? smaller : everything;
   return { target: await restore.createTarget({ ...nothing, base }), compare: true, trusted };
+}
+
+/** Settles what restores that were cut short have left. Throws AgentError where that of `volume` can't be settled: there
+ *  is no room for another one then, and nothing that it could take the place of. */
+async function settle({ storage, report }: Context, volume: string): Promise<void> {
+  const left = await storage.restore.settle();
+  for (const each of left)
+    if (each.volume !== volume) report.warn(`${each.volume}: ${each.why}; ${each.hint}`);
+  const own = left.find((each) => each.volume === volume);
+  if (own !== undefined) throw new AgentError("failed", `${volume}: ${own.why}`, own.hint);
 }
 
 /** The volume's last snapshot. It is only where the restore begins: every chunk of it is checked. */

@@ -31,9 +31,9 @@ export interface TargetRequest {
 
 /** What of Storage restores. One restore at a time (the caller's lock). */
 export interface RestoreStorage {
-  /** Settles what a restore that was cut short has left: a swap is finished or undone, half-made targets go. Gives
-   *  warnings: what it can't tell to be half made, it leaves. */
-  settle(): Promise<readonly string[]>;
+  /** Settles what a restore that was cut short has left: a swap is finished or undone, half-made targets go. What it
+   *  can't tell to be half made, it leaves, and gives. */
+  settle(): Promise<readonly Unsettled[]>;
   /** Makes a target beside the volume, which need not exist. Throws StorageError: `unusable` for a volume in use or of
    *  the wrong kind, `full` where the room is too small. */
   createTarget(request: TargetRequest): Promise<RestoreTarget>;
@@ -43,6 +43,14 @@ export interface RestoreStorage {
   checkRoom(needs: TargetRequest["needs"]): Promise<void>;
   /** Removes what was put aside, if it still is what it was. */
   dropKept(kept: Kept): Promise<DropOutcome>;
+}
+
+/** A volume whose name nothing has, while two wait for it; which of them is to have it, only a person can say. */
+export interface Unsettled {
+  readonly volume: string;
+  /** What there is, and what to do about it. For messages. */
+  readonly why: string;
+  readonly hint: string;
 }
 
 /** What became of what was put aside: removed; not there any more under its name; or left alone, because something else

@@ -32,6 +32,96 @@ test("records of unfinished business that are damaged are put aside, and stop no
   expect(sha256Of(site.image(volume))).toBe(digest);
 });
 
+test("a restore that a damaged note stands in the way of ends with what to do, and nothing behind it", async () => {
+  const names = ["vm-a-private", "vm-b-private"] as const;
+  const [a, b] = names;
+  await using site = await makeSite({ volumes: names, driveBytes: 128 * mib, local: true });
+  for (const [seed, name] of names.entries())
+    makeImage(site.image(name), { size: 2 * mib, dataBytes: mib, seed });
+  expect(await site.sparsebak(["-u", "send"])).toMatchObject({ code: 0 });
+
+  // Image files: what was half made is there, and is not known any more.
+  const left = join(site.images, `.${a}.sparsebak-restore`);
+  writeFileSync(left, "half");
+  writeFileSync(join(site.state, "restoring"), "rot");
+  const file = await site.sparsebak(["receive", a]);
+  expect(file).toMatchObject({ code: 1, stdout: "" });
+  expect(file.stderr.split("\n")).toEqual([
+    expect.stringMatching(
+      /^sparsebak: warning: .*restoring: its digest does not fit .* to be removed by hand$/,
+    ),
+    `sparsebak: error: ${a}: found ${left}, which another restore has left or is making, wanted nothing there`,
+    "sparsebak: hint: where none is running, remove it",
+    "",
+  ]);
+  expect(await site.sparsebak(["receive", b])).toMatchObject({ code: 0, stderr: "" });
+  expect(await site.sparsebak(["receive", a])).toMatchObject({ code: 1 });
+  rmSync(left);
+  expect(await site.sparsebak(["receive", a])).toMatchObject({ code: 0, stderr: "" });
+
+  // Thin volumes, as a kill between the two renames leaves them. This machine has none: lvs is acted.
+  const [tools = ""] = site.lab.dom0Path.split(":");
+  const owner = readFileSync(join(site.state, "owner"), "utf8").trim();
+  const lvs = JSON.stringify({ report: [{ lv: thinVolumes(a, `sparsebak,sparsebak-${owner}`) }] });
+  writeFileSync(join(tools, "lvs"), `#!/bin/sh\ncat <<'END'\n${lvs}\nEND\n`, { mode: 0o755 });
+  const ini = readFileSync(site.ini, "utf8");
+  writeFileSync(site.ini, ini.replace(/^localpath = .*$/m, "vgname = vg\npoolname = pool"));
+  writeFileSync(join(site.state, "swap"), "rot");
+  const what = `${a}: a restore of it was cut short, and which step it was at is not known any more: the restored one is vg/${a}.restore, the old one vg/${a}.old-0000aaaa`;
+  const toDo = `give one of them the name: lvrename vg ${a}.restore ${a}, or lvrename vg ${a}.old-0000aaaa ${a}`;
+  for (const args of [[], ["--no-base"], ["--in-place"]]) {
+    const thin = await site.sparsebak(["receive", a, ...args]);
+    expect(thin, args.join(" ")).toMatchObject({ code: 1, stdout: "" });
+    const lines = thin.stderr.split("\n");
+    // Said once, when it was put aside.
+    if (args.length === 0) expect(lines.shift()).toMatch(/warning: .*swap: its digest does not fit/);
+    expect(lines, args.join(" ")).toEqual([`sparsebak: error: ${what}`, `sparsebak: hint: ${toDo}`, ""]);
+  }
+  // Another volume's restore has only to say it.
+  const other = await site.sparsebak(["receive", b, "--in-place"]);
+  expect(other.stderr.split("\n")).toEqual([
+    `sparsebak: warning: ${what}; ${toDo}`,
+    expect.stringContaining(`error: ${b}: there is no such volume in vg`),
+    "",
+  ]);
+});
+
+/** What lvs says of a pool in which a restored volume and the old one wait for one name. */
+function thinVolumes(name: string, tags: string): readonly object[] {
+  const uuid = (n: number): string => `AAAAAA-AAAA-AAAA-AAAA-AAAA-AAAA-AAAA0${n}`;
+  const lv = (lvName: string, n: number): object => ({
+    vg_uuid: uuid(0),
+    lv_name: lvName,
+    lv_uuid: uuid(n),
+    thin_id: String(n),
+    origin_uuid: "",
+    pool_lv_uuid: uuid(1),
+    lv_size: String(2 * mib),
+    lv_attr: "Vwi---tz--",
+    lv_tags: tags,
+    lv_time: "1795701600",
+    segtype: "thin",
+    chunk_size: "0",
+    data_percent: "",
+    metadata_percent: "",
+    lv_metadata_size: "",
+  });
+  const pool = {
+    ...lv("pool", 1),
+    thin_id: "",
+    pool_lv_uuid: "",
+    lv_size: String(1024 * mib),
+    lv_attr: "twi-aotz--",
+    lv_tags: "",
+    segtype: "thin-pool",
+    chunk_size: "65536",
+    data_percent: "10.00",
+    metadata_percent: "10.00",
+    lv_metadata_size: String(4 * mib),
+  };
+  return [pool, lv(`${name}.old-0000aaaa`, 2), lv(`${name}.restore`, 3)];
+}
+
 test("half-written files of a crash go with the next send, though it has nothing to write", async () => {
   await using site = await makeSite({ volumes: [volume], driveBytes: 128 * mib, local: true });
   makeImage(site.image(volume), { size: 2 * mib, dataBytes: mib, seed: 1 });

@@ -11,8 +11,10 @@ import {
   fsyncSync,
   ftruncateSync,
   linkSync,
+  lstatSync,
   mkdirSync,
   openSync,
+  readdirSync,
   realpathSync,
   renameSync,
   rmSync,
@@ -30,6 +32,7 @@ import { StorageError } from "../storage.ts";
 import { userOf } from "./file-users.ts";
 
 const suffix = ".sparsebak-restore";
+const keptPattern = /\.old-[0-9a-f]{8,}$/;
 /** Bytes of a file system's blocks: what a hole is at least. */
 const pieceSize = 4096;
 
@@ -50,7 +53,7 @@ export function fileRestore(root: string, stateDirectory: string): RestoreStorag
       const path = join(root, name);
       const stat = statIfThere(path);
       if (stat === undefined) return "gone";
-      if (!isSameFile(stat, uuid) || !/\.old-[0-9a-f]{8,}$/.test(name)) return "unrecognised";
+      if (!isSameFile(stat, uuid) || !keptPattern.test(name)) return "unrecognised";
       if (statIfThere(join(root, volume)) === undefined) return "last";
       rmSync(path);
       syncDirectory(dirname(path));
@@ -65,6 +68,11 @@ interface Restoring {
   readonly path: string;
   /** Once the old image is to be put aside: its name, and its name then. */
   readonly aside?: { readonly target: string; readonly keptPath: string };
+}
+
+/** The new file that is to become `path`. */
+function temporaryOf(path: string): string {
+  return join(dirname(path), `.${basename(path)}${suffix}`);
 }
 
 function asRestoring(value: Record<string, unknown>): Restoring {
@@ -90,10 +98,18 @@ function putBack(target: string, keptPath: string): void {
 function createTarget(root: string, { volume, size, needs }: TargetRequest, word: string): RestoreTarget {
   const path = pathOf(root, volume);
   const old = replaceable(path, volume);
+  const left = leftover(path, volume);
+  if (left !== undefined) throw left;
   refuseTooSmall(dirname(path), volume, needs(pieceSize));
-  const temporary = join(dirname(path), `.${basename(path)}${suffix}`);
+  const temporary = temporaryOf(path);
   writeRecord(word, { path: temporary });
-  const fd = open(temporary, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, volume);
+  let fd: number;
+  try {
+    fd = open(temporary, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, volume);
+  } catch (error) {
+    removeFile(word); // what has that name now is not ours
+    throw error;
+  }
   let state: "open" | "published" | "gone" = "open";
   try {
     ftruncateSync(fd, size);
@@ -138,6 +154,35 @@ function createTarget(root: string, { volume, size, needs }: TargetRequest, word
   };
 }
 
+/** What is in the way of a new file where nothing is written down of it: it may be what another restore is making, or all
+ *  that there is of the volume, so it stays. */
+function leftover(path: string, volume: string): StorageError | undefined {
+  const left = temporaryOf(path);
+  if (!isThere(left)) return undefined;
+  const why = `found ${left}, which another restore has left or is making, wanted nothing there`;
+  const unknown = new StorageError("unusable", `${volume}: ${why}`, "where none is running, remove it");
+  return betweenNames(path, volume) ?? unknown;
+}
+
+/** Where a restore may have been cut short between its two renames: the old one has no name any more, the new one none yet. */
+function betweenNames(path: string, volume: string): StorageError | undefined {
+  const left = temporaryOf(path);
+  if (isThere(path) || !isThere(left)) return undefined;
+  const isKept = (name: string): boolean =>
+    name.startsWith(`${basename(path)}.old-`) && keptPattern.test(name);
+  const old = readdirSync(dirname(path)).filter(isKept).sort().at(-1);
+  if (old === undefined) return undefined;
+  return new StorageError(
+    "unusable",
+    `${volume}: a restore of it was cut short, and which step it was at is not known any more: what it has restored is ${left}, the old one ${join(dirname(path), old)}`,
+    `give the old one its name back, ${path}; then remove the other, and restore again`,
+  );
+}
+
+function isThere(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
 /** Gives the old image a second name, so that the first is never without an image; on file systems that have no hard
  *  links it is renamed, and the restored one takes its place a moment later. `keep` is told first, and `note` the path
  *  under which it will be kept, which it gives as well. */
@@ -172,7 +217,9 @@ function putAside(
 function openInPlace(root: string, { volume, size, needs }: TargetRequest): RestoreTarget {
   const path = pathOf(root, volume);
   if (replaceable(path, volume) === undefined)
-    throw new StorageError("gone", `${volume}: there is no such file below ${root}`);
+    throw (
+      betweenNames(path, volume) ?? new StorageError("gone", `${volume}: there is no such file below ${root}`)
+    );
   const fd = open(path, constants.O_RDWR, volume);
   let isOpen = true;
   try {

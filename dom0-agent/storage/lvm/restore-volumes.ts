@@ -3,7 +3,7 @@
 
 import { fsyncSync } from "node:fs";
 import type { Kept } from "../../state/kept.ts";
-import type { RestoreStorage, RestoreTarget, TargetRequest } from "../restore-target.ts";
+import type { RestoreStorage, RestoreTarget, TargetRequest, Unsettled } from "../restore-target.ts";
 import { StorageError, type StorageOptions } from "../storage.ts";
 import { runAlone } from "./lvm-commands.ts";
 import type { LogicalVolume } from "./lvs.ts";
@@ -37,14 +37,15 @@ export function lvmRestore(settings: LvmSettings, options: StorageOptions): Rest
   const tags = restoreTags(options);
   const remove = async (lv: LogicalVolume): Promise<void> => must(["lvremove", "-f", `${vg}/${lv.name}`]);
 
-  const settle = async (): Promise<readonly string[]> => {
+  const settle = async (): Promise<readonly Unsettled[]> => {
     await settleSwap(look, vg, options.stateDirectory, tags);
     const { halfMade, halfSwapped } = leftTargets([...(await look()).byName.values()], tags);
     for (const lv of halfMade) await remove(lv);
-    return halfSwapped.map(
-      ({ restored, old, volume }) =>
-        `${volume}: a restore of it was cut short, and which step it was at is not known any more: the restored one is ${vg}/${restored}, the old one ${vg}/${old}. Give one of them the name: lvrename ${vg} ${restored} ${volume}, or lvrename ${vg} ${old} ${volume}`,
-    );
+    return halfSwapped.map(({ restored, old, volume }) => ({
+      volume,
+      why: `a restore of it was cut short, and which step it was at is not known any more: the restored one is ${vg}/${restored}, the old one ${vg}/${old}`,
+      hint: `give one of them the name: lvrename ${vg} ${restored} ${volume}, or lvrename ${vg} ${old} ${volume}`,
+    }));
   };
 
   const createTarget = async (request: TargetRequest): Promise<RestoreTarget> => {

@@ -118,6 +118,45 @@ describe("restoring image files", () => {
     expect(readdirSync(root)).toEqual(["a.img"]);
   });
 
+  test("what a dead run has left and nothing is written down of stays, and is named", async () => {
+    using at = place();
+    const path = join(at.root, "a.img");
+    const temporary = join(at.root, ".a.img.sparsebak-restore");
+    const request = { volume: "a.img", size: 10, needs };
+    writeFileSync(path, "old");
+    writeFileSync(temporary, "half");
+    // Twice: the first must not write down that what is there is its own.
+    for (let i = 0; i < 2; i++) {
+      await at.restore.settle();
+      await expect(at.restore.createTarget(request)).rejects.toMatchObject({
+        message: `a.img: found ${temporary}, which another restore has left or is making, wanted nothing there`,
+        hint: "where none is running, remove it",
+      });
+    }
+    expect(readFileSync(temporary, "utf8")).toBe("half");
+    // In place it is in nobody's way.
+    await (await at.restore.openInPlace(request))[Symbol.asyncDispose]();
+    // Between two renames: what has no name yet, and what has none any more.
+    renameSync(path, join(at.root, "a.img.old-0000aaaa"));
+    for (const inPlace of [false, true]) {
+      await at.restore.settle();
+      const opening = inPlace ? at.restore.openInPlace(request) : at.restore.createTarget(request);
+      await expect(opening).rejects.toMatchObject({
+        message: `a.img: a restore of it was cut short, and which step it was at is not known any more: what it has restored is ${temporary}, the old one ${path}.old-0000aaaa`,
+        hint: `give the old one its name back, ${path}; then remove the other, and restore again`,
+      });
+    }
+    expect(readdirSync(at.root)).toEqual([".a.img.sparsebak-restore", "a.img.old-0000aaaa"]);
+    renameSync(join(at.root, "a.img.old-0000aaaa"), path);
+    // A volume that is not there at all is no more than that.
+    await expect(at.restore.openInPlace({ ...request, volume: "b.img" })).rejects.toMatchObject({
+      code: "gone",
+    });
+    rmSync(temporary);
+    await (await at.restore.createTarget(request))[Symbol.asyncDispose]();
+    expect(readdirSync(at.root)).toEqual(["a.img"]);
+  });
+
   test("another file took the name meanwhile: refused, and it stays", async () => {
     using at = place();
     const path = join(at.root, "a.img");
