@@ -54,17 +54,8 @@ export function lvmRestore(settings: LvmSettings, options: StorageOptions): Rest
     refuseFullPool(seen, options);
     refuseTooSmallPool(seen, request.needs(seen.pool.chunkSize), options);
     const name = targetName(request.volume);
-    const inTheWay = seen.byName.get(name);
-    if (inTheWay !== undefined) {
-      const ours = tags.every((each) => inTheWay.tags.includes(each));
-      const what = ours
-        ? "is what a restore that was cut short has left, see above"
-        : "exists and is not ours";
-      throw new StorageError(
-        "unusable",
-        `${request.volume}: ${vg}/${name} ${what}; wanted no volume of that name`,
-      );
-    }
+    if (seen.byName.has(name))
+      throw new StorageError("unusable", `${request.volume}: ${vg}/${name} exists and is not ours`);
     const base = seen.snapshots.find((each) => each.uuid === request.base?.uuid);
     const size = lvmSize(request.size);
     const what =

@@ -132,7 +132,7 @@ describe("pool", () => {
     await using pool = createPool(2);
     const use = async (): Promise<void> => undefined;
     await expect(pool.run(task, jobsOf(all, chunkSize), use, AbortSignal.timeout(20_000))).rejects.toThrow(
-      /found its end at 262144/,
+      /read the volume: found its end at byte 262144/,
     );
     const some = bitmap(4);
     setRange(some, 0, 4);
