@@ -1,11 +1,11 @@
 // Opening one stored chunk, in the only order that is safe (design section 8, "Order"; archive-format.md, F25): stored
-// length, checksum, seal, then zstd with a bounded window and output and all input consumed, plaintext length, id.
-// Everything that dom0 and spbk-assemble decompress goes through here.
+// length, checksum, seal, then zstd (decompress.ts), plaintext length, id.
+// Everything of an archive that dom0 and spbk-assemble make use of is decompressed here.
 
 import { createHash } from "node:crypto";
-import { constants, zstdDecompressSync } from "node:zlib";
 import { equalBytes } from "../bytes.ts";
 import { chunkIdOf } from "../archive/chunk-id.ts";
+import { decompress, slackBytes } from "../archive/decompress.ts";
 import { FormatError } from "../errors.ts";
 import type { ChunkOpener } from "./chunk-seal.ts";
 
@@ -18,11 +18,6 @@ export interface ExpectedChunk {
   readonly storedLength: number;
   readonly length: number;
 }
-
-/** log2 of the largest zstd window: 8 MiB (F25). */
-const windowLog = 23;
-/** Room behind the plaintext in zstd's output buffer, so that it sees the end of the frame without a second one. */
-const slack = 1024;
 
 /**
  * The plaintext of a stored chunk. Throws FormatError: `bad-value` for another length, or where the stored form is no
@@ -63,29 +58,6 @@ export function openChunk(
  *  gather first. Buffers that Node shares among several are left alone. */
 export function freePlaintext(plaintext: Uint8Array): void {
   const { buffer } = plaintext;
-  if (buffer instanceof ArrayBuffer && buffer.byteLength === plaintext.length + slack) buffer.transfer(0);
-}
-
-interface WithInfo {
-  readonly buffer: Uint8Array;
-  readonly engine: { readonly bytesWritten: number };
-}
-
-function decompress(frame: Uint8Array, length: number): Uint8Array {
-  let result: WithInfo;
-  try {
-    result = zstdDecompressSync(frame, {
-      info: true,
-      maxOutputLength: length,
-      chunkSize: length + slack,
-      params: { [constants.ZSTD_d_windowLogMax]: windowLog },
-    }) as unknown as WithInfo;
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new FormatError("bad-value", `zstd can't decompress it to ${length} bytes: ${reason}`);
-  }
-  if (result.engine.bytesWritten !== frame.length) {
-    throw new FormatError("trailing", `zstd used ${result.engine.bytesWritten} of its ${frame.length} bytes`);
-  }
-  return result.buffer;
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === plaintext.length + slackBytes)
+    buffer.transfer(0);
 }

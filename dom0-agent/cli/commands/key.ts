@@ -113,7 +113,7 @@ async function runKey(context: Context, output: Output, options: KeyOptions): Pr
   });
   if (change.kind !== "add")
     context.report.notice(
-      "the key itself is the same: whoever has the old passphrase and an older copy of the archive's header, of which the destination may have kept one, can still open the archive",
+      "the key itself is the same: whoever has the old passphrase and an older copy of the archive's header, of which the destination may have kept one, and with trash-days does for so long, can still open the archive",
     );
   return "done";
 }

@@ -133,6 +133,8 @@ async function compare(
     if (world.sealed) {
       world.audits[of].look(world.seen(of));
       expect(world.audits[of], at).toMatchObject({ repeated: [], unsealed: [] });
+      if (sessions.length > 0)
+        expect(Math.min(world.audits[of].files, world.audits[of].chunks), at).toBeGreaterThan(0);
     }
   }
 }

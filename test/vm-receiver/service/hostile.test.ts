@@ -20,7 +20,12 @@ import { type AgentClient, metaName, noUuid } from "../../support/agent-client.t
 import { begin, bytesOf, checksumOf, putMeta, sendChunks, sendState, sourceState } from "../replay.ts";
 import { archiveDirectory, randomImage, receiverSite, type ReceiverSite, sourceArchive } from "../site.ts";
 
-async function expectAborted(client: AgentClient, code: Refusal): Promise<void> {
+/** The call ends with `code`, and what was committed before it, if anything was, is as it was. */
+async function expectAborted(
+  client: AgentClient,
+  code: Refusal,
+  { archive, committed = {} }: Pick<ReceiverSite, "archive"> & Partial<Committed>,
+): Promise<void> {
   for (;;) {
     const frame = await client.next();
     if (frame.type !== "aborted") continue;
@@ -30,10 +35,16 @@ async function expectAborted(client: AgentClient, code: Refusal): Promise<void> 
   const end = await client.ended;
   expect(end.exitCode).toBe(1);
   expect(end.stderr).toBe(`sparsebak.Send: aborted: ${code}\n`);
+  expect(existsSync(archive) ? contents(archive) : {}).toMatchObject(committed);
+}
+
+interface Committed {
+  /** The files of the state that was committed, with their digests. */
+  readonly committed: Readonly<Record<string, string>>;
 }
 
 /** A site with one committed state, and a second in the source. */
-async function committedSite(): Promise<ReceiverSite & { readonly source: string }> {
+async function committedSite(): Promise<ReceiverSite & Committed & { readonly source: string }> {
   const site = receiverSite();
   const image = randomImage(12);
   const next = image.slice();
@@ -43,7 +54,7 @@ async function committedSite(): Promise<ReceiverSite & { readonly source: string
   await client.hello(site.mountpoint, archiveDirectory);
   await sendState(client, source.path, 1);
   await client.goodbye();
-  return { ...site, source: source.path };
+  return { ...site, source: source.path, committed: contents(site.archive) };
 }
 
 /** Every file below a directory with what it holds. */
@@ -105,7 +116,7 @@ describe("frames", () => {
     const frame = encodeFrame("listPending", 2, {});
     new DataView(frame.buffer).setUint32(8, 0xffff_ffff);
     await client.write(frame);
-    await expectAborted(client, "malformed");
+    await expectAborted(client, "malformed", site);
   });
 
   test("a stream that ends in the middle of a frame leaves the archive as it was", async () => {
@@ -139,7 +150,7 @@ describe("frames", () => {
       await using client = site.start();
       await client.hello(site.mountpoint, archiveDirectory);
       await client.write(frame);
-      await expectAborted(client, "malformed");
+      await expectAborted(client, "malformed", site);
     }
   });
 });
@@ -172,7 +183,7 @@ describe("chunks", () => {
       new DataView(frame.buffer).setBigUint64(12, BigInt(chunk.address)); // what our own codec would not say
       await client.write(frame);
     }
-    await expectAborted(client, "malformed");
+    await expectAborted(client, "malformed", site);
   });
 
   test("no bytes", async () => {
@@ -189,7 +200,7 @@ describe("chunks", () => {
     const frame = encodeFrame("chunk", 2, chunk).subarray(0, -1);
     new DataView(frame.buffer).setUint32(8, 40);
     await client.write(frame);
-    await expectAborted(client, "malformed");
+    await expectAborted(client, "malformed", site);
   });
 
   test("what a chunk's address can't be is not even a file name: the group is made of digits only", async () => {
@@ -239,7 +250,7 @@ describe("sessions", () => {
     await client.hello(site.mountpoint, archiveDirectory);
     await begin(client, session!);
     await client.sendRaw("beginSession", session!.begin);
-    await expectAborted(client, "malformed");
+    await expectAborted(client, "malformed", site);
   });
 
   const ends: Record<string, object> = {
@@ -299,7 +310,7 @@ describe("sessions", () => {
       digest: file.slice(-32) as Digest,
     });
     await client.sendRaw("part", { bytes: file }, 3);
-    await expectAborted(client, "malformed");
+    await expectAborted(client, "malformed", site);
   });
 });
 
@@ -328,7 +339,7 @@ describe("files outside of a session", () => {
     const name = metaName({ kind: "head", generation: 2 as Generation });
     await client.send("put", { name, length: headBytes.length - 5, digest: headBytes.slice(-32) as Digest });
     await client.send("part", { bytes: headBytes });
-    await expectAborted(client, "malformed");
+    await expectAborted(client, "malformed", site);
   });
 
   test("a length that no file has ends the call", async () => {
@@ -338,7 +349,7 @@ describe("files outside of a session", () => {
       await client.hello(site.mountpoint, archiveDirectory);
       const name = metaName({ kind: "head", generation: 2 as Generation });
       await client.send("put", { name, length, digest: new Uint8Array(32) as Digest });
-      await expectAborted(client, "malformed");
+      await expectAborted(client, "malformed", site);
     }
   });
 
