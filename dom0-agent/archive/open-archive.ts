@@ -9,7 +9,7 @@ import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import { archiveSeal } from "../keys/archive-seal.ts";
 import { hasMasterKey, readMasterKey } from "../keys/master-key.ts";
-import { type ArchiveRecord, readArchiveRecord } from "../state/archive-record.ts";
+import { type ArchiveRecord, hasRestOfState, readArchiveRecord } from "../state/archive-record.ts";
 import { keepHeader, keptHeader } from "../state/kept-headers.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import { takeArchiveLock } from "../state/lock.ts";
@@ -111,13 +111,17 @@ async function knownRecord(
     if (!(error instanceof DamagedStateError)) throw error;
     damage = error;
   }
+  if (client.hello.generation === 0) {
+    if (damage === undefined && !hasRestOfState(paths)) return undefined;
+    const why = damage?.message ?? `${paths.archive}: it is not there, though other state of the archive is`;
+    throw integrity(
+      `${why}; and there is no archive at ${where(settings)} to make it again from`,
+      `attach the right drive; to begin anew, move ${paths.directory} away`,
+    );
+  }
   if (!hasMasterKey(paths)) {
     if (damage !== undefined) throw damage;
     return undefined;
-  }
-  if (client.hello.generation === 0) {
-    if (damage === undefined) return undefined; // a creation that was cut short behind its key
-    throw integrity(`${damage.message}; and there is no archive at ${where(settings)} to make it again from`);
   }
   const why = damage?.message ?? `${paths.archive}: it is not there, though the key is`;
   warn(

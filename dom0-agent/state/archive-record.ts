@@ -1,6 +1,7 @@
 // What dom0 knows of an archive: its identity, the head that it accepts, the volumes by name. A receiver can't talk
 // dom0 out of it (design section 8, "Keys" and "Rollback").
 
+import { existsSync, readdirSync } from "node:fs";
 import {
   type ArchiveUuid,
   type Digest,
@@ -71,6 +72,12 @@ export function readArchiveRecord(paths: ArchivePaths): ArchiveRecord | undefine
     volumes: checkVolumes(value["volumes"]),
     groups: checkGroups(value["groups"]),
   }));
+}
+
+/** Whether dom0 has something of an archive that it writes only where the record is: without the record it is lost then,
+ *  while a creation that was cut short before it has left the key at most. */
+export function hasRestOfState(paths: ArchivePaths): boolean {
+  return [paths.headers, paths.volumes].some((path) => existsSync(path) && readdirSync(path).length > 0);
 }
 
 export function writeArchiveRecord(paths: ArchivePaths, record: ArchiveRecord): void {

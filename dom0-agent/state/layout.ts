@@ -69,6 +69,8 @@ export interface ArchivePaths {
   readonly unfinished: string;
   readonly lost: string;
   readonly prune: string;
+  /** A directory for each volume. */
+  readonly volumes: string;
   volume(id: VolumeId): VolumePaths;
   group(id: GroupId): GroupPaths;
 }
@@ -86,6 +88,7 @@ export function stateLayout(directory: string): StateLayout {
     lock: join(directory, "lock"),
     archive: (name) => {
       const own = join(directory, "archives", name);
+      const volumes = join(own, "volumes");
       return {
         directory: own,
         lock: join(own, "lock"),
@@ -94,7 +97,8 @@ export function stateLayout(directory: string): StateLayout {
         key: join(own, "key"),
         headers: join(own, "headers"),
         intent: join(own, "intent"),
-        volume: (id) => volumePathsIn(join(own, "volumes", toHex(id))),
+        volumes,
+        volume: (id) => volumePathsIn(join(volumes, toHex(id))),
         group: (id) => groupPaths(join(own, indexesDirectory, toHex(id))),
         deleted: join(own, "deleted"),
         unfinished: join(own, "unfinished"),

@@ -30,6 +30,8 @@ const prune = ["prune", "--keep-last", "1"];
 interface Case {
   readonly status: number;
   readonly says: RegExp;
+  /** In what it prints as its result. */
+  readonly prints?: RegExp;
   /** Commands that meet the lie. */
   readonly commands: readonly (readonly string[])[];
   /** In what state: with the map of the last session lost, or with a session that was interrupted. */
@@ -63,6 +65,12 @@ const pruning = met([prune], "nothing");
 /** The send that finds an interrupted one, and goes on whatever is said of it. */
 const resuming = met([send], "all", "interrupted");
 const harmless = met([send], "all");
+
+/** What dom0 can't know, and prints with whose word it is. */
+const claimed = (by: readonly string[], changes: Case["changes"], says: RegExp, prints: RegExp): Case => ({
+  ...met([by], changes)(0, says),
+  prints,
+});
 
 const stalled = /no progress for 5 s/;
 const broken = (how: RegExp): RegExp => new RegExp(`broke the protocol: .*${how.source}`);
@@ -162,6 +170,12 @@ const cases: Readonly<Record<string, Case>> = {
   "a flood behind goodbye": harmless(0, /^$/),
   "an exit code of failure behind goodbye": harmless(0, /^$/),
   "an image of another size": building(5, /the VM says 1 bytes, wanted/),
+  "an image that was never built": claimed(
+    assemble,
+    "nothing",
+    /^$|the VM is given its read key/,
+    /^work\.img: by the destination's own word: S_[\d-]+, 1\.50 MiB, SHA-256 (?:09){32}, in \S+\n$/,
+  ),
   "an image that is never finished": building(4, stalled),
 
   "chunks of the same size that change places": restoring(5, /checksum/),
@@ -201,7 +215,12 @@ const cases: Readonly<Record<string, Case>> = {
   "damages, one after the other": checking(4, stalled),
   "endless list": met([prune, check], "nothing")(1, broken(/list: more than \d+ bytes/)),
   "an older head said to be missing": met([prune], "all")(0, /^$/),
-  "a sweep that freed everything there is": met([prune], "all")(0, /^$/),
+  "a sweep that freed everything there is": claimed(
+    prune,
+    "all",
+    /^$/,
+    /^default: 8\.00 PiB given back to the file system, by the destination's own word$/m,
+  ),
 
   "another archive": reading(5, /found another archive .* wanted the one/),
   "another archive by the uuid of this one": reading(5, /head 3: .*belongs to another archive/),
@@ -341,6 +360,7 @@ async function meets(base: HostileSite, lie: string, expected: Case): Promise<vo
     const shown = `${command.join(" ")}: ${ended.stderr}${ended.stdout}`;
     expect(ended.stderr, shown).toMatch(expected.says);
     expect(ended, shown).toMatchObject({ code: expected.status });
+    if (expected.prints !== undefined) expect(ended.stdout, shown).toMatch(expected.prints);
     expectDecent(ended, site);
     expect(elsewhere(site)).toEqual(rest);
     if (expected.changes !== "all") expect(stateOf(site, expected)).toEqual(state);

@@ -1,7 +1,16 @@
 // An archive that is put back to an older state, whole or in part, or that has gone on another way than dom0 knows:
 // noticed, refused, and gone on from only when that is asked for (docs/security.md, S6 to S8).
 
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
@@ -196,6 +205,58 @@ test("a known archive that turns up empty or as another one", async () => {
   expect(foreign.code).toBe(5);
   copy(aside, site.archive);
   must(await site.sparsebak(["-u", "send"]));
+});
+
+test("without dom0's record, an archive that was there and is gone is none to make anew", async () => {
+  await using site = await newSite();
+  const state = join(site.state, "archives", "default");
+  const [record, key, headers, volumes, aside] = [
+    join(state, "archive"),
+    join(state, "key"),
+    join(state, "headers"),
+    join(state, "volumes"),
+    join(site.drive, "aside"),
+  ];
+  renameSync(site.archive, aside);
+  rmSync(record);
+  const send = ["-u", "send"];
+  const refused = async (what: string, ...commands: readonly (readonly string[])[]): Promise<void> => {
+    const before = filesOf(site.state);
+    for (const command of commands) {
+      const ended = await site.sparsebak(command);
+      const said = `${what}: ${command.join(" ")}: ${ended.stderr}`;
+      expect(ended, said).toMatchObject({ code: 5, stdout: "" });
+      expect(ended.stderr, said).toContain(
+        `${record}: it is not there, though other state of the archive is`,
+      );
+      expect(ended.stderr, said).toContain(`to begin anew, move ${state} away`);
+      expect(existsSync(join(site.archive, "heads")), said).toBe(false);
+    }
+    expect(filesOf(site.state), what).toEqual(before);
+  };
+  await refused("all else is there", send, ["-u", "init", "--no-passphrase"], ["list"]);
+  renameSync(headers, `${headers}-away`);
+  await refused("without headers", send);
+  renameSync(`${headers}-away`, headers);
+  renameSync(volumes, `${volumes}-away`);
+  await refused("without volumes", send);
+  renameSync(key, `${key}-away`);
+  await refused("without the key as well", send);
+  renameSync(`${key}-away`, key);
+  renameSync(`${volumes}-away`, volumes);
+
+  // The archive is back: the record is made again from it.
+  rmSync(site.archive, { recursive: true, force: true });
+  renameSync(aside, site.archive);
+  expect(must(await site.sparsebak(["-u", "send"])).stderr).toContain("made again from the archive");
+  await changeAndSend(site);
+  expect(await site.assembled("a.img")).toBe(sha256Of(site.image("a.img")));
+
+  // What the hint says leads to a new one.
+  renameSync(site.archive, aside);
+  renameSync(state, join(site.directory, "old-state"));
+  must(await site.sparsebak(["-u", "send"]));
+  expect(await site.assembled("a.img")).toBe(sha256Of(site.image("a.img")));
 });
 
 test("a head that somebody else has put is refused, and the way back is said and works", async () => {

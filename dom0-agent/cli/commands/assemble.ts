@@ -60,6 +60,6 @@ async function runAssemble(
   const { assemble } = await import("../../session/assemble.ts");
   const done = await assemble(context, archive, { volume, session, saveTo, reveal });
   const text = `${done.session}, ${bytesText(done.size)}, SHA-256 ${done.imageDigest}, in ${done.image}`;
-  output.line(`${volume}: ${text}`, { type: "assemble", volume, ...done });
+  output.line(`${volume}: by the destination's own word: ${text}`, { type: "assemble", volume, ...done });
   return "done";
 }

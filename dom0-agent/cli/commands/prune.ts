@@ -157,11 +157,10 @@ export function printPruned(
       `${bytesText(inTars)} of it lie in tar files that stay, on a file system that can't give back parts of a file`,
     );
   if (result.sweptBytes !== undefined)
-    output.line(`${archive.name}: ${bytesText(result.sweptBytes)} given back to the file system`, {
-      type: "swept",
-      archive: archive.name,
-      bytes: result.sweptBytes,
-    });
+    output.line(
+      `${archive.name}: ${bytesText(result.sweptBytes)} given back to the file system, by the destination's own word`,
+      { type: "swept", archive: archive.name, bytes: result.sweptBytes },
+    );
   if (failed === 0) return "done";
   if (damaged) return "integrity";
   return failed < result.volumes.length ? "partly" : "failed";

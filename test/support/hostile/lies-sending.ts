@@ -2,7 +2,7 @@
 
 import type { Digest, Generation } from "../../../protocol/archive/types.ts";
 import type { MessageName, Messages } from "../../../protocol/wire/messages.ts";
-import { bytesOf, escapes, type Lie, say } from "./stage.ts";
+import { bytesOf, escapes, imageBytes, type Lie, say } from "./stage.ts";
 import { answering } from "./telling.ts";
 
 /** A request that never reaches the real receiver, with what is answered to it. */
@@ -134,6 +134,9 @@ export const sendingLies: Readonly<Record<string, Lie>> = {
     answer: (frame) =>
       frame.type === "assembled" ? [say("assembled", frame.id, { ...frame.body, size: 1 })] : undefined,
   },
+  "an image that was never built": swallowed("assemble", (id) =>
+    say("assembled", id, { size: imageBytes, imageDigest: other }),
+  ),
   "an image that is never finished": {
     request: (frame, stage) => {
       if (frame.type !== "assemble") return undefined;

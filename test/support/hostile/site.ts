@@ -11,12 +11,11 @@ import { buildSync } from "esbuild";
 import { changeImage, makeImage } from "../../../bench/image.ts";
 import { sha256Of } from "../site.ts";
 import type { Plan } from "./receiver.ts";
-import { otherDirectory } from "./stage.ts";
+import { imageBytes, otherDirectory } from "./stage.ts";
 
 const dist = fileURLToPath(new URL("../../../dist/lib/", import.meta.url));
 const hostileReceiver = fileURLToPath(new URL("./receiver.ts", import.meta.url));
 const kib = 1024;
-const imageBytes = 1536 * kib;
 /** Milliseconds in which every command has to end, whatever the receiver does: many times what one takes. */
 const endsWithin = 120_000;
 /** Seconds that the agent waits where the receiver is not to stall: long enough for a busy machine. */

@@ -43,6 +43,9 @@ export interface Stage {
   every(milliseconds: number, what: () => void): void;
 }
 
+/** Bytes: how large the volume is. */
+export const imageBytes: number = 1536 * 1024;
+
 /** Where, beside the archive, another one lies. */
 export const otherDirectory = "other";
 
