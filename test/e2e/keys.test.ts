@@ -8,6 +8,7 @@ import {
   chownSync,
   closeSync,
   cpSync,
+  existsSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -103,7 +104,7 @@ test("a sealed archive shows nothing, and opens to its keys only", async () => {
   const byList = must(await site.spbkAssemble([directory, "--key", keyFile, "--list"]));
   expect(byList.stdout).toContain(sessions[0]);
 
-  // Without a key, with another volume's, with a wrong passphrase: no image, and why.
+  // Without a key, with a mistyped one, with a wrong passphrase: no image, and why.
   expect(await site.spbkAssemble([directory, "-o", join(site.directory, "none")])).toMatchObject({
     code: 1,
     stderr: expect.stringContaining("no key was given"),
@@ -164,6 +165,31 @@ test("a lost dom0: join with the passphrase, then with the recovery form", async
     code: 1,
   });
   expect(await site.sparsebak(["-u", "list"])).toMatchObject({ code: 5 });
+});
+
+test("another volume's read key is the wrong key, not a damage", async () => {
+  const other = "b.img";
+  await using site = await made({ volumes: [volume, other] });
+  makeImage(site.image(other), { size: 3 * mib, dataBytes: mib, seed: 12 });
+  must(await site.sparsebak(["-u", "send"]));
+  const [directory, key] = [site.volumeDirectory(volume), join(site.directory, "read-key")];
+  const copied = join(site.directory, "copied");
+  cpSync(directory, copied, { recursive: true });
+  for (const [name, opens] of [
+    [other, false],
+    [volume, true],
+  ] as const) {
+    writeFileSync(key, must(await site.sparsebak(["key", "--export", name])).stdout);
+    for (const what of [["--list"], ["--verify"], ["-o", join(site.directory, "none")]]) {
+      const ended = await site.spbkAssemble([directory, "--key", key, ...what]);
+      if (opens) must(ended);
+      else
+        expect(ended).toMatchObject({ code: 1, stderr: expect.stringContaining("key is of another volume") });
+    }
+    expect(existsSync(join(site.directory, "none"))).toBe(opens);
+    // Copied alone, under a name of its own.
+    expect((await site.spbkAssemble([copied, "--key", key, "--list"])).code).toBe(opens ? 0 : 5);
+  }
 });
 
 test("a read key goes by the name that the archive has now, not by what dom0 remembers", async () => {
