@@ -270,6 +270,52 @@ test("an archive that is not sealed is made where the settings say so, and aloud
   expect(must(await site.sparsebak(["-q", "init"])).stderr).toContain(aloud);
 });
 
+test("an unsealed archive in the place of a sealed one is not taken with the sealed one's keys", async () => {
+  await using site = await made();
+  must(await site.sparsebak(["-u", "send"]));
+  const key = join(site.directory, "read-key");
+  writeFileSync(key, must(await site.sparsebak(["key", "--export", volume])).stdout);
+  for (const each of [join(site.state, "archives"), site.archive]) rmSync(each, { recursive: true });
+  writeFileSync(site.ini, readFileSync(site.ini, "utf8").replace("[volumes]", "encryption = off\n[volumes]"));
+  must(await site.sparsebak(["-u", "send"]));
+  const [directory, output] = [site.volumeDirectory(volume), join(site.directory, "none")];
+  for (const args of [
+    [directory, "--key", key],
+    [site.archive, "--key", key],
+    [directory, "--passphrase-file", site.passphraseFile],
+  ])
+    for (const what of [["--list"], ["-o", output]])
+      expect(await site.spbkAssemble([...args, ...what])).toMatchObject({
+        code: 5,
+        stdout: "",
+        stderr: expect.stringContaining("not the one that was sealed"),
+      });
+  expect(existsSync(output)).toBe(false);
+  must(await site.spbkAssemble([directory, "--list"]));
+});
+
+test("a master key that others can read is refused", async () => {
+  await using site = await made();
+  must(await site.sparsebak(["-u", "send"]));
+  const key = join(site.state, "archives", "default", "key");
+  const before = readdirSync(site.archive, { recursive: true });
+  for (const [mode, said] of [
+    [0o644, "found mode 644"],
+    [0o640, "found mode 640"],
+  ] as const) {
+    chmodSync(key, mode);
+    for (const command of [["-u", "send"], ["list"], ["key", "--show-recovery"]])
+      expect(await site.sparsebak(command)).toMatchObject({
+        code: 1,
+        stdout: "",
+        stderr: expect.stringContaining(said),
+      });
+  }
+  expect(readdirSync(site.archive, { recursive: true })).toEqual(before);
+  chmodSync(key, 0o600);
+  must(await site.sparsebak(["-u", "send"]));
+});
+
 test("a state directory that others could exchange files in is refused", async () => {
   await using site = await made({ sealed: "later" });
   must(await site.sparsebak(["status"]));
