@@ -221,7 +221,7 @@ test("passphrases are added, changed and removed, and what is no number of one c
   expect(await opens(second)).toBe(0);
   const reader = [directory, "--list", "--passphrase-file", "/dev/fd/3"];
   for (const [passphrase, code, said] of [
-    [second, 0, "S_"],
+    [second, 0, `${volume}: 1 session`],
     ["some other", 1, "does not open the archive"],
   ] as const) {
     const listed = await atTerminal(
