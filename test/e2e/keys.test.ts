@@ -8,6 +8,7 @@ import {
   chownSync,
   closeSync,
   cpSync,
+  existsSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -103,7 +104,7 @@ test("a sealed archive shows nothing, and opens to its keys only", async () => {
   const byList = must(await site.spbkAssemble([directory, "--key", keyFile, "--list"]));
   expect(byList.stdout).toContain(sessions[0]);
 
-  // Without a key, with another volume's, with a wrong passphrase: no image, and why.
+  // Without a key, with a mistyped one, with a wrong passphrase: no image, and why.
   expect(await site.spbkAssemble([directory, "-o", join(site.directory, "none")])).toMatchObject({
     code: 1,
     stderr: expect.stringContaining("no key was given"),
@@ -164,6 +165,31 @@ test("a lost dom0: join with the passphrase, then with the recovery form", async
     code: 1,
   });
   expect(await site.sparsebak(["-u", "list"])).toMatchObject({ code: 5 });
+});
+
+test("another volume's read key is the wrong key, not a damage", async () => {
+  const other = "b.img";
+  await using site = await made({ volumes: [volume, other] });
+  makeImage(site.image(other), { size: 3 * mib, dataBytes: mib, seed: 12 });
+  must(await site.sparsebak(["-u", "send"]));
+  const [directory, key] = [site.volumeDirectory(volume), join(site.directory, "read-key")];
+  const copied = join(site.directory, "copied");
+  cpSync(directory, copied, { recursive: true });
+  for (const [name, opens] of [
+    [other, false],
+    [volume, true],
+  ] as const) {
+    writeFileSync(key, must(await site.sparsebak(["key", "--export", name])).stdout);
+    for (const what of [["--list"], ["--verify"], ["-o", join(site.directory, "none")]]) {
+      const ended = await site.spbkAssemble([directory, "--key", key, ...what]);
+      if (opens) must(ended);
+      else
+        expect(ended).toMatchObject({ code: 1, stderr: expect.stringContaining("key is of another volume") });
+    }
+    expect(existsSync(join(site.directory, "none"))).toBe(opens);
+    // Copied alone, under a name of its own.
+    expect((await site.spbkAssemble([copied, "--key", key, "--list"])).code).toBe(opens ? 0 : 5);
+  }
 });
 
 test("a read key goes by the name that the archive has now, not by what dom0 remembers", async () => {
@@ -242,6 +268,52 @@ test("an archive that is not sealed is made where the settings say so, and aloud
   rmSync(join(site.state, "archives"), { recursive: true });
   rmSync(site.archive, { recursive: true });
   expect(must(await site.sparsebak(["-q", "init"])).stderr).toContain(aloud);
+});
+
+test("an unsealed archive in the place of a sealed one is not taken with the sealed one's keys", async () => {
+  await using site = await made();
+  must(await site.sparsebak(["-u", "send"]));
+  const key = join(site.directory, "read-key");
+  writeFileSync(key, must(await site.sparsebak(["key", "--export", volume])).stdout);
+  for (const each of [join(site.state, "archives"), site.archive]) rmSync(each, { recursive: true });
+  writeFileSync(site.ini, readFileSync(site.ini, "utf8").replace("[volumes]", "encryption = off\n[volumes]"));
+  must(await site.sparsebak(["-u", "send"]));
+  const [directory, output] = [site.volumeDirectory(volume), join(site.directory, "none")];
+  for (const args of [
+    [directory, "--key", key],
+    [site.archive, "--key", key],
+    [directory, "--passphrase-file", site.passphraseFile],
+  ])
+    for (const what of [["--list"], ["-o", output]])
+      expect(await site.spbkAssemble([...args, ...what])).toMatchObject({
+        code: 5,
+        stdout: "",
+        stderr: expect.stringContaining("not the one that was sealed"),
+      });
+  expect(existsSync(output)).toBe(false);
+  must(await site.spbkAssemble([directory, "--list"]));
+});
+
+test("a master key that others can read is refused", async () => {
+  await using site = await made();
+  must(await site.sparsebak(["-u", "send"]));
+  const key = join(site.state, "archives", "default", "key");
+  const before = readdirSync(site.archive, { recursive: true });
+  for (const [mode, said] of [
+    [0o644, "found mode 644"],
+    [0o640, "found mode 640"],
+  ] as const) {
+    chmodSync(key, mode);
+    for (const command of [["-u", "send"], ["list"], ["key", "--show-recovery"]])
+      expect(await site.sparsebak(command)).toMatchObject({
+        code: 1,
+        stdout: "",
+        stderr: expect.stringContaining(said),
+      });
+  }
+  expect(readdirSync(site.archive, { recursive: true })).toEqual(before);
+  chmodSync(key, 0o600);
+  must(await site.sparsebak(["-u", "send"]));
 });
 
 test("a state directory that others could exchange files in is refused", async () => {

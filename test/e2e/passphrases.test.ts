@@ -219,6 +219,19 @@ test("passphrases are added, changed and removed, and what is no number of one c
   expect(added.code, added.output).toBe(0);
   expect(added.output).toContain("2 passphrases");
   expect(await opens(second)).toBe(0);
+  const reader = [directory, "--list", "--passphrase-file", "/dev/fd/3"];
+  for (const [passphrase, code, said] of [
+    [second, 0, `${volume}: 1 session`],
+    ["some other", 1, "does not open the archive"],
+  ] as const) {
+    const listed = await atTerminal(
+      site,
+      "spbk-assemble",
+      [...reader, `3<${fileWith(site, passphrase)}`],
+      [],
+    );
+    expect(listed).toMatchObject({ code, output: expect.stringContaining(said) });
+  }
   const differing = await atTerminal(
     site,
     "sparsebak",

@@ -17,6 +17,7 @@ import { changeImage, makeImage } from "../../bench/image.ts";
 import { chainOf, decodeHead, encodeHead } from "../../protocol/archive/head.ts";
 import { fileDigest } from "../../protocol/archive/prefix.ts";
 import type { Generation, Mac } from "../../protocol/archive/types.ts";
+import { atTerminal } from "../support/at-terminal.ts";
 import { startReceiver } from "../support/agent-client.ts";
 import { type Ended, makeSite, type Site, sha256Of } from "../support/site.ts";
 
@@ -132,6 +133,39 @@ test("an older state is refused, in whole and in part, and accepted on request",
   expect(known, known.stderr).toMatchObject({ code: 5 });
   const typo = receipt.replace(/.$/, (last) => (last === "0" ? "1" : "0"));
   expect(await site.sparsebak(["check", "--receipt", typo])).toMatchObject({ code: 2 });
+});
+
+test("an older state is asked about at a terminal: no refuses it, yes goes on from it", async () => {
+  await using site = await newSite();
+  const older = join(site.directory, "older");
+  copy(site.archive, older);
+  await changeAndSend(site);
+  copy(older, site.archive);
+  const recordFile = join(site.state, "archives", "default", "archive");
+  const [record, files] = [readFileSync(recordFile, "utf8"), filesOf(site.archive)];
+  changeImage(site.image("a.img"), mib / 4, ++seed, 3 * mib);
+  const send = async (answer: string): ReturnType<typeof atTerminal> =>
+    atTerminal(
+      site,
+      "sparsebak",
+      ["send"],
+      [["Go on from it, and forget what was sent since? [y/N] ", answer]],
+    );
+
+  const refused = await send("n");
+  expect(refused.output).toContain("found an older state");
+  expect(refused.output).not.toContain("ACCEPTED");
+  expect(refused.code, refused.output).toBe(5);
+  expect(readFileSync(recordFile, "utf8")).toBe(record);
+  expect(filesOf(site.archive)).toEqual(files);
+  // Where nobody is asked it is no.
+  expect(await site.sparsebak(["-u", "send"])).toMatchObject({ code: 5 });
+
+  const accepted = await send("y");
+  expect(accepted.code, accepted.output).toBe(0);
+  expect(accepted.output).toContain("ACCEPTED");
+  for (const name of ["a.img", "b.img"]) expect(await site.assembled(name)).toBe(sha256Of(site.image(name)));
+  must(await site.sparsebak(["-u", "send"]));
 });
 
 test("a second agent with the same key: what follows is accepted, a fork is not", async () => {

@@ -1,6 +1,7 @@
 // A built program at a terminal, and a person who answers its prompts: script(1) makes the terminal.
 
 import { spawn } from "node:child_process";
+import { stripVTControlCharacters } from "node:util";
 import type { Site } from "./site.ts";
 
 export interface Shown {
@@ -32,7 +33,7 @@ export async function atTerminal(
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
     output += text;
     const [prompt, answer] = waiting[0] ?? [];
-    if (prompt === undefined || !output.endsWith(prompt)) return;
+    if (prompt === undefined || !stripVTControlCharacters(output).endsWith(prompt)) return;
     waiting.shift();
     child.stdin.write(`${answer}\r`);
   });

@@ -78,7 +78,7 @@ export function openVolume(
   for (let tries = 1; ; tries++) {
     const state = openArchiveState(options.archivePath, options.volumeDirectory, options);
     checkSealed(state, options.keys !== undefined);
-    options.keys?.check(state.header, state.head);
+    options.keys?.check(state.header, state.head, options.volumeDirectory);
     try {
       return { state, index: readIndex(state, options.volumeDirectory, options) };
     } catch (error) {

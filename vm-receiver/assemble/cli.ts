@@ -89,7 +89,8 @@ async function parse(argv: readonly string[]): Promise<Arguments | undefined> {
           })
           .option("passphrase-file", {
             ...text,
-            describe: "file with the passphrase or the recovery form; only in an offline qube",
+            describe:
+              "file with the passphrase or the recovery form, /dev/fd/N for a descriptor; only in an offline qube",
           })
           .option("allow-older-head", {
             type: "boolean",

@@ -17,8 +17,8 @@ export interface ChunkKeys {
 export interface OpenKeys {
   readonly opener: BodyOpener;
   /** Throws AssembleError where header and head are not of the archive that the key is of; with a passphrase, also where
-   *  they were not made with its master key. */
-  check(header: ArchiveHeader, head: Head | undefined): void;
+   *  they were not made with its master key; with a read key, also where `volumeDirectory` is another volume's. */
+  check(header: ArchiveHeader, head: Head | undefined, volumeDirectory?: string): void;
   /** Throws AssembleError `wrong-key` for a group that the key is not of. */
   chunkKeys(group: GroupId): ChunkKeys;
 }

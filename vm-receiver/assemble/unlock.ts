@@ -73,12 +73,25 @@ export function sealedDirectory(key: ReadKey): string {
   return toHex(key.volume);
 }
 
+function isSealedDirectory(name: string): boolean {
+  return /^[0-9a-f]{32}$/.test(name);
+}
+
 /** Keys from a read key. */
 export function keysOfReadKey(key: ReadKey): OpenKeys {
   return {
     opener: volumeOpener(key.metaKey, key.archive, key.volume),
-    check: ({ uuid }) => {
+    check: ({ uuid }, _head, volumeDirectory) => {
       if (!equalBytes(key.archive, uuid)) throw new AssembleError("wrong-key", "key is of another archive");
+      const own = sealedDirectory(key);
+      // A volume's directory that was copied alone may be called anything.
+      if (volumeDirectory === undefined || volumeDirectory === own || !isSealedDirectory(volumeDirectory))
+        return;
+      throw new AssembleError(
+        "wrong-key",
+        `key is of another volume: of ${own}, wanted that of ${volumeDirectory}`,
+        "with a read key the archive's path is enough, and the key says which volume is meant",
+      );
     },
     chunkKeys: (group) => {
       if (equalBytes(group, key.group)) return chunkKeys(key.groupKey, key.archive);

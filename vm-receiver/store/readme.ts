@@ -64,7 +64,8 @@ and each later one, in the order of time, is laid over it in the same way. That 
 pieces that became zero again, pieces that equal another one and were not stored twice, and the size of the volume. The
 format of every file is described in docs/archive-format.md of the source.
 
-The chunks of a sealed archive can be read only with its key.
+The chunks of a sealed archive can be read only with its key. To spbk-assemble it is given with --key FILE (the read key of
+one volume) or with --passphrase-file FILE (passphrase or recovery form, which open all: only where there is no network).
 
 `;
 
