@@ -1,10 +1,10 @@
-// What the trash of a sealed archive still has: by its names, with a key that opens it, and built with the read key of a
-// volume that was deleted. And how spbk-assemble reads the files that keys and passphrases are in.
+// What the trash of a sealed archive still has: by its names, and as far as can be told without a key, with one that opens
+// it, and built with the read key of a volume that was deleted. And how spbk-assemble reads the files that keys and passphrases are in.
 
-import { chmodSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { makeImage } from "../../bench/image.ts";
+import { changeImage, makeImage } from "../../bench/image.ts";
 import { type Ended, makeSite, sha256Of } from "../support/site.ts";
 
 const mib = 1024 * 1024;
@@ -25,9 +25,13 @@ test("a deleted volume is named, and read with its own key", { timeout: 120_000 
   const receiver = join(site.directory, "receiver.ini");
   writeFileSync(receiver, "[receiver]\ntrash-days = 30\n");
   const ini = readFileSync(site.ini, "utf8");
-  writeFileSync(site.ini, ini.replace("[volumes]", `receiver-settings = ${receiver}\n[volumes]`));
-  for (const [seed, name] of ["kept.img", "gone.img"].entries())
-    makeImage(site.image(name), { size: mib, dataBytes: mib / 2, seed });
+  const settings = ini.replace("[volumes]", `receiver-settings = ${receiver}\n[volumes]`);
+  writeFileSync(site.ini, `${settings}[groups]\nboth = *.img\n`);
+  // What kept.img has stored, gone.img shares.
+  makeImage(site.image("kept.img"), { size: mib, dataBytes: mib / 2, seed: 0 });
+  must(await site.sparsebak(["-u", "send", "kept.img"]));
+  copyFileSync(site.image("kept.img"), site.image("gone.img"));
+  changeImage(site.image("gone.img"), mib / 8, 1, mib);
   must(await site.sparsebak(["-u", "send"]));
   const directory = site.volumeDirectory("gone.img").slice(site.archive.length + 1);
   const keptKey = join(site.directory, "kept.key");
@@ -43,15 +47,38 @@ test("a deleted volume is named, and read with its own key", { timeout: 120_000 
   const untrash = async (...args: string[]): Promise<string> =>
     must(await site.spbkAssemble(["--untrash", site.archive, ...args])).stdout;
   const plain = await untrash();
-  const [, head = "", session = ""] = /^head (\d+), .*\n {2}[0-9a-f]{32} {2}(S_[\d-]+)\n/.exec(plain) ?? [];
+  const [, head = "", session = ""] =
+    /^head (\d+), .*\n {2}[0-9a-f]{32} {2}(S_[\d-]+) {2}its volume's own files are all there\n/.exec(plain) ??
+    [];
+  expect(plain).toMatch(
+    /\nwhether all is there that it shares with other volumes, only a key can tell: --key/,
+  );
   expect(plain).toContain(directory);
   expect(plain).not.toContain("gone.img");
   expect(await untrash("--key", keptKey)).toBe(plain);
   for (const key of [
     ["--key", goneKey],
     ["--passphrase-file", site.passphraseFile],
-  ])
-    expect(await untrash(...key)).toContain(`  ${directory}  ${session}  gone.img\n`);
+  ]) {
+    const opened = await untrash(...key);
+    expect(opened).toContain(`  ${directory}  ${session}  gone.img\n`);
+    expect(opened).not.toMatch(/own files|only a key/);
+  }
+  const chunks = readdirSync(site.volumeDirectory("kept.img"), { recursive: true, encoding: "utf8" })
+    .filter((path) => /\/x[0-9a-f]{16}$/.test(path))
+    .map((path) => join(site.volumeDirectory("kept.img"), path));
+  const stored = new Map(chunks.map((path) => [path, readFileSync(path)]));
+  expect(stored.size).toBeGreaterThan(4);
+  for (const [path, bytes] of stored)
+    writeFileSync(
+      path,
+      bytes.map((byte) => byte ^ 1),
+    );
+  expect(await untrash()).toBe(plain);
+  expect(await untrash("--key", goneKey)).toContain(
+    `  ${directory}  ${session}  gone.img  no longer whole\n`,
+  );
+  for (const [path, bytes] of stored) writeFileSync(path, bytes);
 
   const output = join(site.directory, "gone.out");
   const args = ["--head", head, "--key", goneKey, "-o", output];

@@ -115,20 +115,26 @@ export function scrubLines(summary: ScrubSummary, seconds: number): readonly str
 
 /** What older states would bring back, and how to get it. */
 export function untrashLines(states: readonly OlderState[], path: string): readonly string[] {
-  const [newest] = states.flatMap(({ generation, whole }) => whole.map((each) => ({ generation, ...each })));
+  const [newest] = states.flatMap(({ generation, whole, ownFiles }) =>
+    [...whole, ...ownFiles].map((each) => ({ generation, ...each })),
+  );
   if (states.length === 0) return ["nothing that was pruned or deleted is still there"];
   const line = ({ directory, session, volume }: Lost): string =>
     `  ${printable(directory)}  ${session}${volume === undefined || volume === directory ? "" : `  ${printable(volume)}`}`;
-  const lines = states.flatMap(({ generation, createdAt, whole, broken }) => [
+  const lines = states.flatMap(({ generation, createdAt, whole, ownFiles, broken }) => [
     `head ${generation}, ${formatTime(createdAt)}:`,
     ...whole.map(line),
+    ...ownFiles.map((each) => `${line(each)}  its volume's own files are all there`),
     ...broken.map((each) => `${line(each)}  no longer whole`),
   ]);
+  if (states.some(({ ownFiles }) => ownFiles.length > 0))
+    lines.push(
+      "whether all is there that it shares with other volumes, only a key can tell: --key, --passphrase-file",
+    );
   if (newest === undefined) return lines;
   const volume = printable(join(path, newest.directory));
   return [
     ...lines,
-    "checked: all that their own volumes have stored; what they share with others is checked as an image is built",
     `to get one back: spbk-assemble ${volume} --head ${newest.generation} --session ${newest.session} -o FILE`,
   ];
 }

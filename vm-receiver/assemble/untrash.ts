@@ -1,5 +1,4 @@
-// --untrash: which states of before a prune or a delete are still there, and what they would bring back. A session counts
-// as whole by its own volume: what it shares with others stands in its manifest, and is checked when it is built. Nothing is
+// --untrash: which states of before a prune or a delete are still whole, and what they would bring back. Nothing is
 // changed: what an older head names can be built with --head N (archive-format.md, F35).
 
 import { hash } from "node:crypto";
@@ -13,7 +12,7 @@ import { type Generation, maxStoredLength } from "../../protocol/archive/types.t
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import { namesIn, openIfThere } from "../directory.ts";
-import { RefusalError } from "../errors.ts";
+import { isDamage, RefusalError } from "../errors.ts";
 import { readWhole } from "../files.ts";
 import type { Archive } from "../store/archive.ts";
 import { listRecords } from "../store/list-records.ts";
@@ -22,6 +21,7 @@ import { stateOfFile } from "../store/whole-file.ts";
 import { anyHeader, headOf, openChecked } from "./checked-archive.ts";
 import { AssembleError } from "./errors.ts";
 import type { OpenKeys } from "./open-keys.ts";
+import { sharedChunksOf } from "./shared-chunks.ts";
 
 /** A session that the newest state does not have. */
 export interface Lost {
@@ -36,16 +36,18 @@ export interface OlderState {
   readonly generation: Generation;
   /** Milliseconds since 1970. */
   readonly createdAt: number;
-  /** Sessions that it has and the newest state doesn't: those of which all that their volume has stored was read and is
-   *  right, and the others. */
+  /** Sessions that it has and the newest state doesn't, and that are still whole. */
   readonly whole: readonly Lost[];
+  /** Those of which all is there that their own volume has stored. What they share with other volumes, nobody can tell
+   *  without a key. */
+  readonly ownFiles: readonly Lost[];
   readonly broken: readonly Lost[];
 }
 
 /**
  * Looks at every older head, newest first, until one brings nothing that a newer one didn't. Every byte of what would come
- * back is read and checked; `keysOf` gives, from the archive's header, what a sealed one is opened with, if anything. Throws
- * AssembleError `no-archive`, `corrupt-head`, `corrupt-archive`, `wrong-key`, `stopped`.
+ * back is read and checked, as far as it can be known what that is; `keysOf` gives, from the archive's header, what a sealed
+ * one is opened with, if anything. Throws AssembleError `no-archive`, `corrupt-head`, `corrupt-archive`, `wrong-key`, `stopped`.
  */
 export async function olderStates(
   path: string,
@@ -61,7 +63,8 @@ export async function olderStates(
   const states: OlderState[] = [];
   for (const generation of olderGenerations(now)) {
     const state = await olderState(path, generation, has, signal, keys?.opener);
-    if (state !== undefined && state.whole.length + state.broken.length > 0) states.push(state);
+    if (state === undefined) continue;
+    if (state.whole.length + state.ownFiles.length + state.broken.length > 0) states.push(state);
   }
   return states;
 }
@@ -110,28 +113,52 @@ async function olderState(
   }
   using opened = archive;
   const head = headOf(opened);
-  const chunkSize = anyHeader(opened, head)?.chunkSize;
-  if (chunkSize === undefined) return undefined;
-  const whole: Lost[] = [];
-  const broken: Lost[] = [];
+  const header = anyHeader(opened, head);
+  if (header === undefined) return undefined;
+  const found: Record<Condition, Lost[]> = { whole: [], ownFiles: [], broken: [] };
   for (const volume of head.volumes) {
     const containers = containersIn(opened, volume);
     const lost = containers.filter((each) => each.manifestGeneration !== 0 && !has.has(keyOf(volume, each)));
     if (lost.length === 0) continue;
-    // A session needs what the older ones of its volume have stored: all of the volume has to be there.
-    let complete = true;
-    for (const each of containers) {
-      if (complete && !(await isWhole(opened, volume, each, chunkSize))) complete = false;
-      if (signal.aborted) throw new AssembleError("stopped", "stopped");
-    }
+    const condition = await conditionOf(opened, volume, containers, { header, opener, signal });
     const name = nameOf(opened, volume, opener);
     for (const each of lost) {
       const of = { directory: volume.directory, session: each.name };
-      (complete ? whole : broken).push(name === undefined ? of : { ...of, volume: name });
-      if (complete) has.add(keyOf(volume, each));
+      found[condition].push(name === undefined ? of : { ...of, volume: name });
+      if (condition !== "broken") has.add(keyOf(volume, each));
     }
   }
-  return { generation, createdAt: head.createdAt, whole, broken };
+  return { generation, createdAt: head.createdAt, ...found };
+}
+
+type Condition = "whole" | "ownFiles" | "broken";
+
+/** A session needs what the older ones of its volume have stored, and what it shares with other volumes: all of the volume
+ *  has to be there, and all that its manifests name elsewhere. */
+async function conditionOf(
+  archive: Archive,
+  volume: HeadVolume,
+  containers: readonly Container[],
+  {
+    header,
+    opener,
+    signal,
+  }: {
+    readonly header: ArchiveHeader;
+    readonly opener: BodyOpener | undefined;
+    readonly signal: AbortSignal;
+  },
+): Promise<Condition> {
+  let condition: Condition = "whole";
+  for (const each of containers) {
+    if (!(await isWhole(archive, volume, each, header.chunkSize))) return "broken";
+    if (signal.aborted) throw new AssembleError("stopped", "stopped");
+    if (each.manifestGeneration === 0) continue;
+    const shared = sharedChunksOf(archive, volume, each, header, opener);
+    if (shared === "broken") return "broken";
+    if (shared === "unknown") condition = "ownFiles";
+  }
+  return condition;
 }
 
 /** A volume's name; undefined where its index can't be read, or not with that key. */
@@ -178,7 +205,7 @@ async function isWhole(
     }
     return true;
   } catch (error) {
-    if (error instanceof FormatError || error instanceof RefusalError) return false;
+    if (isDamage(error) || error instanceof RefusalError) return false;
     throw error;
   }
 }
