@@ -3,6 +3,8 @@
 import {
   closeSync,
   constants,
+  fchmodSync,
+  fchownSync,
   fstatSync,
   fsyncSync,
   ftruncateSync,
@@ -20,6 +22,7 @@ import { basename, dirname, join } from "node:path";
 import { AgentError } from "../errors.ts";
 import { syncDirectory } from "../state/atomic-file.ts";
 import { deviceAttribute } from "../storage/device-attribute.ts";
+import { userOf } from "../storage/file/file-users.ts";
 import type { RestoreTarget } from "../storage/restore-target.ts";
 
 export interface SaveRequest {
@@ -49,6 +52,8 @@ export function checkSavePath({ path, force, update }: Pick<SaveRequest, "path" 
   if (stat.isDirectory()) throw failed(path, "found a directory, wanted a file or a block device");
   if (!stat.isFile()) throw failed(path, "found neither a regular file nor a block device");
   if (!force) throw failed(path, "it exists already", "name another file, or replace it with --force");
+  const user = userOf(path);
+  if (user !== undefined) throw failed(path, `it is in use: ${user}`, "end that first, or name another file");
 }
 
 /** Opens or makes what the volume is restored into. */
@@ -56,7 +61,7 @@ export function openSaveTarget(request: SaveRequest): RestoreTarget {
   checkSavePath(request);
   const stat = statOf(request.path);
   if (stat?.isBlockDevice() === true) return deviceTarget(request);
-  return request.update ? existingFile(request) : newFile(request);
+  return request.update ? existingFile(request) : newFile(request, stat);
 }
 
 /** A link to a device is followed, as /dev is full of them; one to anything else is not. */
@@ -128,7 +133,8 @@ function openTarget(
   };
 }
 
-function newFile({ path, size, dataBytes, force }: SaveRequest): RestoreTarget {
+/** `old`: what it takes the place of, and whose owner and mode it gets. */
+function newFile({ path, size, dataBytes, force }: SaveRequest, old: Stats | undefined): RestoreTarget {
   const directory = dirname(path);
   const { bavail, bsize } = statfsSync(directory);
   if (dataBytes > bavail * bsize)
@@ -143,6 +149,10 @@ function newFile({ path, size, dataBytes, force }: SaveRequest): RestoreTarget {
     name: path,
     publish: async () => {
       try {
+        if (old !== undefined) {
+          fchownSync(fd, old.uid, old.gid);
+          fchmodSync(fd, old.mode & 0o7777);
+        }
         fsyncSync(fd);
         giveName(temporary, path, force);
         state = "published";

@@ -8,6 +8,7 @@ import { AgentError, type ExitReason } from "../errors.ts";
 import { findSession } from "../restore/find-session.ts";
 import { checkQubesVolume, importVolume, qubesVolumeOf } from "../restore/qubes-volume.ts";
 import { crewFor, type Restored, type Work } from "../restore/restore-into.ts";
+import { mappedBytes } from "../restore/mapped-bytes.ts";
 import { fillTarget } from "../restore/fill-target.ts";
 import { checkSavePath, openSaveTarget } from "../restore/save-target.ts";
 import { sessionMap } from "../restore/session-map.ts";
@@ -71,9 +72,11 @@ async function receiveVolume(
     signal: context.signal,
   };
   let restored: Restored & { readonly target: string; readonly kept?: string | undefined };
-  if (qubes !== undefined)
+  if (qubes !== undefined) {
+    // The tools make a new volume beside the old one.
+    await context.storage.restore.checkRoom((piece) => mappedBytes(map, piece));
     restored = { ...(await importVolume(work, qubes)), target: `${qubes.vm}:${qubes.volume}` };
-  else if (options.saveTo !== undefined) restored = await saveTo(context, work, options.saveTo, options);
+  } else if (options.saveTo !== undefined) restored = await saveTo(context, work, options.saveTo, options);
   else restored = await restoreToStorage(context, work, options);
   const { kept, ...fields } = restored;
   const old = kept === undefined ? "" : `; the old one is kept as ${kept}`;

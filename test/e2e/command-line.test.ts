@@ -43,6 +43,10 @@ test.each([
   [["list", "--frob"], /frob/],
   [[], /which command/],
   [["send", "--tag", "S_20260101-000000"], /does not begin as sessions do/],
+  [
+    ["send", ...Array.from({ length: 17 }, (_, i) => ["--tag", `t${i}`]).flat()],
+    /17 tags, wanted at most 16/,
+  ],
   [["tag", "one", "S_x"], /does not begin as sessions do/],
   [["receive", "*", "--save-to", "out.img", "--force"], /pattern «\*»/],
   [["receive", "one", "--force"], /--force goes with --save-to/],
@@ -159,7 +163,7 @@ test("status knows a session that this machine has not sent, after the state was
   expect(await site.sparsebak(["-u", "send"])).toMatchObject({ code: 0 });
   for (const each of readdirSync(join(site.state, "archives", "default", "volumes")))
     rmSync(join(site.state, "archives", "default", "volumes", each, "last"));
-  expect((await site.sparsebak(["status"])).stdout).toMatch(/^one \(default\): never sent/m);
+  expect((await site.sparsebak(["status"])).stdout).toMatch(/^one \(default\): no backup known here/m);
   expect(await site.sparsebak(["-u", "send"])).toMatchObject({ code: 0 });
   expect((await site.sparsebak(["status"])).stdout).toMatch(/^one \(default\): S_.*, current/m);
 });

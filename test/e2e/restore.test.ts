@@ -3,14 +3,15 @@
 
 import { spawnSync } from "node:child_process";
 import {
+  chmodSync,
+  closeSync,
   copyFileSync,
   cpSync,
   existsSync,
   mkdirSync,
   openSync,
-  closeSync,
-  readdirSync,
   readFileSync,
+  readdirSync,
   renameSync,
   rmSync,
   statSync,
@@ -309,7 +310,20 @@ describe("three sessions, a directory, a tar and a directory", () => {
     expect(refused).toMatchObject({ code: 1 });
     expect(refused.stderr).toMatch(/there\.img: it exists already/);
     expect(readFileSync(path, "utf8")).toBe("mine");
+    chmodSync(path, 0o640);
     good(await site.sparsebak(["receive", volume, "--save-to", path, "--force"]));
+    expect(statSync(path).mode & 0o7777).toBe(0o640);
+    {
+      const before = sha256Of(path);
+      const fd = openSync(path, "r");
+      for (const update of [[], ["--sparse-write"]]) {
+        const inUse = await site.sparsebak(["receive", volume, "--save-to", path, "--force", ...update]);
+        expect(inUse).toMatchObject({ code: 1 });
+        expect(inUse.stderr).toMatch(/in use: process \d+ has it open/);
+      }
+      closeSync(fd);
+      expect(sha256Of(path)).toBe(before);
+    }
     expect(sha256Of(path)).toBe(sessions[2]?.digest);
     const update = ["--json", "receive", volume, "--save-to", path, "--force", "--sparse-write"];
     const inode = statSync(path).ino;

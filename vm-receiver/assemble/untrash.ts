@@ -46,8 +46,9 @@ export interface OlderState {
 
 /**
  * Looks at every older head, newest first, until one brings nothing that a newer one didn't. Every byte of what would come
- * back is read and checked, as far as it can be known what that is; `keysOf` gives, from the archive's header, what a sealed
- * one is opened with, if anything. Throws AssembleError `no-archive`, `corrupt-head`, `corrupt-archive`, `wrong-key`, `stopped`.
+ * back is read and checked, as far as it can be known what that is; `keysOf` gives, from the archive's header, what a
+ * sealed one is opened with, if anything. Throws AssembleError `no-archive`, `corrupt-head`, `corrupt-archive`,
+ * `wrong-key`, `stopped`.
  */
 export async function olderStates(
   path: string,

@@ -1,5 +1,6 @@
 // sparsebak send
 
+import { maxTags } from "../../../protocol/archive/index-file.ts";
 import { checkTag } from "../../config/check-tag.ts";
 import { AgentError, type ExitReason } from "../../errors.ts";
 import type { ArchiveSettings } from "../../config/settings.ts";
@@ -51,7 +52,10 @@ async function runSend(
     readonly tags: readonly string[];
   },
 ): Promise<ExitReason> {
-  for (const tag of options.tags) checkTag(tag);
+  const tags = [...new Set(options.tags)];
+  for (const tag of tags) checkTag(tag);
+  if (tags.length > maxTags)
+    throw new AgentError("usage", `send: found ${tags.length} tags, wanted at most ${maxTags}`);
   const archives = chooseArchives(context.settings, options.dest);
   const volumes = await chooseVolumes(context.settings, context.storage, options.volumes, options.all);
   const { sendRun } = await import("../../send/send-run.ts");
@@ -59,7 +63,7 @@ async function runSend(
   const settled: SendOptions = {
     form: options.tarfile ? "tar" : "dir",
     committed: options.committed,
-    tags: options.tags,
+    tags,
     startedAt: Date.now(),
   };
   const { healAfterSend } = await import("../../session/heal.ts");

@@ -45,7 +45,7 @@ async function runStatus(context: Context, output: Output): Promise<ExitReason> 
   for (const each of found.volumes) {
     const age =
       each.last === undefined
-        ? "never sent"
+        ? "no backup known here"
         : `${each.last.name}, current ${durationText((Date.now() - each.last.currentAt) / 1000)} ago`;
     const cost =
       each.toRead === undefined
@@ -61,7 +61,7 @@ async function runStatus(context: Context, output: Output): Promise<ExitReason> 
     );
   }
   for (const volume of found.neverSent)
-    output.line(`${volume}: never sent`, { type: "status", volume, last: null });
+    output.line(`${volume}: no backup known here`, { type: "status", volume, last: null });
   const orphans = found.snapshots.filter(
     (each) => !found.volumes.some((known) => known.present && known.volume === each.volume),
   );

@@ -90,12 +90,27 @@ export function findSource(
   }
   if (lv.thinId === undefined) return unusable(`${seen.vg}/${lv.name} is not a thin volume`);
   if (lv.poolUuid !== seen.pool.uuid) return unusable(`it is not in the pool ${seen.vg}/${seen.pool.name}`);
+  const external = externalOrigin(seen, lv);
+  if (external !== undefined)
+    return unusable(
+      `what it has not mapped itself is read from ${external}, which is outside of its pool, and would be missing`,
+      "copy it to a thin volume without an external origin",
+    );
   const excess = nameExcess(seen.vg, volume);
   if (excess > 0) return unusable(`its name is ${excess} characters too long for snapshots to be made of it`);
   const probed = probedBecause(volume);
   if (probed !== undefined) return unusable(probed, "qubes-rpc/install dom0 installs it");
   const behind = committed && sourceOf(seen.byName, volume, false) !== lv;
   return { lv, state: { name: volume, uuid: lv.uuid, size: lv.size, running: lv.open, behind } };
+}
+
+/** The name of a volume outside of the pool that a thin volume reads from where it has no blocks of its own: its mappings
+ *  say nothing of those bytes. */
+function externalOrigin(seen: Look, { originUuid }: LogicalVolume): string | undefined {
+  if (originUuid === "") return undefined;
+  const origin = [...seen.byName.values()].find((each) => each.uuid === originUuid);
+  if (origin === undefined) return originUuid;
+  return origin.thinId !== undefined && origin.poolUuid === seen.pool.uuid ? undefined : origin.name;
 }
 
 /** A look as callers see it. */

@@ -198,6 +198,13 @@ await section("import", () => {
   writeFileSync(join(tools, "vms", "work"), "halted");
   write(work, 4 * mib, mib);
   const before = sha256(device(work));
+  // Here too room in the pool is looked at first.
+  const ini = readFileSync(site.ini, "utf8");
+  const percent = Math.floor(Number(lvs("data_percent", "vm-pool")));
+  writeFileSync(site.ini, ini.replace("[volumes]", `max-data-percent = ${percent}\n[volumes]`));
+  refused(1, /MiB would be mapped/, "receive", work);
+  writeFileSync(site.ini, ini);
+  check(sha256(device(work)) === before, "an import without room has changed the volume");
   const archived = join(site.archive, work, session);
   const [group = ""] = readdirSync(archived).filter((name) => /^[0-9a-f]{9}$/.test(name));
   const [chunk = ""] = readdirSync(join(archived, group)).slice(-1);

@@ -163,6 +163,36 @@ export const changeCases = (harness: () => LvmHarness): readonly Case[] => {
       }
     }),
 
+    add(
+      "a volume that reads from one outside of the pool what it has not mapped is no backup's source",
+      async (lab) => {
+        run("lvcreate", "-y", "-q", "-Wn", "-Zn", "-L", "4m", "-n", "vm-outside", vg);
+        try {
+          run("lvchange", "-pr", `${vg}/vm-outside`);
+          run("lvchange", "-an", `${vg}/vm-outside`);
+          run(
+            "lvcreate",
+            "-y",
+            "-q",
+            "-kn",
+            "-ay",
+            "-s",
+            "--thinpool",
+            `${vg}/${lab.pool}`,
+            "-n",
+            volume,
+            `${vg}/vm-outside`,
+          );
+          const survey = await lab.storage.survey([volume]);
+          assert.match(survey.unusable.get(volume) ?? "", /read from vm-outside/);
+          const [outcome] = await lab.storage.createSnapshots([{ volume, label: "tock", committed: false }]);
+          assert.ok(outcome?.ok === false && outcome.error.code === "unusable");
+        } finally {
+          removeVolumes(volume, "vm-outside");
+        }
+      },
+    ),
+
     add("a pool that is asleep is told, with what wakes it", async (lab) => {
       lab.makeVolume(volume, 4 * mib);
       run("lvchange", "-an", `${vg}/${volume}`);
