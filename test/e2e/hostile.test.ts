@@ -4,6 +4,7 @@
 
 import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { lies } from "../support/hostile/lies.ts";
 import {
@@ -299,11 +300,13 @@ test("every lie is told here", () => {
 });
 
 /** What holds whatever was said. */
-function expectDecent(ended: Ended, site: HostileSite): void {
+async function expectDecent(ended: Ended, site: HostileSite): Promise<void> {
   expect(ended.code, "it had to be killed").not.toBeNull();
   expect(ended.stderr + ended.stdout).not.toMatch(/[^\P{C}\n]|[\u2028\u2029]/u);
   expect(ended.stderr.length).toBeLessThan(20_000);
   expect(ended.peakBytes).toBeLessThan(memoryBound);
+  // What was killed takes its moment to be gone.
+  for (let left = 100; left > 0 && processesOf(site) !== ""; left--) await wait(100);
   expect(processesOf(site)).toBe("");
 }
 
@@ -361,7 +364,7 @@ async function meets(base: HostileSite, lie: string, expected: Case): Promise<vo
     expect(ended.stderr, shown).toMatch(expected.says);
     expect(ended, shown).toMatchObject({ code: expected.status });
     if (expected.prints !== undefined) expect(ended.stdout, shown).toMatch(expected.prints);
-    expectDecent(ended, site);
+    await expectDecent(ended, site);
     expect(elsewhere(site)).toEqual(rest);
     if (expected.changes !== "all") expect(stateOf(site, expected)).toEqual(state);
     // Where nothing differs at all, what goes on from here has been shown.
@@ -397,7 +400,7 @@ describe("what is found out later", () => {
     using site = unsealed.known.copy();
     const ended = await site.run(send, "not committed, and said to be");
     expect(ended).toMatchObject({ code: 0 });
-    expectDecent(ended, site);
+    await expectDecent(ended, site);
     const after = await site.run(list);
     expect(after, after.stderr).toMatchObject({ code: 5 });
     expect(after.stderr).toMatch(/found an older state \(generation 4\), wanted generation 5/);
@@ -415,7 +418,7 @@ describe("what is found out later", () => {
       const ended = await site.run(list, lie);
       expect(ended, ended.stderr).toMatchObject({ code: 0 });
       expect(ended.stderr).toMatch(/warning: archive header: .*; gone on with dom0's own copy/);
-      expectDecent(ended, site);
+      await expectDecent(ended, site);
     }
   });
 
@@ -441,7 +444,7 @@ describe("an archive that dom0 does not know", () => {
     if (status === 4) site.stallAfter(5);
     const ended = await site.run(send, lie);
     expect(ended, ended.stderr).toMatchObject({ code: status });
-    expectDecent(ended, site);
+    await expectDecent(ended, site);
     site.stallAfter(60);
     await expectGoesOn(site);
     const names = readdirSync(join(site.archive, volume));
@@ -459,7 +462,7 @@ describe("pruning", () => {
     if (status === 4) site.stallAfter(5);
     const ended = await site.run(prune, lie);
     expect(ended, ended.stderr).toMatchObject({ code: status });
-    expectDecent(ended, site);
+    await expectDecent(ended, site);
     site.stallAfter(60);
     for (const session of [...site.sessions.keys()].slice(0, 3 - left)) site.sessions.delete(session);
     await expectGoesOn(site);
@@ -491,7 +494,7 @@ describe("commands that change records and keys", () => {
       // A lost header is to be put back before anything is changed, and the receiver says that it has one.
       const code = lie === "archive header altered" ? 1 : 5;
       expect(ended, `${command.join(" ")}: ${ended.stderr}`).toMatchObject({ code, stdout: "" });
-      expectDecent(ended, site);
+      await expectDecent(ended, site);
       expect(contentsOf(site.archive)).toEqual(archive);
       expect(withoutLocks(contentsOf(site.state))).toEqual(withoutLocks(state));
     }
@@ -509,7 +512,7 @@ describe("commands that change records and keys", () => {
     if (status === 4) site.stallAfter(5);
     const ended = await site.run(command, lie);
     expect(ended, ended.stderr).toMatchObject({ code: status });
-    expectDecent(ended, site);
+    await expectDecent(ended, site);
     site.stallAfter(60);
     await site.must("check");
     // What was not committed can be done now.
@@ -541,7 +544,7 @@ describe("taking an archive over", () => {
     const archive = contentsOf(site.archive);
     const ended = await site.run(takeOver, lie);
     expect(ended, ended.stderr).toMatchObject({ code: status });
-    expectDecent(ended, site);
+    await expectDecent(ended, site);
     expect(contentsOf(site.archive)).toEqual(archive);
     // Neither a key nor a record of what was not verified.
     expect(Object.keys(withoutLocks(contentsOf(site.state)))).toEqual(["sparsebak.ini"]);
