@@ -149,10 +149,6 @@ function newFile({ path, size, dataBytes, force }: SaveRequest, old: Stats | und
     name: path,
     publish: async () => {
       try {
-        if (old !== undefined) {
-          fchownSync(fd, old.uid, old.gid);
-          fchmodSync(fd, old.mode & 0o7777);
-        }
         fsyncSync(fd);
         giveName(temporary, path, force);
         state = "published";
@@ -170,11 +166,16 @@ function newFile({ path, size, dataBytes, force }: SaveRequest, old: Stats | und
     },
   };
   try {
+    // Before anything is fetched: not everybody may give a file away.
+    if (old !== undefined) {
+      fchownSync(fd, old.uid, old.gid);
+      fchmodSync(fd, old.mode & 0o7777);
+    }
     ftruncateSync(fd, size);
   } catch (error) {
     closeSync(fd);
     rmSync(temporary, { force: true });
-    throw failed(path, `can't hold ${size} bytes: ${(error as Error).message}`);
+    throw failed(path, `make a file of ${size} bytes: ${(error as Error).message}`);
   }
   return target;
 }
