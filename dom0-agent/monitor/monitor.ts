@@ -30,18 +30,20 @@ import { stateLockSeconds } from "./state-lock.ts";
 import { tidySnapshots } from "./tidy-snapshots.ts";
 
 /** What monitor found of a volume. */
+export interface MonitoredVolume {
+  readonly ok: true;
+  readonly volume: string;
+  /** The snapshot that is `.tick` now. */
+  readonly tick: Snapshot;
+  /** What it was made from, as it was then. */
+  readonly source: VolumeState;
+  readonly takenAt: number;
+  /** Bytes that the storage says may have changed since the time before; undefined for a volume that no map covers. */
+  readonly changedBytes: number | undefined;
+}
+
 export type MonitorResult =
-  | {
-      readonly ok: true;
-      readonly volume: string;
-      /** The snapshot that is `.tick` now. */
-      readonly tick: Snapshot;
-      /** What it was made from, as it was then. */
-      readonly source: VolumeState;
-      readonly takenAt: number;
-      /** Bytes that the storage says may have changed since the time before; undefined for a volume that no map covers. */
-      readonly changedBytes: number | undefined;
-    }
+  | MonitoredVolume
   | { readonly ok: false; readonly volume: string; readonly error: StorageError };
 
 export interface MonitorOptions {

@@ -14,7 +14,7 @@ import { type Snapshot, StorageError, type VolumeState } from "../storage/storag
 import type { OpenArchive } from "../archive/archive.ts";
 import type { Context } from "../context.ts";
 import { snapshotOf } from "../monitor/maps.ts";
-import { monitorLocked } from "../monitor/monitor.ts";
+import { monitorLocked, type MonitoredVolume } from "../monitor/monitor.ts";
 import { reconcile, vouchedBase } from "./reconcile.ts";
 import { stateLockSeconds } from "../monitor/state-lock.ts";
 
@@ -31,12 +31,9 @@ export interface Source {
 }
 
 /** What the monitor of this run saw, by volume. */
-export type Monitored = ReadonlyMap<string, { readonly source: VolumeState; readonly takenAt: number }>;
+export type Monitored = ReadonlyMap<string, MonitoredVolume>;
 
-/**
- * Settles what is pending and finds what to read. `commits` is false for a volume that turns out to be unchanged:
- * then nothing is pinned and nothing split.
- */
+/** Settles what is pending, finds what to read, pins it and splits the map. */
 export async function beginVolume(
   context: Context,
   open: OpenArchive,
@@ -44,12 +41,11 @@ export async function beginVolume(
   index: VolumeIndex | undefined,
   session: SessionUid,
   monitored: Monitored,
-  options: { readonly committed: boolean; readonly skipUnchanged: boolean },
-): Promise<Source & { readonly unchanged: boolean }> {
+  { committed }: { readonly committed: boolean },
+): Promise<Source> {
   const paths = open.paths.volume(known.id);
   makeDirectory(paths.directory);
-  if (!context.storage.capabilities.snapshots)
-    return { ...(await liveSource(context, known.name)), unchanged: false };
+  if (!context.storage.capabilities.snapshots) return liveSource(context, known.name);
   using _lock = await takeLock(context.state.lock, "send", stateLockSeconds);
   reconcile(paths, index);
   const notice = (message: string): void => context.report.notice(`${known.name}: ${message}`);
@@ -63,12 +59,9 @@ export async function beginVolume(
     );
   }
   let seen = monitored.get(known.name);
-  if (snapshot === undefined || seen === undefined) {
-    const [result] = await monitorLocked(context, {
-      volumes: [known.name],
-      committed: options.committed,
-      forSend: true,
-    });
+  // A monitor that came in between may have taken another one, of which nobody here knows what it was made from.
+  if (snapshot === undefined || seen?.tick.uuid !== snapshot.uuid) {
+    const [result] = await monitorLocked(context, { volumes: [known.name], committed, forSend: true });
     if (result === undefined) throw new StorageError("gone", `${known.name}: there is no such volume`);
     if (!result.ok) throw result.error;
     map = vouchedBase(paths, index, notice);
@@ -77,13 +70,6 @@ export async function beginVolume(
     seen = result;
     if (map !== undefined && snapshotOf(map, survey)?.uuid !== snapshot.uuid) map = undefined;
   }
-  // A monitor that came in between has taken a newer one; where nothing had changed, an older one is still as it is.
-  const takenAt = Math.max(seen.takenAt, snapshot.createdAt);
-  const source: Source = { snapshot, state: seen.source, size: snapshot.size, takenAt, map };
-  const last = index?.sessions.at(-1);
-  const unchanged =
-    map !== undefined && last?.size === snapshot.size && map.bits.bytes.every((byte) => byte === 0);
-  if (unchanged && options.skipUnchanged) return { ...source, unchanged: true };
   writePending(paths, { session, snapshotUuid: snapshot.uuid, sending: map });
   const { chunkSize } = open.record;
   writeDeltaMap(paths.delta, {
@@ -98,7 +84,8 @@ export async function beginVolume(
     thinId: snapshot.thinId,
     bits: bitmap(chunkCount(snapshot.size, chunkSize)),
   });
-  return { ...source, unchanged };
+  // Where nothing had changed, an older snapshot was still as the volume is.
+  return { snapshot, state: seen.source, size: snapshot.size, takenAt: seen.takenAt, map };
 }
 
 /** A volume that is read as it is: it must not change meanwhile. */

@@ -102,12 +102,7 @@ async function sendOnce(
     readLost(open.paths, (message) => context.report.warn(message)),
     known.group,
   );
-  // What has not changed may be what the archive has lost.
-  const skipUnread = skipUnchanged && lost.chunks.length === 0;
-  const source = await beginVolume(context, open, known, index, uid, monitored, {
-    ...options,
-    skipUnchanged: skipUnread,
-  });
+  const source = await beginVolume(context, open, known, index, uid, monitored, options);
   const nothing = {
     session: undefined,
     size: source.size,
@@ -119,11 +114,6 @@ async function sendOnce(
     sampleFailed: false,
   };
   const paths = open.paths.volume(known.id);
-  if (source.unchanged && skipUnread) {
-    for (const each of options.leftovers) await discardLeftover(open, each);
-    if (index !== undefined) noteCurrent(paths, index, source.takenAt);
-    return { kind: "unchanged", ...nothing };
-  }
   const { chunkSize } = open.record;
   const notice = (message: string): void => context.report.notice(`${known.name}: ${message}`);
   using map = await idMapFor(open, index, paths, notice);

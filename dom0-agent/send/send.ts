@@ -7,14 +7,14 @@ import type { Pending } from "../../protocol/wire/messages.ts";
 import type { Pool } from "../pipeline/pool.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
 import { takeArchiveLock } from "../state/lock.ts";
-import { StorageError, type VolumeState } from "../storage/storage.ts";
+import { StorageError } from "../storage/storage.ts";
 import { TransportError } from "../transport/transport.ts";
 import { type OpenArchive, readIndex } from "../archive/archive.ts";
 import type { Context } from "../context.ts";
 import type { NewArchive } from "../archive/create-archive.ts";
 import { openDestination } from "../archive/destination.ts";
 import { discardAll, leftoversOf, usableLeftovers } from "./leftovers.ts";
-import type { MonitorResult } from "../monitor/monitor.ts";
+import type { MonitoredVolume, MonitorResult } from "../monitor/monitor.ts";
 import { newArchive } from "../archive/new-archive.ts";
 import { register } from "../archive/register.ts";
 import { isFull } from "./salvage.ts";
@@ -48,7 +48,7 @@ export async function sendLocked(
   { pool, ...options }: ArchiveSendOptions,
 ): Promise<ExitReason> {
   const failed = new Map<string, Error>();
-  const monitored = new Map<string, { readonly source: VolumeState; readonly takenAt: number }>();
+  const monitored = new Map<string, MonitoredVolume>();
   for (const result of await options.monitored()) {
     if (result.ok) monitored.set(result.volume, result);
     else failed.set(result.volume, result.error);

@@ -282,7 +282,6 @@ export function failureCases(): readonly Case[] {
       run: () => {
         site();
         changeBehindTheStorage();
-        change();
         const ended = send(5);
         assert.match(
           ended.stdout,
