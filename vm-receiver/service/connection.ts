@@ -13,6 +13,7 @@ import { incomingFiles } from "./incoming.ts";
 import { streamChunks } from "./read-chunks.ts";
 import { streamFile } from "./read-meta.ts";
 import type { ReceivedSession } from "./receive-session.ts";
+import { syncsEnded } from "../store/part.ts";
 import type { OnRemoved } from "../store/store.ts";
 import { type Requests, requests } from "./requests.ts";
 import type { Output } from "./streams.ts";
@@ -84,7 +85,8 @@ export function serveConnection({ service, admission, output, log }: ConnectionO
     over.abort();
     clearInterval(heartbeat);
     clearTimeout(helloTimer);
-    // A sync that fails now must still be able to say so to the part (store/part.ts).
+    // A sync that fails now must still be able to say so to the part, and holds the lock until then (store/part.ts).
+    await syncsEnded();
     await Promise.race([Promise.allSettled([running, syncs?.settle()]), pause(graceMilliseconds)]);
     await Promise.race([output.end(), pause(graceMilliseconds)]);
     puts[Symbol.dispose]();

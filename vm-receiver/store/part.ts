@@ -11,7 +11,7 @@ import {
 import { fileNames, manifestFile } from "../../protocol/archive/names.ts";
 import type { ChunkAddress, Digest, SessionUid } from "../../protocol/archive/types.ts";
 import { type Directory, namesIn, openDirectory, syncDirectory } from "../directory.ts";
-import { ifPossible, unlessDamaged } from "../errors.ts";
+import { ifPossible, systemCode, unlessDamaged } from "../errors.ts";
 import { createFile, openFile, readStretch, readWhole, removeFile, writeAll } from "../files.ts";
 import { decodePrefix, expectPrefix, prefixBytes } from "../../protocol/archive/prefix.ts";
 import {
@@ -114,18 +114,37 @@ export function dropRecord(directory: Directory): void {
   removeFile(directory, pendingFile);
 }
 
+/** Syncs of this process that have not ended. */
+const underway = new Set<Promise<unknown>>();
+
 /**
  * Runs what makes a part last. Where that fails the part says from then on no longer whose it is: what could not be
  * written still reads well from memory, and a second sync would find nothing to complain of, so nobody may ever make a
  * container of it. Throws what `sync` throws.
  */
 export async function syncOrForsake<T>(part: Directory, sync: () => Promise<T>): Promise<T> {
+  const syncing = sync();
+  underway.add(syncing);
   try {
-    return await sync();
+    return await syncing;
   } catch (error) {
     if (!(error instanceof SyncCutShortError)) forsake(part);
     throw error;
+  } finally {
+    underway.delete(syncing);
   }
+}
+
+/** Resolves once no sync of this process goes on: one that fails after its part is closed could not tell the part. */
+export async function syncsEnded(): Promise<void> {
+  while (underway.size > 0) await Promise.allSettled(underway);
+}
+
+/** The same for a write that failed, by which network file systems tell of what could not be written before. Gives the
+ *  error back. */
+export function forsakenBy(error: unknown, part: Directory): unknown {
+  if (systemCode(error) === "EIO") forsake(part);
+  return error;
 }
 
 /** Removes what says whose the part is, and a tar, as far as the file system still lets us. */

@@ -1,5 +1,6 @@
 // What a failed sync may have lost still reads well from memory, and the next sync has nothing to complain of: nobody may
-// make a container of it. No drive here fails on demand, so fdatasync is a mock that does, once; sync(1) is a script.
+// make a container of it. No drive here fails on demand, so fdatasync, write and writev are mocks that do, once; sync(1) is
+// a script.
 
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
@@ -14,7 +15,7 @@ import { stores } from "../../../vm-receiver/store/stores.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 import { chunkSize, newSession as session } from "./new-session.ts";
 
-const disk = vi.hoisted(() => ({ failures: 0 }));
+const disk = vi.hoisted(() => ({ failures: 0, writeFailures: 0 }));
 
 vi.mock("node:fs", async (original) => {
   const fs = await original<typeof import("node:fs")>();
@@ -23,7 +24,16 @@ vi.mock("node:fs", async (original) => {
     disk.failures--;
     done(Object.assign(new Error("EIO: i/o error, fdatasync"), { code: "EIO" }));
   }) as never;
-  return { ...fs, fdatasync: failing };
+  const failingWrite =
+    (write: (...args: never[]) => number) =>
+    (...args: never[]): number => {
+      if (disk.writeFailures === 0) return write(...args);
+      disk.writeFailures--;
+      throw Object.assign(new Error("EIO: i/o error, write"), { code: "EIO" });
+    };
+  const writeSync = failingWrite(fs.writeSync);
+  const writevSync = failingWrite(fs.writevSync);
+  return { ...fs, fdatasync: failing, writeSync, writevSync };
 });
 
 /** More than are synced one by one. */
@@ -55,6 +65,7 @@ function identity(store: Store, volume: Directory): unknown {
 beforeEach(() => {
   vi.unstubAllEnvs();
   disk.failures = 0;
+  disk.writeFailures = 0;
 });
 
 describe.each(["dir", "tar"] as const)("form %s", (form) => {
@@ -86,6 +97,18 @@ describe.each(["dir", "tar"] as const)("form %s", (form) => {
     using writer = await begun(store, volume);
     failOnce(directory.path);
     await expect(writer.checkpoint()).rejects.toThrow(/EIO|output error/);
+    expect(identity(store, volume)).toBeUndefined();
+  });
+
+  test("nor after a write that failed", async () => {
+    using directory = tempDir();
+    using volume = openAbsolute(directory.path);
+    using writer = await begun(store, volume);
+    await writer.checkpoint();
+    disk.writeFailures = 1;
+    const bytes = new Uint8Array(randomBytes(100));
+    const address = (count * chunkSize) as ChunkAddress;
+    expect(() => writer.writeChunk(address, bytes, sha256(bytes))).toThrow(/EIO/);
     expect(identity(store, volume)).toBeUndefined();
   });
 

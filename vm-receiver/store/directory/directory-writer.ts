@@ -7,7 +7,7 @@ import type { SessionName } from "../../../protocol/archive/types.ts";
 import { type Directory, openDirectory, syncDirectory } from "../../directory.ts";
 import { writeAll } from "../../files.ts";
 import { isFuse, syncFileSystem } from "../durable.ts";
-import { dropRecord, type Part, syncOrForsake } from "../part.ts";
+import { dropRecord, forsakenBy, type Part, syncOrForsake } from "../part.ts";
 import { renameNew } from "../publish.ts";
 import type { SessionWriter } from "../store.ts";
 import { syncSession } from "./sync-session.ts";
@@ -45,10 +45,14 @@ export function directoryWriter(
       const path = chunkPath(address);
       const fd = openSync(`/proc/self/fd/${groupOf(path.group).fd}/${path.file}`, createFlags, 0o600);
       try {
-        const count = writeSync(fd, stored, 0, stored.length, null);
-        if (count < stored.length) writeAll(fd, stored.subarray(count));
-      } finally {
-        closeSync(fd);
+        try {
+          const count = writeSync(fd, stored, 0, stored.length, null);
+          if (count < stored.length) writeAll(fd, stored.subarray(count));
+        } finally {
+          closeSync(fd);
+        }
+      } catch (error) {
+        throw forsakenBy(error, part.directory);
       }
       part.add(address, stored, checksum);
     },

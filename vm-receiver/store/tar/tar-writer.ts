@@ -12,7 +12,7 @@ import {
 } from "../../../protocol/archive/tar-layout.ts";
 import { type Directory, syncDirectory } from "../../directory.ts";
 import { createFile } from "../../files.ts";
-import { type Part, syncOrForsake } from "../part.ts";
+import { forsakenBy, type Part, syncOrForsake } from "../part.ts";
 import { publishFile } from "../publish.ts";
 import { removeTree } from "../remove.ts";
 import { createSpool } from "../spool.ts";
@@ -66,7 +66,11 @@ export function tarWriter({
       const { group, file } = chunkPath(address);
       const header = template.fill(`${session.name}/${group}/${file}`, stored.length);
       encodeOffsetRecord(record, 0, { address, offset: tail.end + tarBlockBytes });
-      tail.put([header, stored, zeros.subarray(0, tarPadding(stored.length))]);
+      try {
+        tail.put([header, stored, zeros.subarray(0, tarPadding(stored.length))]);
+      } catch (error) {
+        throw forsakenBy(error, part.directory);
+      }
       offsets.append(record);
       part.add(address, stored, checksum);
     },
