@@ -11,6 +11,7 @@ import {
   type StorageOptions,
 } from "../storage.ts";
 import { type LvmCommand, runAlone, runTogether } from "./lvm-commands.ts";
+import type { LogicalVolume } from "./lvs.ts";
 import { isLabel, mayBeStopping, snapshotName } from "./names.ts";
 import { current, findSource, type Look, ownerTag, refuseFullPool, type Source } from "./volume-group.ts";
 
@@ -40,9 +41,9 @@ export async function createSnapshots(
     const said = new Map<SnapshotRequest, string>();
     for (const request of pending) {
       const source = findSource(seen, request);
-      const taken = seen.byName.has(snapshotName(request.volume, request.label));
+      const taken = inTheWay(seen, request, options);
       if (!(source instanceof StorageError)) {
-        if (taken) fail(request, nameTaken(seen, request, options));
+        if (taken !== undefined) fail(request, nameTaken(seen.vg, request, taken, options));
         else found.set(request, source);
       } else if (source.code !== "gone" || round === looks || !mayBeStopping(request.volume))
         fail(request, source);
@@ -108,15 +109,36 @@ function createCommand(
   ];
 }
 
-function nameTaken(seen: Look, { volume, label }: SnapshotRequest, options: StorageOptions): StorageError {
-  const name = snapshotName(volume, label);
-  if (seen.byName.get(name)?.tags.includes(ownerTag(options)) === true) {
-    return new StorageError("unusable", `${volume}: make the snapshot ${name}: it is there already`);
-  }
-  return new StorageError(
-    "unusable",
-    `${volume}: make the snapshot ${name}: a volume of that name exists that is not ours, and is left alone`,
-    `lvs -o lv_tags ${seen.vg}/${name} shows whose it is; rename or remove it`,
+/** What has the name that the snapshot is to have, or the one that a `.tock` is to have later, and is not ours. */
+function inTheWay(
+  { byName }: Look,
+  { volume, label }: SnapshotRequest,
+  options: StorageOptions,
+): LogicalVolume | undefined {
+  const there = byName.get(snapshotName(volume, label));
+  if (there !== undefined || label !== "tock") return there;
+  const tick = byName.get(snapshotName(volume, "tick"));
+  return tick?.tags.includes(ownerTag(options)) === true ? undefined : tick;
+}
+
+function nameTaken(
+  vg: string,
+  { volume }: SnapshotRequest,
+  { name, tags }: LogicalVolume,
+  options: StorageOptions,
+): StorageError {
+  const unusable = (why: string, hint?: string): StorageError =>
+    new StorageError("unusable", `${volume}: make a snapshot: ${why}`, hint);
+  const owner = tags.find((each) => /^sparsebak-[0-9a-f]{8}$/.test(each));
+  if (owner === ownerTag(options)) return unusable(`${name} is there already`);
+  if (owner !== undefined)
+    return unusable(
+      `${name} is there, made by a sparsebak whose state is not in ${options.stateDirectory}`,
+      `where that state is lost, lvremove @${owner} removes all its snapshots`,
+    );
+  return unusable(
+    `a volume ${name} exists that is not ours, and is left alone`,
+    `lvs -o lv_tags ${vg}/${name} shows whose it is; rename or remove it`,
   );
 }
 

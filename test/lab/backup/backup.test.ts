@@ -29,6 +29,11 @@ describe("on real thin volumes", () => {
     expect(said.match(/^ok put back/gm)?.length).toBe(2);
   });
 
+  test("drives with FAT, exFAT, and NTFS through FUSE", async () => {
+    const said = await runProgram("drives");
+    expect(said.match(/^ok (?:sent|kept): /gm)?.length).toBe(12);
+  });
+
   test("sectors that can't be read, below the pool and on the drive", async () => {
     const said = await runProgram("bad-sectors");
     expect(said.match(/^ok (?:source|drive)/gm)?.length).toBe(4);

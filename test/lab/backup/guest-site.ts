@@ -15,6 +15,7 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 const vg = "qubes_dom0";
 const dist = new URL("../../../dist/", `file://${process.env["LAB_PROJECT"] ?? ""}/test/lab/backup/`)
@@ -254,6 +255,17 @@ export function stopVm(volume: string, held: number): void {
   must("lvrename", `${vg}/${volume}`, `${vg}/${back}`);
   must("lvrename", `${vg}/${volume}-snap`, `${vg}/${volume}`);
   must("lvremove", "-f", `${vg}/${back}`);
+}
+
+/** Resolves once a process that `heldAt` has started stands still. Throws when it ends before that. */
+export async function untilStopped(held: ChildProcess): Promise<void> {
+  const isStopped = (): boolean => /^State:\s+T/m.test(readFileSync(`/proc/${held.pid ?? 0}/status`, "utf8"));
+  for (let i = 0; i < 3000; i++) {
+    if (held.exitCode !== null) throw new Error(`it has ended, with ${held.exitCode}, and was not held`);
+    if (isStopped()) return;
+    await sleep(100);
+  }
+  throw new Error("it was not held");
 }
 
 /** Nothing of ours is left but one `.tick` for each volume that was sent, and the metadata is free. */

@@ -7,9 +7,8 @@
 
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import {
   check,
   checkNothingLeft,
@@ -21,6 +20,7 @@ import {
   sha256,
   startVm,
   stopVm,
+  untilStopped,
   write,
 } from "./guest-site.ts";
 
@@ -37,11 +37,6 @@ function good(...args: readonly string[]): string {
   return ended.stdout;
 }
 
-/** True while a process is stopped by a signal. */
-function isStopped(pid: number): boolean {
-  return /^State:\s+T/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
-}
-
 /** True while a send of any volume is under way, or was interrupted. */
 function pinned(): boolean {
   const volumes = join(site.state, "archives", "default", "volumes");
@@ -52,12 +47,7 @@ function pinned(): boolean {
  *  synced what it got. */
 async function heldSend(...options: readonly string[]): Promise<ChildProcess> {
   const send = site.heldAt(/journal-/, "-u", "send", ...options);
-  const pid = send.pid ?? 0;
-  for (let i = 0; i < 3000 && !isStopped(pid); i++) {
-    check(send.exitCode === null, "the send has ended, and was not held");
-    await sleep(100);
-  }
-  check(isStopped(pid), "the send was not held");
+  await untilStopped(send);
   check(pinned(), "the held send has pinned nothing");
   return send;
 }

@@ -243,6 +243,13 @@ exec "$real" "$@"`,
         assert.equal(lvField(`${volume}.tock`, "lv_uuid"), foreign);
         assert.ok(mapped(other.snapshot.name).endsWith(".tick"));
         removeVolumes(`${volume}.tock`);
+        // What would get that name later is refused at once.
+        const later = await takeOf(lab.storage, volume, false);
+        assert.ok(later?.ok === false);
+        assert.match(later.error.message, /\.tick is there, made by a sparsebak whose state is not in/);
+        assert.match(later.error.hint ?? "", /lvremove @sparsebak-ffffffff /);
+        runLvm("lvremove -f @sparsebak-ffffffff");
+        assert.deepEqual((await theirs.survey([])).snapshots, []);
       },
     ),
 
