@@ -4,14 +4,15 @@
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { qrexecLab } from "../test/support/qrexec/lab.ts";
+import type { QrexecLab } from "../test/support/qrexec/lab.ts";
 import { run, type RunResult } from "./programs.ts";
 
 const installer = fileURLToPath(new URL("../qubes-rpc/install", import.meta.url));
 const services = ["sparsebak.Send", "sparsebak.Receive", "sparsebak.Prune", "sparsebak.Assemble"] as const;
-const vm = "backup";
+/** The VM that has the drive. */
+export const backupVm = "backup";
 
-export interface DemoSite extends AsyncDisposable {
+export interface DemoSite {
   /** The directory of the volumes' image files. */
   readonly images: string;
   readonly archive: string;
@@ -21,28 +22,28 @@ export interface DemoSite extends AsyncDisposable {
   spbkAssemble(...args: readonly string[]): Promise<RunResult>;
 }
 
-/** Makes it below `directory`, with settings that enable `volume`. */
-export async function makeDemoSite(directory: string, volume: string): Promise<DemoSite> {
+/** Installs into dom0 and the VM of `lab`, and makes image files' directory and drive below `directory`. The settings enable
+ *  `volume`. */
+export async function makeDemoSite(lab: QrexecLab, directory: string, volume: string): Promise<DemoSite> {
   const [images, drive] = [join(directory, "images"), join(directory, "drive")];
   for (const each of [images, drive]) mkdirSync(each);
-  const lab = qrexecLab({ vms: { [vm]: "running" } });
   const agent = await install(lab.machine.root("dom0"), "/usr/lib/sparsebak", "dom0");
-  const receiver = await install(lab.machine.root(vm), "/usr/local/lib/sparsebak", "vm", "--app-vm");
+  const receiver = await install(lab.machine.root(backupVm), "/usr/local/lib/sparsebak", "vm", "--app-vm");
 
   // Mounting takes root, so the drive is a plain directory, which the receiver's settings have to allow. It looks for them in
   // this machine's own /rw and /etc; so before each service comes one that starts it as ssh may, with a settings file.
-  const settings = join(lab.machine.root(vm), "rw/config/sparsebak/receiver.ini");
+  const settings = join(lab.machine.root(backupVm), "rw/config/sparsebak/receiver.ini");
   writeFileSync(settings, `[receiver]\nplain-directories = ${drive}\n`);
   for (const service of services) {
     const start = `exec '${receiver}/bin/${service}' --settings '${settings}'`;
     const text = `#!/bin/sh\nunset QREXEC_REMOTE_DOMAIN QREXEC_SERVICE_FULL_NAME\n${start}\n`;
-    lab.service(vm, service, text, "/run/qubes-rpc");
+    lab.service(backupVm, service, text, "/run/qubes-rpc");
   }
 
   const ini = join(lab.machine.root("dom0"), "sparsebak.ini");
   writeFileSync(
     ini,
-    `[var]\nlocalpath = ${images}\ndestvm = ${vm}\ndestmountpoint = ${drive}\ndestdir = backups\n\n[volumes]\n${volume} = enable\n`,
+    `[var]\nlocalpath = ${images}\ndestvm = ${backupVm}\ndestmountpoint = ${drive}\ndestdir = backups\n\n[volumes]\n${volume} = enable\n`,
   );
   // Not by its launcher, which lets no environment say where qrexec-client is.
   const program = ["--disable-sigusr1", "--disable-warning=ExperimentalWarning", "--max-semi-space-size=1"];
@@ -53,7 +54,6 @@ export async function makeDemoSite(directory: string, volume: string): Promise<D
     archive: join(drive, "backups"),
     sparsebak: async (...args) => run(process.execPath, [...program, ...args], environment),
     spbkAssemble: async (...args) => run(`${receiver}/bin/spbk-assemble`, args),
-    [Symbol.asyncDispose]: async () => lab[Symbol.asyncDispose](),
   };
 }
 

@@ -7,8 +7,9 @@ import { createReadStream, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { qrexecLab } from "../test/support/qrexec/lab.ts";
 import { lvmDemo } from "./demo-lvm.ts";
-import { makeDemoSite } from "./demo-site.ts";
+import { backupVm, makeDemoSite } from "./demo-site.ts";
 import { changeImage, makeImage } from "./image.ts";
 import { type ReportLine, table } from "./programs.ts";
 
@@ -56,7 +57,8 @@ if (options.lvm) {
 }
 const directory = mkdtempSync(join(tmpdir(), "sparsebak-demo-"));
 try {
-  await using site = await makeDemoSite(directory, volume);
+  await using lab = qrexecLab({ vms: { [backupVm]: "running" } });
+  const site = await makeDemoSite(lab, directory, volume);
   const key = join(directory, "demo.key");
   const image = join(site.images, volume);
   const rows = [["", "read", "sent", "stored", "time", "rate"]];

@@ -1,6 +1,6 @@
 // One program as a bundle: a file with what it needs to start and, where it imports more once it knows what is wanted, a
 // second with all of that and a third with what both need. So `sparsebak --version` reads a third of the program; and a
-// command has read all of it before it begins, so that an update under a long run takes nothing from it.
+// command has read all of it before it begins, so that an update in the middle takes none of these files from it.
 
 import { fileURLToPath } from "node:url";
 import { build, type BuildOptions, type Plugin } from "esbuild";
