@@ -3,7 +3,8 @@
 // that isn't take turns, several rounds of it, so that what sealing costs can be told from how the machine's speed
 // drifts: the figures are medians, the ratio is the median of the rounds' ratios. With --rivals the same jobs by borg and
 // restic, which encrypt too, in the same run on the same files, and the ratios. Then what should not grow: an image of
-// 1 TiB with little in it, and ten changed chunks; and how long the programs take to start.
+// 1 TiB with little in it, and ten changed chunks; and how long the programs take to start. An image file has no snapshots,
+// so that its monitor has nothing to do but to start.
 
 import { execFileSync } from "node:child_process";
 import {
@@ -71,7 +72,7 @@ async function round(number: number): Promise<Round> {
   for (const { site, archive, rows } of kinds) {
     const args = ["-c", site.ini, "-u", "-q"];
     rows.push({
-      what: "monitor",
+      what: "monitor (nothing to do)",
       ...(await measure(join(bin, "sparsebak"), [...args, "monitor"])),
       bytes: 0,
     });

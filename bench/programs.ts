@@ -1,10 +1,8 @@
-// Running the built programs, as a user would, with a settings file of their own; and what a run cost.
+// Running the built programs, as a user would, with a settings file of their own; and what they report.
 
 import { spawn } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-
-const bin = new URL("../dist/bin/", import.meta.url).pathname;
 
 /** One JSON object that sparsebak printed. */
 export type ReportLine = Readonly<Record<string, unknown>>;
@@ -15,10 +13,14 @@ export interface RunResult {
   readonly stdout: string;
 }
 
-/** Runs a program of dist/bin; its stderr, and with it the progress bar, is ours. Throws when it fails. */
-export async function run(program: string, args: readonly string[]): Promise<RunResult> {
+/** Runs a program; its stderr, and with it the progress bar, is ours. Throws when it fails. */
+export async function run(
+  program: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<RunResult> {
   const start = performance.now();
-  const child = spawn(join(bin, program), args, { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"], env });
   let stdout = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
   const code = await new Promise<number | null>((resolve, reject) => {

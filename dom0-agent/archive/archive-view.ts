@@ -3,7 +3,6 @@
 
 import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
-import type { Settings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import { type OpenArchive, readIndex } from "./archive.ts";
 import { matchNames } from "./match-names.ts";
@@ -95,15 +94,4 @@ export function chooseInArchive(
       "see sparsebak list",
     );
   return found.flatMap((name) => shown.filter((each) => each.index.name === name));
-}
-
-/** The selection that a command line makes. */
-export function selectionOf(
-  settings: Pick<Settings, "volumes">,
-  patterns: readonly string[],
-  all: boolean,
-): Selection {
-  if (patterns.length > 0) return { kind: "named", patterns };
-  if (all) return { kind: "all" };
-  return { kind: "enabled", names: [...settings.volumes].filter(([, on]) => on).map(([name]) => name) };
 }

@@ -5,7 +5,6 @@ import yargs from "yargs";
 import { programVersion } from "../../protocol/version.ts";
 import { AgentError, exitStatuses } from "../errors.ts";
 import { reasonOf } from "../reason.ts";
-import { traceTools } from "../tools.ts";
 import type { CommandLine, GlobalOptions, Run } from "./command-line.ts";
 import { addAdd } from "./commands/add.ts";
 import { addAssemble } from "./commands/assemble.ts";
@@ -44,9 +43,9 @@ for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 /** Runs a command and settles the exit status. */
 async function perform(options: GlobalOptions, run: Run): Promise<void> {
   const output = createOutput(options);
-  if (options.verbose) traceTools((text) => output.trace(text));
   try {
     // Loaded here, so that --help and --version don't wait for it.
+    if (options.verbose) (await import("../tools.ts")).traceTools((text) => output.trace(text));
     const { openContext } = await import("./run-context.ts");
     const context = await openContext(options, output, stop.signal);
     status = exitStatuses[await run(context, output)] || status;

@@ -6,6 +6,7 @@ import { nearest } from "../config/nearest.ts";
 import { allArchives, type Settings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
+import type { Selection } from "../archive/archive-view.ts";
 import { isPattern, matchNames } from "../archive/match-names.ts";
 
 /** Names in the order of the command line or the file. Throws AgentError `usage` when there are none. */
@@ -83,4 +84,15 @@ export function chooseArchive(settings: Settings, dest: string | undefined): Set
     `no destination «${wanted}» in ${settings.file}`,
     `known: ${names.join(", ")}${meant ? `; is it ${meant}?` : ""}`,
   );
+}
+
+/** The selection that a command line makes. */
+export function selectionOf(
+  settings: Pick<Settings, "volumes">,
+  patterns: readonly string[],
+  all: boolean,
+): Selection {
+  if (patterns.length > 0) return { kind: "named", patterns };
+  if (all) return { kind: "all" };
+  return { kind: "enabled", names: [...settings.volumes].filter(([, on]) => on).map(([name]) => name) };
 }

@@ -6,6 +6,7 @@ import {
   type SessionRecord,
   type VolumeIndex,
 } from "../../protocol/archive/index-file.ts";
+import { checkTag } from "../config/check-tag.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import { findSession } from "../restore/find-session.ts";
@@ -92,4 +93,11 @@ function changed(index: VolumeIndex, session: SessionRecord, request: TagRequest
     tags.length === session.tags.length &&
     tags.every((each, i) => each === session.tags[i]);
   return same ? session : { ...session, tags, protected: isProtected };
+}
+
+/** Throws AgentError `usage` for tags that no session can have; `what` is the command. */
+export function checkTags(what: string, tags: readonly string[]): void {
+  for (const each of tags) checkTag(each);
+  if (tags.length > maxTags)
+    throw new AgentError("usage", `${what}: found ${tags.length} tags, wanted at most ${maxTags}`);
 }

@@ -1,7 +1,7 @@
 // The scripts that start the programs, where the machine's Node is too old or missing.
 
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -80,6 +80,16 @@ test.for(["command", "service"] as const)(
     expect(run).toMatchObject({ status: 0, stdout: expect.stringMatching(/^0 +0\n$/) });
   },
 );
+
+test("the oldest Node that is promised is the one that end-to-end tests run on", () => {
+  const text = (path: string): string => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8");
+  const tested = spawnSync(join(import.meta.dirname, "../../node_modules/node-22/bin/node"), ["--version"]);
+  const [, oldest = ""] = /^v(\d+\.\d+)\.\d+\n$/.exec(tested.stdout.toString()) ?? [];
+  for (const path of ["packaging/launcher.ts", "qubes-rpc/install", "README.md", "docs/install.md"])
+    expect(text(path), path).toMatch(new RegExp(`\\b${oldest} or later`));
+  expect(text("packaging/bundle.ts")).toContain(`target: "node${oldest}"`);
+  expect(JSON.parse(text("package.json"))).toMatchObject({ engines: { node: `>=${oldest}` } });
+});
 
 test("no Node at all", () => {
   const run = started(() => undefined);

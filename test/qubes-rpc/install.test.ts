@@ -36,8 +36,13 @@ describe("what is installed", () => {
       "644 /usr/lib/sparsebak/installed.dom0",
       "644 /usr/lib/sparsebak/lib/open-worker.mjs",
       "644 /usr/lib/sparsebak/lib/receiver.mjs",
+      "644 /usr/lib/sparsebak/lib/restore-worker.mjs",
       "644 /usr/lib/sparsebak/lib/seal-worker.mjs",
+      "644 /usr/lib/sparsebak/lib/sparsebak-chunk.mjs",
+      "644 /usr/lib/sparsebak/lib/sparsebak-later.mjs",
       "644 /usr/lib/sparsebak/lib/sparsebak.mjs",
+      "644 /usr/lib/sparsebak/lib/spbk-assemble-chunk.mjs",
+      "644 /usr/lib/sparsebak/lib/spbk-assemble-later.mjs",
       "644 /usr/lib/sparsebak/lib/spbk-assemble.mjs",
     ]);
     expect(lab.tree()).toContain("700 /var/lib/sparsebak/");
@@ -57,6 +62,8 @@ describe("what is installed", () => {
       "644 /usr/local/lib/sparsebak/installed.vm",
       "644 /usr/local/lib/sparsebak/lib/open-worker.mjs",
       "644 /usr/local/lib/sparsebak/lib/receiver.mjs",
+      "644 /usr/local/lib/sparsebak/lib/spbk-assemble-chunk.mjs",
+      "644 /usr/local/lib/sparsebak/lib/spbk-assemble-later.mjs",
       "644 /usr/local/lib/sparsebak/lib/spbk-assemble.mjs",
     ]);
     expect(parseReceiverSettings(lab.read("/rw/config/sparsebak/receiver.ini"), "receiver.ini")).toEqual(

@@ -26,6 +26,19 @@ export const serviceNames = [
   "sparsebak.Assemble",
 ] as const;
 
+const bundleNames = [
+  "sparsebak",
+  "sparsebak-chunk",
+  "sparsebak-later",
+  "seal-worker",
+  "restore-worker",
+  "receiver",
+  "spbk-assemble",
+  "spbk-assemble-chunk",
+  "spbk-assemble-later",
+  "open-worker",
+];
+
 export interface Run {
   readonly status: number | null;
   readonly stdout: string;
@@ -69,7 +82,7 @@ export function installLab(root?: string, script: string = join(qubesRpc, "insta
       mode: 0o755,
     });
   }
-  for (const name of ["sparsebak", "seal-worker", "receiver", "spbk-assemble", "open-worker"]) {
+  for (const name of bundleNames) {
     writeFileSync(join(dist, "lib", `${name}.mjs`), name === "receiver" ? receiver : `// ${name}\n`);
   }
   // As the build leaves it: for running in place only.

@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { stripVTControlCharacters } from "node:util";
-import type { Site } from "./site.ts";
+import { node, type Site } from "./site.ts";
 
 export interface Shown {
   readonly code: number | null;
@@ -21,7 +21,7 @@ export async function atTerminal(
   answers: readonly (readonly [prompt: string, answer: string])[],
 ): Promise<Shown> {
   const settings = program === "sparsebak" ? ["-c", site.ini] : [];
-  const command = [process.execPath, site.program(`${program}.mjs`), ...settings, ...args].join(" ");
+  const command = [node, site.program(`${program}.mjs`), ...settings, ...args].join(" ");
   const child = spawn("script", ["-qec", command, "/dev/null"], {
     env: { PATH: process.env["PATH"], HOME: site.directory, SPARSEBAK_TOOL_PATH: site.lab.dom0Path },
     stdio: ["pipe", "pipe", "inherit"],

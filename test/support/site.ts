@@ -17,6 +17,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { qrexecLab, type QrexecLab } from "./qrexec/lab.ts";
 
+/** The Node that the programs run on: that of development, unless SPARSEBAK_NODE names another. */
+export const node: string = process.env["SPARSEBAK_NODE"] ?? process.execPath;
 const dist = fileURLToPath(new URL("../../dist/", import.meta.url));
 const killer = fileURLToPath(new URL("./kill-at.mjs", import.meta.url));
 const services = ["sparsebak.Send", "sparsebak.Receive", "sparsebak.Prune", "sparsebak.Assemble"] as const;
@@ -60,8 +62,6 @@ export interface SiteOptions {
   readonly settings?: readonly string[];
   /** The drive is mounted here, and the receiver a child of the agent: no VM in between. */
   readonly local?: boolean;
-  /** The Node that the programs run on. */
-  readonly node?: string;
   /** The archive is sealed, and made with the passphrase in `site.passphraseFile`; or is yet to be made. */
   readonly sealed?: boolean | "later";
 }
@@ -98,7 +98,6 @@ export interface Site extends AsyncDisposable {
 
 export async function makeSite(options: SiteOptions): Promise<Site> {
   const directory = mkdtempSync(join(tmpdir(), "sparsebak-site-"));
-  const node = options.node ?? process.execPath;
   const site = {
     directory,
     images: join(directory, "images"),

@@ -1,7 +1,7 @@
 // Giving a finished thing its final name without ever replacing anything: a hard link, which fails when the name is
 // taken; where there are no hard links (FAT, exFAT, many FUSE file systems) a rename, after a look at the name. Between
 // the look and the rename only another receiver could come, and the archive's lock keeps that out; unlike creating
-// the final name and copying into it, a rename leaves no half-written file after a crash.
+// the final name and copying into it, a rename leaves no half-written file after a crash (docs/decisions/0009).
 
 import { linkSync, renameSync } from "node:fs";
 import { type Directory, syncDirectory } from "../directory.ts";

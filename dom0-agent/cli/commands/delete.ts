@@ -1,10 +1,9 @@
 // sparsebak delete
 
 import { AgentError, type ExitReason } from "../../errors.ts";
-import { type Selection, selectionOf } from "../../archive/archive-view.ts";
-import { chooseArchive } from "../../session/choose-volumes.ts";
+import type { Selection } from "../../archive/archive-view.ts";
+import { chooseArchive, selectionOf } from "../../session/choose-volumes.ts";
 import type { Context } from "../../context.ts";
-import { ask } from "../ask.ts";
 import { type CommandLine, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
 import { bytesText, countText } from "../../units.ts";
@@ -46,6 +45,7 @@ async function runDelete(
   const selection: Selection = selectionOf(context.settings, options.volumes, options.all);
   const names = await volumesToDelete(context, archive, selection);
   if (!options.yes) {
+    const { ask } = await import("../ask.ts");
     for (const name of names) {
       const question = `delete ${name} and all its sessions from archive ${archive.name}? Type its name:`;
       if ((await ask(question, "", context.signal)) === name) continue;

@@ -1,7 +1,6 @@
 // sparsebak init
 
 import { AgentError, type ExitReason } from "../../errors.ts";
-import { passphraseFrom } from "../../keys/passphrase.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
 import type { Context } from "../../context.ts";
 import type { CommandLine } from "../command-line.ts";
@@ -53,6 +52,7 @@ async function runInit(
     throw new AgentError("usage", "init: --no-passphrase goes with neither --passphrase-file nor --join");
   const archive = chooseArchive(context.settings, options.dest);
   const { initArchive, joinArchive } = await import("../../session/init.ts");
+  const { passphraseFrom } = await import("../../keys/passphrase.ts");
   const given =
     options.passphraseFile === undefined
       ? undefined

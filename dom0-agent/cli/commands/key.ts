@@ -2,7 +2,6 @@
 
 import { isVolumeName } from "../../../protocol/archive/names.ts";
 import { AgentError, type ExitReason } from "../../errors.ts";
-import { passphraseFrom } from "../../keys/passphrase.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
 import type { Context } from "../../context.ts";
 import type { CommandLine } from "../command-line.ts";
@@ -67,6 +66,7 @@ async function runKey(context: Context, output: Output, options: KeyOptions): Pr
     throw new AgentError("usage", "key: --passphrase-file goes with --add and --change-passphrase");
   const slot = slotNumber(options.remove ?? options.slot);
   const key = await import("../../session/key.ts");
+  const { passphraseFrom } = await import("../../keys/passphrase.ts");
   const passphrase = async (): Promise<string> => {
     const { passphraseFile } = options;
     if (passphraseFile !== undefined)

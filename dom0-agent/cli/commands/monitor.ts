@@ -3,7 +3,6 @@
 import { AgentError, type ExitReason } from "../../errors.ts";
 import { chooseVolumes } from "../../session/choose-volumes.ts";
 import type { Context } from "../../context.ts";
-import { dropExpired } from "../../restore/drop-kept.ts";
 import { type CommandLine, committedOption, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
 import { bytesText } from "../../units.ts";
@@ -29,6 +28,7 @@ async function runMonitor(
 ): Promise<ExitReason> {
   if (options.dest !== undefined)
     throw new AgentError("usage", "monitor: it reaches no destination, --dest does not go with it");
+  const { dropExpired } = await import("../../restore/drop-kept.ts");
   await dropExpired(context);
   const volumes = await chooseVolumes(context.settings, context.storage, options.volumes, options.all);
   if (!context.storage.capabilities.snapshots) {

@@ -4,9 +4,7 @@ import { resolve } from "node:path";
 import { AgentError, type ExitReason } from "../../errors.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
 import type { Context } from "../../context.ts";
-import { dropExpired, dropKept, isLeft, whyLeft } from "../../restore/drop-kept.ts";
 import { isPattern, matchNames } from "../../archive/match-names.ts";
-import { readKept } from "../../state/kept.ts";
 import { type CommandLine, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
 
@@ -107,6 +105,7 @@ async function runReceive(context: Context, output: Output, options: Options): P
     throw new AgentError("usage", "receive: --no-base goes with neither --save-to nor --in-place");
   const archive = chooseArchive(context.settings, options.dest);
   const { receive } = await import("../../session/receive.ts");
+  const { dropExpired } = await import("../../restore/drop-kept.ts");
   await dropExpired(context);
   const path = saveTo === undefined ? undefined : resolve(saveTo);
   return receive(context, archive, all ? "all" : volumes, { ...options, saveTo: path });
@@ -130,6 +129,8 @@ function refuseBesideConfirm(options: Options): void {
 
 /** `receive --confirm VOL…`: what was kept of them goes. */
 async function confirmKept(context: Context, output: Output, { volumes, all }: Options): Promise<ExitReason> {
+  const { dropKept, isLeft, whyLeft } = await import("../../restore/drop-kept.ts");
+  const { readKept } = await import("../../state/kept.ts");
   const known = [...new Set(readKept(context.state).map((each) => each.volume))];
   const { found, unmatched } = matchNames(volumes, known);
   const named = new Set(all ? known : found);

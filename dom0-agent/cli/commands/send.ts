@@ -1,13 +1,10 @@
 // sparsebak send
 
-import { maxTags } from "../../../protocol/archive/index-file.ts";
-import { checkTag } from "../../config/check-tag.ts";
 import { AgentError, type ExitReason } from "../../errors.ts";
 import type { ArchiveSettings } from "../../config/settings.ts";
 import { noRetention } from "../../config/retention.ts";
 import { chooseArchives, chooseVolumes } from "../../session/choose-volumes.ts";
 import type { Context } from "../../context.ts";
-import { dropExpired } from "../../restore/drop-kept.ts";
 import type { SendOptions } from "../../send/send-volume.ts";
 import { type CommandLine, committedOption, noNames, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
@@ -53,12 +50,12 @@ async function runSend(
   },
 ): Promise<ExitReason> {
   const tags = [...new Set(options.tags)];
-  for (const tag of tags) checkTag(tag);
-  if (tags.length > maxTags)
-    throw new AgentError("usage", `send: found ${tags.length} tags, wanted at most ${maxTags}`);
+  const { checkTags } = await import("../../session/tag.ts");
+  checkTags("send", tags);
   const archives = chooseArchives(context.settings, options.dest);
   const volumes = await chooseVolumes(context.settings, context.storage, options.volumes, options.all);
   const { sendRun } = await import("../../send/send-run.ts");
+  const { dropExpired } = await import("../../restore/drop-kept.ts");
   await dropExpired(context);
   const settled: SendOptions = {
     form: options.tarfile ? "tar" : "dir",
