@@ -14,8 +14,8 @@ import { keepHeader, keptHeader } from "../state/kept-headers.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import { takeArchiveLock } from "../state/lock.ts";
 import { DamagedStateError } from "../state/record.ts";
+import { acceptHead } from "./accept-head.ts";
 import {
-  acceptHead,
   checkHeaderAgrees,
   checkHeaderMac,
   checkHeadMac,
@@ -91,7 +91,7 @@ export async function openArchive(
   };
   client.sealedOnly = record.sealed;
   await acceptHead(open, choices);
-  if (choices.holdsLock) keepHeader(paths, head.archiveGeneration, bytes);
+  if (choices.holdsLock) keepHeader(paths, head.archiveGeneration, bytes, choices.warn);
   return open;
 }
 

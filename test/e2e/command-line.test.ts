@@ -163,7 +163,7 @@ test("status knows a session that this machine has not sent, after the state was
   expect(await site.sparsebak(["-u", "send"])).toMatchObject({ code: 0 });
   for (const each of readdirSync(join(site.state, "archives", "default", "volumes")))
     rmSync(join(site.state, "archives", "default", "volumes", each, "last"));
-  expect((await site.sparsebak(["status"])).stdout).toMatch(/^one \(default\): no backup known here/m);
+  expect((await site.sparsebak(["status"])).stdout).toMatch(/^one \(default\): no session known here/m);
   expect(await site.sparsebak(["-u", "send"])).toMatchObject({ code: 0 });
   expect((await site.sparsebak(["status"])).stdout).toMatch(/^one \(default\): S_.*, current/m);
 });

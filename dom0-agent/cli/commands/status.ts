@@ -45,7 +45,7 @@ async function runStatus(context: Context, output: Output): Promise<ExitReason> 
   for (const each of found.volumes) {
     const age =
       each.last === undefined
-        ? "no backup known here"
+        ? "no session known here, see sparsebak list"
         : `${each.last.name}, current ${durationText((Date.now() - each.last.currentAt) / 1000)} ago`;
     const cost =
       each.toRead === undefined
