@@ -117,7 +117,7 @@ export async function readHeader(client: Client, head: Head, kept?: Uint8Array):
     return { bytes: kept, untrusted: verified("kept header", () => decodeArchiveHeader(kept)), lost: found };
   throw integrity(
     `archive header: ${found}`,
-    `every volume's directory holds a copy of ${archiveFile(head.archiveGeneration)}: put one in its place`,
+    `in the destination, copy ${archiveFile(head.archiveGeneration)} from the directory of any volume into the archive's own, and run this again; the dom0 that made it has the same file as headers/${head.archiveGeneration} in its state`,
   );
 }
 
@@ -233,6 +233,10 @@ export function where(settings: ArchiveSettings): string {
     settings.directory === "" ? settings.mountpoint : `${settings.mountpoint}/${settings.directory}`;
   return settings.destvm === "none" ? path : `${settings.destvm}:${path}`;
 }
+
+/** What to do about another drive, for hints: dom0 refuses it under the name of a section that it knows. */
+export const anotherPlace =
+  "Another drive or directory gets a section [archive NAME] of its own in the settings (docs/install.md, «Another drive»)";
 
 /** What the VM shows is not what dom0 knows, or contradicts itself. */
 export function integrity(message: string, hint?: string): AgentError {
