@@ -86,6 +86,22 @@ test("a rollback that is accepted, by a command that only reads", async () => {
   expect(await shown(site)).toEqual({ [a]: older, [b]: null });
 });
 
+test("--dest: one destination's, or all of them", async () => {
+  await using site = await newSite();
+  const ini = readFileSync(site.ini, "utf8");
+  const place = `destvm = none\ndestmountpoint = ${site.drive}\nencryption = off\n`;
+  writeFileSync(site.ini, `${ini}[archive usb]\ndestdir = usb\n${place}`);
+  must(await site.sparsebak(["-u", "--dest", "all", "send", a]));
+  must(await site.sparsebak(["-u", "--dest", "usb", "send", b]));
+  const of = async (...args: string[]): Promise<readonly string[]> =>
+    must(await site.sparsebak(["status", ...args])).stdout.match(/^\S+(?: \(\w+\))?: (?:S_|no)/gm) ?? [];
+  const [inDefault, onlyUsb] = [[`${a} (default): S_`], [`${a} (usb): S_`, `${b} (usb): S_`]];
+  expect(await of("--dest", "default")).toEqual([...inDefault, `${b}: no`]);
+  expect(await of("--dest", "usb")).toEqual(onlyUsb);
+  expect(await of("--dest", "all")).toEqual([...inDefault, ...onlyUsb]);
+  expect(await of()).toEqual([...inDefault, ...onlyUsb]);
+});
+
 test("what another host has sent and deleted", async () => {
   await using site = await newSite();
   for (const [seed, each] of [a, b].entries()) await send(site, each, 40 + seed);
