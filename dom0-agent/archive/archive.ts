@@ -1,7 +1,6 @@
-// An archive as dom0 sees it through a receiver: opened only if it is the one that dom0 knows, in a state that dom0
-// made or can verify (design section 8, "Keys" and "Rollback"). What dom0 does not know it does not believe.
+// An archive as dom0 sees it through a receiver: what its files are called, and that each is what dom0's key or a verified
+// head says that it is (design section 8, "Keys"). What dom0 does not know it does not believe.
 
-import { isDeepStrictEqual } from "node:util";
 import {
   type ArchiveHeader,
   archiveHeaderMacInput,
@@ -11,7 +10,6 @@ import {
   decodeHead,
   type Head,
   headMacInput,
-  logEntryOf,
   type HeadVolume,
   maxHeadBytes,
 } from "../../protocol/archive/head.ts";
@@ -23,24 +21,18 @@ import type { ArchiveUuid, Digest, Generation, SessionUid, VolumeId } from "../.
 import { equalBytes } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import type { MetaName } from "../../protocol/wire/messages.ts";
-import { type ArchiveKeys, logEntry, macFits } from "../../protocol/seal/keys.ts";
+import { type ArchiveKeys, macFits } from "../../protocol/seal/keys.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import type { ArchiveSeal } from "../keys/archive-seal.ts";
 import {
   type ArchiveRecord,
   type HeadMark,
-  type Intent,
-  readArchiveRecord,
-  readIntent,
   type StepNote,
   writeArchiveRecord,
 } from "../state/archive-record.ts";
-import { removeFile } from "../state/atomic-file.ts";
 import { afterStep } from "../state/after-step.ts";
 import type { ArchivePaths } from "../state/layout.ts";
-import { tryLock } from "../state/lock.ts";
-import { DamagedStateError } from "../state/record.ts";
 import type { Client } from "./client.ts";
 import { type CopiedName, readOrCopy } from "./read-or-copy.ts";
 
@@ -125,7 +117,7 @@ export async function readHeader(client: Client, head: Head, kept?: Uint8Array):
     return { bytes: kept, untrusted: verified("kept header", () => decodeArchiveHeader(kept)), lost: found };
   throw integrity(
     `archive header: ${found}`,
-    `every volume's directory holds a copy of ${archiveFile(head.archiveGeneration)}: put one in its place`,
+    `in the destination, copy ${archiveFile(head.archiveGeneration)} from the directory of any volume into the archive's own, and run this again; the dom0 that made it has the same file as headers/${head.archiveGeneration} in its state`,
   );
 }
 
@@ -156,76 +148,6 @@ export function checkHeaderAgrees(header: ArchiveHeader, record: ArchiveRecord):
     !equalBytes(header.idSeed, record.idSeed)
   ) {
     throw integrity("archive header: it does not say what dom0 remembers");
-  }
-}
-
-/**
- * Accepts the head that dom0 remembers, or one that descends from it: a verified head's log holds an entry of every
- * generation before it. So is the one accepted that dom0 was about to make when it lost the connection; then its own
- * records follow that step now. Another one is taken where `acceptRollback` says so, and then nothing that dom0
- * remembers of the other history counts any more. Without the archive's lock (`holdsLock`) dom0's state is only changed
- * while nobody else has that.
- */
-export async function acceptHead(
-  open: OpenArchive,
-  on: {
-    readonly acceptRollback: (what: string) => Promise<boolean>;
-    readonly warn: (message: string) => void;
-    readonly holdsLock: boolean;
-  },
-): Promise<void> {
-  const { head, record, paths, keys } = open;
-  const isAt = (mark: HeadMark): boolean =>
-    head.generation === mark.generation && equalBytes(head.chain, mark.chain);
-  const descendsFrom = (mark: HeadMark): boolean => {
-    const entry = logEntryOf(head, mark.generation);
-    return (
-      head.generation > mark.generation &&
-      entry !== undefined &&
-      equalBytes(entry, logEntry(keys, mark.generation, mark.chain))
-    );
-  };
-  const accepted =
-    isAt(record.head) || descendsFrom(record.head) || (record.head.generation === 0 && head.generation === 1);
-  if (!accepted) {
-    const how = head.generation < record.head.generation ? "an older state" : "a state that does not follow";
-    const what = `archive ${open.settings.name}: found ${how} (generation ${head.generation}), wanted generation ${record.head.generation} or one made from it`;
-    if (!(await on.acceptRollback(what))) {
-      throw new AgentError(
-        "integrity",
-        what,
-        "an older copy of the drive, or somebody has altered it; nothing was written. If you put the older copy there yourself, --accept-rollback goes on from it",
-      );
-    }
-    on.warn(`${what}; ACCEPTED as you said: what was sent since then is not in it`);
-  }
-  const settle = (): void => {
-    const intent = intentOf(paths, on.warn);
-    const followed = intent !== undefined && accepted && (isAt(intent.head) || descendsFrom(intent.head));
-    const known = followed ? afterStep(paths, record, intent.step) : record;
-    if (followed || !isAt(record.head)) {
-      open.record = { ...known, head: markOf(head, open.headDigest) };
-      writeArchiveRecord(paths, open.record);
-    }
-    // Without the lock the head may have been read before somebody made, and lost, the step that is meant.
-    if (intent !== undefined && (followed || on.holdsLock)) removeFile(paths.intent);
-  };
-  if (on.holdsLock) return settle();
-  // A reading command beside one that is just at its last step must not take that for one that was cut short.
-  using lock = await tryLock(paths.lock);
-  if (lock !== undefined && isDeepStrictEqual(readArchiveRecord(paths), record)) return settle();
-  open.record = { ...record, head: markOf(head, open.headDigest) };
-}
-
-/** A damaged intent is dropped: the head's log says whether it was carried out. */
-function intentOf(paths: ArchivePaths, warn: (message: string) => void): Intent | undefined {
-  try {
-    return readIntent(paths);
-  } catch (error) {
-    if (!(error instanceof DamagedStateError)) throw error;
-    warn(`${error.message}; it is dropped`);
-    removeFile(paths.intent);
-    return undefined;
   }
 }
 
@@ -311,6 +233,10 @@ export function where(settings: ArchiveSettings): string {
     settings.directory === "" ? settings.mountpoint : `${settings.mountpoint}/${settings.directory}`;
   return settings.destvm === "none" ? path : `${settings.destvm}:${path}`;
 }
+
+/** What to do about another drive, for hints: dom0 refuses it under the name of a section that it knows. */
+export const anotherPlace =
+  "Another drive or directory gets a section [archive NAME] of its own in the settings (docs/install.md, «Another drive»)";
 
 /** What the VM shows is not what dom0 knows, or contradicts itself. */
 export function integrity(message: string, hint?: string): AgentError {

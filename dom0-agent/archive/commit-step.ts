@@ -10,6 +10,7 @@ import { equalBytes } from "../../protocol/bytes.ts";
 import { type StepNote, writeIntent } from "../state/archive-record.ts";
 import { removeFile } from "../state/atomic-file.ts";
 import { keepHeader } from "../state/kept-headers.ts";
+import { noteCurrent } from "../state/last-session.ts";
 import { commitHead, markOf, metaOf, type OpenArchive } from "./archive.ts";
 import { buildHead } from "./build-head.ts";
 
@@ -85,5 +86,7 @@ export async function commitStep(open: OpenArchive, step: Step): Promise<void> {
   writeIntent(open.paths, { head: markOf(made.head, made.digest), step: step.note });
   await commitHead(open, base, made, step.note);
   if (step.header !== undefined) open.header = step.header;
+  for (const { index } of step.indexes) noteCurrent(open.paths.volume(index.volume), index);
+  for (const volume of step.removed ?? []) noteCurrent(open.paths.volume(volume), undefined);
   removeFile(open.paths.intent);
 }

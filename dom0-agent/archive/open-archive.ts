@@ -14,8 +14,9 @@ import { keepHeader, keptHeader } from "../state/kept-headers.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import { takeArchiveLock } from "../state/lock.ts";
 import { DamagedStateError } from "../state/record.ts";
+import { acceptHead } from "./accept-head.ts";
 import {
-  acceptHead,
+  anotherPlace,
   checkHeaderAgrees,
   checkHeaderMac,
   checkHeadMac,
@@ -65,7 +66,7 @@ export async function openArchive(
   if (hello.generation === 0 || !equalBytes(record.uuid, hello.archive)) {
     throw integrity(
       `archive ${settings.name}: found ${hello.generation === 0 ? "no archive" : "another archive"} at ${where(settings)}, wanted the one that this dom0 has sent ${record.head.generation} generations to`,
-      "attach the right drive; nothing was written",
+      `nothing was written; attach the right drive. ${anotherPlace}`,
     );
   }
   checkSettings(settings, record.sealed);
@@ -91,7 +92,7 @@ export async function openArchive(
   };
   client.sealedOnly = record.sealed;
   await acceptHead(open, choices);
-  if (choices.holdsLock) keepHeader(paths, head.archiveGeneration, bytes);
+  if (choices.holdsLock) keepHeader(paths, head.archiveGeneration, bytes, choices.warn);
   return open;
 }
 
@@ -134,7 +135,7 @@ async function knownRecord(
 function unknownArchive(settings: ArchiveSettings, generation: Generation): AgentError {
   return integrity(
     `archive ${settings.name}: found an archive of ${generation} generations at ${where(settings)}, which this dom0 does not know`,
-    "sparsebak init --join takes it over, with its passphrase or recovery form; or use another destdir",
+    "sparsebak init --join takes it over, with its passphrase or recovery form; for another archive beside it, change destdir",
   );
 }
 
@@ -144,6 +145,6 @@ export function checkSettings(settings: Pick<ArchiveSettings, "name" | "encrypti
   throw new AgentError(
     "usage",
     `archive ${settings.name}: the settings say encryption = ${settings.encryption}, and the archive is ${sealed ? "sealed" : "not sealed"}`,
-    "an archive stays what it was made as: correct the settings, or use another destdir",
+    `an archive stays what it was made as: correct the settings. ${anotherPlace}`,
   );
 }

@@ -14,7 +14,7 @@ export interface PruneRequest {
 }
 
 export interface SessionRange {
-  /** `S_…`; equal where one session is named. */
+  /** `S_…`, in either order; equal where one session is named. */
   readonly from: string;
   readonly to: string;
 }
@@ -79,7 +79,7 @@ export function chooseSessions(index: VolumeIndex, request: PruneRequest): reado
   });
 }
 
-/** The sessions of a range by their place in the order of sessions, not of names: clocks are set back. */
+/** The sessions of a range by their place in the order of sessions, not of names, and so for its ends: clocks are set back. */
 function within(
   named: readonly { readonly session: SessionRecord; readonly name: string }[],
   { from, to }: SessionRange,
@@ -88,7 +88,9 @@ function within(
   const last = named.findIndex((each) => each.name === to);
   if (first < 0 || last < 0) {
     // An end that this volume does not have (it was not sent then): by name.
-    return new Set(named.filter(({ name }) => name >= from && name <= to).map((each) => each.session));
+    const [low, high] = from < to ? [from, to] : [to, from];
+    return new Set(named.filter(({ name }) => name >= low && name <= high).map((each) => each.session));
   }
-  return new Set(named.slice(first, last + 1).map((each) => each.session));
+  const among = named.slice(Math.min(first, last), Math.max(first, last) + 1);
+  return new Set(among.map((each) => each.session));
 }

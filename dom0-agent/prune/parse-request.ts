@@ -13,8 +13,6 @@ export function parseSessions(text: string): SessionRange {
       `--session: found «${text}», wanted S_YYYYMMDD-HHMMSS, or two of them with .. between`,
     );
   }
-  if (to < from)
-    throw new AgentError("usage", `--session: found «${text}», wanted the earlier session first`);
   return { from, to };
 }
 

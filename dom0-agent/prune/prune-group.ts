@@ -10,16 +10,9 @@ import type { StepNote } from "../state/archive-record.ts";
 import { type Changes, deadList, volumeAfter } from "./after-prune.ts";
 import { type Fate, fateOf } from "./fate.ts";
 import { forgetDead } from "./forget-dead.ts";
+import { type Freed, nothingFreed } from "./freed.ts";
 import type { OldHeads } from "./old-heads.ts";
 import { type GroupOptions, type GroupScan, scanGroup } from "./scan-group.ts";
-
-/** What comes free in the containers of a volume. */
-export interface Freed {
-  readonly chunks: number;
-  readonly bytes: number;
-  /** Bytes of it that lie in tar files of which something stays. */
-  readonly inTars: number;
-}
 
 /** By hexadecimal volume id. */
 export type FreedByVolume = ReadonlyMap<string, Freed>;
@@ -135,7 +128,7 @@ async function commitBatch(
 function addFreed(freed: Map<string, Freed>, scan: GroupScan, { number, chunks, bytes, after }: Fate): void {
   const { volume, container } = scan.containers.at(number);
   const key = toHex(volume.index.volume);
-  const before = freed.get(key) ?? { chunks: 0, bytes: 0, inTars: 0 };
+  const before = freed.get(key) ?? nothingFreed;
   freed.set(key, {
     chunks: before.chunks + chunks,
     bytes: before.bytes + bytes,

@@ -80,6 +80,9 @@ export function knownChunks(on: KnownOptions): KnownChunks {
       }
     },
     forget: () => {
+      on.warn(
+        `${group.table}: a page of it is damaged: chunks that it knew may have been stored once more; the next send makes it again from the archive`,
+      );
       forgotten = true;
       dropChunkIndex(group);
     },

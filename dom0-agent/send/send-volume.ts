@@ -15,7 +15,7 @@ import type { Pool } from "../pipeline/pool.ts";
 import type { KnownVolume } from "../state/archive-record.ts";
 import { readLost } from "../state/lost-chunks.ts";
 import { dropIdMap, type IdMap } from "../state/id-map.ts";
-import { noteCurrent, writeLastSession } from "../state/last-session.ts";
+import { noteCurrent } from "../state/last-session.ts";
 import { createJournal } from "../state/journal.ts";
 import { takeLock } from "../state/lock.ts";
 import { DamagedStateError } from "../state/record.ts";
@@ -207,7 +207,6 @@ async function sendOnce(
   const done = await finishSession({ ...finish, salvaged: used });
   map.apply(changes(), groups, { session: uid, sequence, size: source.size, chunkSize, mapRoot });
   await there.remember({ volume: known.id, session: uid }, done.index);
-  writeLastSession(paths, { name, takenAt: source.takenAt, currentAt: source.takenAt, size: source.size });
   {
     using _lock = await takeLock(context.state.lock, "send", stateLockSeconds);
     reconcile(paths, done.index);

@@ -4,7 +4,8 @@
 import { toHex } from "../../protocol/bytes.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
-import { type Freed, pruneGroup } from "../prune/prune-group.ts";
+import { comesFree, type Freed, nothingFreed } from "../prune/freed.ts";
+import { pruneGroup } from "../prune/prune-group.ts";
 import { removeVolumeState } from "../state/after-step.ts";
 import { readArchiveRecord } from "../state/archive-record.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
@@ -15,6 +16,7 @@ import { chooseInArchive, readView, type Selection } from "../archive/archive-vi
 import type { Context } from "../context.ts";
 import { openDestination } from "../archive/destination.ts";
 import { matchNames } from "../archive/match-names.ts";
+import { punchesHoles, sweep } from "../archive/sweep.ts";
 import { stateLockSeconds } from "../monitor/state-lock.ts";
 import { tidyAfterSend } from "../monitor/tidy-after-send.ts";
 
@@ -51,6 +53,7 @@ export async function* deleteVolumes(
   const open = await openDestination(context, settings, "sparsebak.Prune", async () => false);
   if (open === undefined) throw noArchive(settings);
   await using client = open.client;
+  const punches = punchesHoles(client);
   for (const name of names) {
     const view = await readView(open);
     const [volume] = chooseInArchive(view, { kind: "named", patterns: [name] }, "delete");
@@ -67,13 +70,19 @@ export async function* deleteVolumes(
       hold: async () => takeLock(context.state.lock, "delete", stateLockSeconds),
       onUnfinished: (unfinished) => noteUnfinished(paths, toHex(index.group), unfinished),
     });
-    const nothing = { chunks: 0, bytes: 0, inTars: 0 };
     const sessions = index.sessions.length;
-    yield { volume: name, sessions, freed: freed.get(toHex(index.volume)) ?? nothing };
+    yield {
+      volume: name,
+      sessions,
+      freed: comesFree(freed.get(toHex(index.volume)) ?? nothingFreed, punches),
+    };
   }
-  await client.ask("sweep", {});
-  await client.close();
-  await tidyAfterSend(context, names);
+  try {
+    const { waits } = await sweep(open);
+    if (waits) context.report.notice("what was deleted comes free when the destination's trash time is over");
+  } finally {
+    await tidyAfterSend(context, names);
+  }
 }
 
 /** Forgets what dom0 itself keeps of volumes: delta maps, id maps, snapshots. The archives stay as they are, and the next

@@ -15,6 +15,7 @@ import { readView, type ViewedVolume } from "../archive/archive-view.ts";
 import type { Context } from "../context.ts";
 import { openDestination } from "../archive/destination.ts";
 import { openGroupIndex, placeOf } from "../archive/group-index.ts";
+import { sweepOrWarn } from "../archive/sweep.ts";
 
 /** Heals what can be healed of an archive. `integrity` where what is damaged does not let that be done. */
 export async function healAfterSend(context: Context, settings: ArchiveSettings): Promise<ExitReason> {
@@ -52,7 +53,7 @@ async function heal(context: Context, settings: ArchiveSettings, noted: readonly
   if (groups.length === 0) return;
   const open = await openDestination(context, settings, "sparsebak.Prune", async () => false);
   if (open === undefined) return;
-  await using client = open.client;
+  await using _client = open.client;
   // Another host has changed it: the next send looks again.
   if (!equalBytes(open.headDigest, reading.headDigest)) return;
   let left = noted;
@@ -70,8 +71,7 @@ async function heal(context: Context, settings: ArchiveSettings, noted: readonly
     const where = context.settings.archives.length > 1 ? `, ${settings.name}` : "";
     context.report.notice(`${message}${where}`, { archive: settings.name, ...fields });
   }
-  await client.ask("sweep", {});
-  await client.close();
+  await sweepOrWarn(context.report, open);
 }
 
 /** The groups in which there is a copy of anything that is lost. */

@@ -8,7 +8,7 @@ import { makeDirectory } from "../state/atomic-file.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import { takeArchiveLock } from "../state/lock.ts";
 import { DamagedStateError } from "../state/record.ts";
-import { type OpenArchive, where } from "../archive/archive.ts";
+import { anotherPlace, type OpenArchive, where } from "../archive/archive.ts";
 import type { Context } from "../context.ts";
 import { connectTo, openDestination } from "../archive/destination.ts";
 import { adoptArchive, masterFrom, untrustedArchive } from "../archive/join-archive.ts";
@@ -26,7 +26,7 @@ export async function initArchive(
   using _lock = await takeArchiveLock(paths.lock, `init of ${settings.name}`);
   const record = readArchiveRecord(paths);
   if (record !== undefined && record.head.generation > 0)
-    throw new AgentError("failed", `init: this dom0 has an archive «${settings.name}» already`);
+    throw hasAlready("init: this dom0 has an archive", settings);
   let outcome: "made" | "gone-on" = "gone-on";
   const open = await openDestination(context, settings, "sparsebak.Send", async () => {
     outcome = "made";
@@ -60,7 +60,7 @@ export async function joinArchive(
   using _lock = await takeArchiveLock(paths.lock, `init of ${settings.name}`);
   const known = usableRecord(paths, context);
   if (known !== undefined && keyIsThere(paths))
-    throw new AgentError("failed", `init --join: this dom0 has the archive «${settings.name}» already`);
+    throw hasAlready("init --join: this dom0 has the archive", settings);
   await using client = await connectTo(context, settings, "sparsebak.Receive");
   if (client.hello.generation === 0)
     throw new AgentError("failed", `init --join: there is no archive at ${where(settings)}`);
@@ -76,6 +76,10 @@ export async function joinArchive(
   const record = await adoptArchive(client, settings, paths, master, known);
   await client.close();
   return { volumes: record.volumes.length, generation: record.head.generation };
+}
+
+function hasAlready(what: string, { name }: ArchiveSettings): AgentError {
+  return new AgentError("failed", `${what} «${name}» already`, `send goes on with it. ${anotherPlace}`);
 }
 
 function usableRecord(paths: ArchivePaths, context: Context): ArchiveRecord | undefined {

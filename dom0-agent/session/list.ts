@@ -42,7 +42,7 @@ export interface ListedVolume {
 
 /**
  * The volumes of an archive with their sessions; `named`, names or patterns, restricts them, and `session`, a label, uid or tag, to one
- * session of each. Throws AgentError for what isn't there.
+ * session of each; of volumes that are not named, those count that have it. Throws AgentError for what isn't there.
  */
 export async function list(
   context: Context,
@@ -57,14 +57,32 @@ export async function list(
   const selection: Selection = named.length === 0 ? { kind: "all" } : { kind: "named", patterns: named };
   const chosen = chooseInArchive(await readView(open), selection, "list");
   await open.client.close();
-  return chosen.map(({ index, directory }) => ({
+  const found = chosen.map(({ index, directory }) => ({
     volume: index.name,
     id: toHex(index.volume),
     directory,
     hidden: index.containers.length - index.sessions.length,
     storedBytes: storedBytesOf(index),
-    sessions: (session === undefined ? allSessions(index) : [findSession(index, session)]).map(listed),
+    sessions: sessionsOf(index, session, named.length === 0).map(listed),
   }));
+  if (session === undefined) return found;
+  const having = found.filter((each) => each.sessions.length > 0);
+  if (having.length > 0) return having;
+  throw new AgentError("failed", `list: there is no session ${session}`, "see sparsebak list VOLUME");
+}
+
+function sessionsOf(
+  index: VolumeIndex,
+  wanted: string | undefined,
+  mayLack: boolean,
+): readonly FoundSession[] {
+  if (wanted === undefined) return allSessions(index);
+  try {
+    return [findSession(index, wanted)];
+  } catch (error) {
+    if (mayLack && error instanceof AgentError) return [];
+    throw error;
+  }
 }
 
 function storedBytesOf(index: VolumeIndex): number {

@@ -5,7 +5,7 @@
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { basename, join } from "node:path";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
-import { capabilities, type Service } from "../../protocol/wire/messages.ts";
+import type { Service } from "../../protocol/wire/messages.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import {
@@ -15,7 +15,8 @@ import {
   type PruneRequest,
 } from "../prune/choose-sessions.ts";
 import { oldHeads } from "../prune/old-heads.ts";
-import { type Freed, type FreedByVolume, measureGroup, pruneGroup } from "../prune/prune-group.ts";
+import { comesFree, type Freed, nothingFreed } from "../prune/freed.ts";
+import { type FreedByVolume, measureGroup, pruneGroup } from "../prune/prune-group.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
 import { lockForReading, lockForRemoval, takeArchiveLock } from "../state/lock.ts";
 import type { ArchivePaths } from "../state/layout.ts";
@@ -26,6 +27,7 @@ import { chooseInArchive, readView, type Selection, type ViewedVolume } from "..
 import { RefusedError } from "../archive/refused-error.ts";
 import type { Context } from "../context.ts";
 import { openDestination } from "../archive/destination.ts";
+import { punchesHoles, sweep, type Swept } from "../archive/sweep.ts";
 import { isDamage } from "../archive/read-or-copy.ts";
 
 /** What a prune did, or would do, to a volume. */
@@ -38,17 +40,19 @@ export interface PrunedVolume {
 }
 
 export interface PruneResult {
+  /** Without those that the prune has not come to. */
   readonly volumes: readonly PrunedVolume[];
-  /** Bytes that the receiver has freed by now; undefined for a dry run. */
-  readonly sweptBytes: number | undefined;
-  /** The receiver can give back what is dead inside of a tar. */
-  readonly punchesHoles: boolean;
+  /** What has come free by now, or why that could not be had; undefined for a dry run, and where it was stopped. */
+  readonly swept: Swept | Error | undefined;
+  /** Bytes that no session needs, and that do not come free: they lie in tar files that stay, on a file system that can't
+   *  give back parts of a file. */
+  readonly stuckBytes: number;
+  /** What it did not get past: the volumes of other groups are not pruned. */
+  readonly stopped: unknown;
 }
 
-const nothingFreed: Freed = { chunks: 0, bytes: 0, inTars: 0 };
-
-/** Prunes the volumes of a selection. With `dryRun` nothing is changed, and no lock taken. Throws AgentError `failed` where
- *  another host has changed the archive between two groups. */
+/** Prunes the volumes of a selection. With `dryRun` nothing is changed, and no lock taken. Throws only where
+ *  nothing was changed. */
 export async function prune(
   context: Context,
   settings: ArchiveSettings,
@@ -71,12 +75,14 @@ export async function prune(
   const todo = new Set(dryRun ? [] : unfinishedGroups(paths));
   for (const [volume, sessions] of plans)
     if (sessions.some((each) => each.goes)) todo.add(toHex(volume.index.group));
+  const punches = dryRun || punchesHoles(open.client);
   const freed = new Map<string, Freed>();
   const failed = new Map<string, Error>();
+  const left = new Set(todo);
   let older = dryRun || todo.size === 0 ? undefined : await oldHeads(open);
   // Of the head that `view` is right for: other groups' steps leave a group's volumes as they were.
   let { headDigest } = open;
-  for (const group of todo) {
+  const pruneOne = async (group: string): Promise<void> => {
     const volumes = view.filter(({ index }) => toHex(index.group) === group);
     const current = await archive.get();
     if (!equalBytes(current.headDigest, headDigest)) throw changed();
@@ -100,12 +106,30 @@ export async function prune(
       failed.set(group, error as Error);
     }
     headDigest = current.headDigest;
+    left.delete(group);
+  };
+  let stopped: unknown;
+  try {
+    for (const group of todo) await pruneOne(group);
+  } catch (error) {
+    if (left.size === todo.size) throw error;
+    stopped = error;
   }
-  const { client } = await archive.get();
-  const sweptBytes = dryRun ? undefined : (await client.ask("sweep", {})).bytes;
-  const punchesHoles = (client.hello.capabilities & capabilities.punchHoles) !== 0;
-  await client.close();
-  return { volumes: results(view, plans, freed, failed), sweptBytes, punchesHoles };
+  const reached = view.filter(({ index }) => !left.has(toHex(index.group)));
+  const all = results(reached, plans, freed, failed);
+  const stuckBytes = punches ? 0 : all.reduce((sum, each) => sum + each.freed.inTars, 0);
+  const volumes = all.map((each) => ({ ...each, freed: comesFree(each.freed, punches) }));
+  const swept = dryRun || stopped !== undefined ? undefined : await sweptNow(archive);
+  return { volumes, swept, stuckBytes, stopped };
+}
+
+/** What was removed counts, whatever becomes of this. */
+async function sweptNow(archive: { readonly get: () => Promise<OpenArchive> }): Promise<Swept | Error> {
+  try {
+    return await sweep(await archive.get());
+  } catch (error) {
+    return error as Error;
+  }
 }
 
 /** Removes what prunes that were killed have left: those of the lock's holders, and dry runs by their process. */

@@ -28,6 +28,7 @@ import { type Checked, checkArchive } from "./check.ts";
 import { commitStep, nextGeneration } from "../archive/commit-step.ts";
 import type { Context } from "../context.ts";
 import { openDestination } from "../archive/destination.ts";
+import { sweepOrWarn } from "../archive/sweep.ts";
 import { hasMoreLost, noteLost } from "./note-lost.ts";
 import { sayPlan } from "./repair-plan-report.ts";
 import { sendBack } from "../send/send-back.ts";
@@ -101,7 +102,7 @@ async function repairRound(
   }
   using _readers = await lockForRemoval(context.state.archive(settings.name), "check --repair");
   const open = await opened(context, settings, "sparsebak.Prune");
-  await using client = open.client;
+  await using _client = open.client;
   if (!equalBytes(open.headDigest, planned.headDigest)) throw changed();
   const { generation } = open.head;
   if (agrees !== undefined && !isNothing(spoil)) await takeAway(open, spoil);
@@ -117,8 +118,7 @@ async function repairRound(
   // What was damaged is of an older state by now, whichever step took its place, and that goes as a whole.
   if (agrees !== undefined && checked.copies.length > 0)
     await takeAway(open, { heads: true, files: [], volumes: [] });
-  await client.ask("sweep", {});
-  await client.close();
+  await sweepOrWarn(context.report, open);
   const unsaved = planned.groups.flatMap(({ going }) => going.flat()).filter(({ uid }) => !agreed.has(uid));
   writeLost(open.paths, left);
   if (unsaved.length > 0) {

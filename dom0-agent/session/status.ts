@@ -21,18 +21,20 @@ export interface VolumeStatus {
 export interface Status {
   readonly pool: PoolState;
   readonly volumes: readonly VolumeStatus[];
-  /** Volumes that the settings enable and no archive has. */
+  /** Volumes that the settings enable and no archive, or not the one that is asked about, has. */
   readonly neverSent: readonly string[];
-  readonly snapshots: readonly Snapshot[];
+  /** Snapshots of volumes that are gone, or that no archive has. */
+  readonly orphans: readonly Snapshot[];
 }
 
-/** Looks at state and storage; changes nothing. */
-export async function status(context: Context): Promise<Status> {
+/** Looks at state and storage, for one archive or, without a name, for all; changes nothing. */
+export async function status(context: Context, archive: string | undefined): Promise<Status> {
   const enabled = [...context.settings.volumes].filter(([, on]) => on).map(([name]) => name);
-  const tracked = trackedVolumes(context.state, context.report);
+  const all = trackedVolumes(context.state, context.report);
   const survey = await context.storage.survey([
-    ...new Set([...enabled, ...tracked.map((each) => each.known.name)]),
+    ...new Set([...enabled, ...all.map((each) => each.known.name)]),
   ]);
+  const tracked = all.filter(({ archiveName }) => archive === undefined || archiveName === archive);
   const volumes = tracked.map((each): VolumeStatus => {
     const { map, pending } = each;
     const vouched = map !== undefined && pending === undefined && snapshotOf(map, survey) !== undefined;
@@ -46,5 +48,7 @@ export async function status(context: Context): Promise<Status> {
     };
   });
   const neverSent = enabled.filter((name) => !tracked.some((each) => each.known.name === name));
-  return { pool: survey.pool, volumes, neverSent, snapshots: survey.snapshots };
+  const present = new Set(all.map((each) => each.known.name).filter((name) => survey.volumes.has(name)));
+  const orphans = survey.snapshots.filter((each) => !present.has(each.volume));
+  return { pool: survey.pool, volumes, neverSent, orphans };
 }

@@ -124,6 +124,7 @@ export function openChunkIndex(paths: GroupPaths, notice: (message: string) => v
       notice(`${paths.table}: its length is not what the stamp says; it is made again from the archive`);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      notice(`${paths.table}: it is not there, though its stamp is; it is made again from the archive`);
     }
   }
   dropChunkIndex(paths);

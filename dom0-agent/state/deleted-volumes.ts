@@ -5,18 +5,13 @@ import { type GroupId, uidBytes, type VolumeId } from "../../protocol/archive/ty
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import type { KnownVolume } from "./archive-record.ts";
 import type { ArchivePaths } from "./layout.ts";
-import { DamagedStateError, field, readRecord, writeRecord } from "./record.ts";
+import { field, readRecord, writeRecord } from "./record.ts";
 
 type DeletedVolume = Pick<KnownVolume, "name" | "id" | "group">;
 
-/** Notes one; a second time changes nothing. A damaged note is begun anew. */
+/** Notes one; a second time changes nothing. Throws DamagedStateError. */
 export function noteDeleted(paths: ArchivePaths, { name, id, group }: DeletedVolume): void {
-  let before: readonly DeletedVolume[] = [];
-  try {
-    before = readDeleted(paths);
-  } catch (error) {
-    if (!(error instanceof DamagedStateError)) throw error;
-  }
+  const before = readDeleted(paths);
   if (before.some((each) => equalBytes(each.id, id))) return;
   const volumes = [...before, { name, id, group }];
   writeRecord(paths.deleted, {

@@ -9,11 +9,21 @@ import { equalBytes } from "../../protocol/bytes.ts";
 import { makeDirectory, readIfThere, replaceFile } from "./atomic-file.ts";
 import type { ArchivePaths } from "./layout.ts";
 
-/** Keeps the header, of at most 4096 bytes, that heads name by `generation`. Call under the archive's lock. */
-export function keepHeader(paths: ArchivePaths, generation: Generation, bytes: Uint8Array): void {
+/** Keeps the header, of at most 4096 bytes, that heads name by `generation`; `warn` hears of a file there that is damaged.
+ *  Call under the archive's lock. */
+export function keepHeader(
+  paths: ArchivePaths,
+  generation: Generation,
+  bytes: Uint8Array,
+  warn: (message: string) => void = () => undefined,
+): void {
   if (keptHeader(paths, generation, fileDigest(bytes)) !== undefined) return;
   makeDirectory(paths.headers);
-  replaceFile(join(paths.headers, String(generation)), [bytes]);
+  const path = join(paths.headers, String(generation));
+  const before = readIfThere(path);
+  if (before !== undefined && !isWhole(before))
+    warn(`read state: ${path}: its digest does not fit its content; it is made again from the archive`);
+  replaceFile(path, [bytes]);
 }
 
 /** The header of `digest`; undefined where it is not kept, or damaged. */
@@ -23,7 +33,10 @@ export function keptHeader(
   digest: Digest,
 ): Uint8Array | undefined {
   const bytes = readIfThere(join(paths.headers, String(generation)));
-  if (bytes === undefined || bytes.length < digestBytes) return undefined;
-  const isWhole = equalBytes(sha256(bytes.subarray(0, bytes.length - digestBytes)), digest);
-  return isWhole && equalBytes(fileDigest(bytes), digest) ? bytes : undefined;
+  return bytes !== undefined && isWhole(bytes) && equalBytes(fileDigest(bytes), digest) ? bytes : undefined;
+}
+
+function isWhole(bytes: Uint8Array): boolean {
+  if (bytes.length < digestBytes) return false;
+  return equalBytes(sha256(bytes.subarray(0, bytes.length - digestBytes)), fileDigest(bytes));
 }

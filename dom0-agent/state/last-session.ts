@@ -1,6 +1,9 @@
-// When a volume was last backed up, for status. Only for show: nothing is decided by it.
+// Which session of a volume an archive has last, as far as dom0 knows, for status. Only for show: nothing is decided by it.
 
+import { existsSync } from "node:fs";
+import { isDeepStrictEqual } from "node:util";
 import { containerOf, type VolumeIndex } from "../../protocol/archive/index-file.ts";
+import { removeFile } from "./atomic-file.ts";
 import type { VolumePaths } from "./layout.ts";
 import { DamagedStateError, field, readRecord, writeRecord } from "./record.ts";
 
@@ -13,7 +16,7 @@ export interface LastSession {
   readonly size: number;
 }
 
-/** undefined where there is none; where it is damaged, `notice` hears of it, and the next session writes it anew. */
+/** undefined where there is none; where it is damaged, `notice` hears of it. */
 export function readLastSession(
   paths: VolumePaths,
   notice: (message: string) => void = () => undefined,
@@ -27,23 +30,23 @@ export function readLastSession(
     }));
   } catch (error) {
     if (!(error instanceof DamagedStateError)) throw error;
-    notice(error.message);
+    notice(
+      `${error.message}; the next send of the volume makes it again, and sparsebak list shows what the archive has`,
+    );
     return undefined;
   }
 }
 
-export function writeLastSession(paths: VolumePaths, last: LastSession): void {
-  writeRecord(paths.last, last);
-}
-
-/** The volume was found to be what its newest session in the archive is, at that time; or, without a time, only that
- *  session is known. */
-export function noteCurrent(paths: VolumePaths, index: VolumeIndex, at: number = 0): void {
-  const session = index.sessions.at(-1);
-  const name = session && containerOf(index, session.uid)?.name;
-  if (session === undefined || name === undefined) return;
+/** Notes the newest session of the volume's index, or that the archive has none of it. With a time, the volume was found to
+ *  be what that session is at that time. Where dom0 keeps nothing of the volume, nothing is noted. */
+export function noteCurrent(paths: VolumePaths, index: VolumeIndex | undefined, at: number = 0): void {
+  if (!existsSync(paths.directory)) return;
+  const session = index?.sessions.at(-1);
+  const name = index && session && containerOf(index, session.uid)?.name;
+  if (session === undefined || name === undefined) return removeFile(paths.last);
   const { takenAt, size } = session;
   const before = readLastSession(paths);
   const seenAt = before?.name === name ? before.currentAt : takenAt;
-  writeLastSession(paths, { name, takenAt, size, currentAt: Math.max(at, seenAt) });
+  const last: LastSession = { name, takenAt, size, currentAt: Math.max(at, seenAt) };
+  if (!isDeepStrictEqual(before, last)) writeRecord(paths.last, last);
 }

@@ -24,7 +24,7 @@
 //                           /entries   the manifest that is being made
 //                           /fresh     chunks of the session that is being made, by id
 //                           /journal-SESSION          what was sent of a session, until it is committed
-//                           /last      its last session, for status
+//                           /last      the last session that the archive has of it, for status
 //                /indexes/ID/table, /table-stamp   the chunk index of a group of volumes
 //
 // docs/state.md says what each holds, and what is lost with it.

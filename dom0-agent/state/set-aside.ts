@@ -1,4 +1,4 @@
-// Small records of unfinished business that are damaged: nothing that they held can be had again, and no command may be
+// Small records that are damaged and that nothing else holds: what they held can't be had again, and no command may be
 // stopped by them for good. They are put aside, which is said, with what is left to do by hand.
 
 import { existsSync, readdirSync, renameSync } from "node:fs";
@@ -17,12 +17,19 @@ const records: Readonly<Record<string, string>> = {
 export function setDamagedAside(state: StateLayout, warn: (message: string) => void): void {
   for (const [name, without] of Object.entries(records)) setAside(join(state.directory, name), without, warn);
   const archives = join(state.directory, "archives");
-  for (const name of existsSync(archives) ? readdirSync(archives) : [])
+  for (const name of existsSync(archives) ? readdirSync(archives) : []) {
+    const { unfinished, deleted } = state.archive(name);
     setAside(
-      state.archive(name).unfinished,
+      unfinished,
       "chunks that a prune has left and nothing names go when something of their group is pruned again",
       warn,
     );
+    setAside(
+      deleted,
+      "key --export gives no key of the volumes that were deleted so far; spbk-assemble --untrash with a passphrase or the recovery form opens what the trash has of them",
+      warn,
+    );
+  }
 }
 
 function setAside(path: string, without: string, warn: (message: string) => void): void {

@@ -57,6 +57,9 @@ test.each([
   [["receive", "--confirm", "one", "--dest", "default"], /--confirm reaches no destination, --dest does not/],
   [["check", "--yes"], /--yes goes with --repair/],
   [["monitor", "--dest", "default"], /--dest does not go with it/],
+  [["add", "one", "--dest", "default"], /--dest does not go with it/],
+  [["status", "--dest", "usb"], /no destination «usb»/],
+  [["list", "--session", "S_20261126"], /found no volume, wanted one or more, or --all/],
 ])("%j: status 2", async (args, message) => {
   await using site = await siteOfTwo();
   const ended = await site.sparsebak(args);
@@ -158,12 +161,28 @@ test("a name that is mistyped is told of, and does not stay", async () => {
   expect(status.stdout).not.toMatch(/nope/);
 });
 
+test("list --all --session: all about one session of the volumes that have it", async () => {
+  await using site = await siteOfTwo();
+  expect(await site.sparsebak(["-u", "send", "--tag", "both"])).toMatchObject({ code: 0 });
+  expect(await site.sparsebak(["-u", "tag", "one", "alone"])).toMatchObject({ code: 0 });
+  const titles = async (wanted: string): Promise<readonly string[]> => {
+    const ended = await site.sparsebak(["list", "--all", "--session", wanted]);
+    expect(ended, ended.stderr).toMatchObject({ code: 0 });
+    return ended.stdout.match(/^\S+ S_[\d-]+$/gm)?.map((each) => each.replace(/ .*/, "")) ?? [];
+  };
+  expect(await titles("both")).toEqual([...names]);
+  expect(await titles("alone")).toEqual(["one"]);
+  const none = await site.sparsebak(["list", "--all", "--session", "nobody"]);
+  expect(none).toMatchObject({ code: 1, stdout: "" });
+  expect(none.stderr).toContain("list: there is no session nobody");
+});
+
 test("status knows a session that this machine has not sent, after the state was lost", async () => {
   await using site = await siteOfTwo();
   expect(await site.sparsebak(["-u", "send"])).toMatchObject({ code: 0 });
   for (const each of readdirSync(join(site.state, "archives", "default", "volumes")))
     rmSync(join(site.state, "archives", "default", "volumes", each, "last"));
-  expect((await site.sparsebak(["status"])).stdout).toMatch(/^one \(default\): no backup known here/m);
+  expect((await site.sparsebak(["status"])).stdout).toMatch(/^one \(default\): no session known here/m);
   expect(await site.sparsebak(["-u", "send"])).toMatchObject({ code: 0 });
   expect((await site.sparsebak(["status"])).stdout).toMatch(/^one \(default\): S_.*, current/m);
 });

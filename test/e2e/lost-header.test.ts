@@ -125,10 +125,36 @@ test(
     writeFileSync(join(kept, "0"), "rotten");
     const ended = await site.sparsebak(["-u", "check", "--repair", "--yes"]);
     expect(ended, ended.stderr).toMatchObject({ code: 5 });
-    expect(ended.stderr).toMatch(/hint: every volume's directory holds a copy of archive/);
+    expect(ended.stderr).toMatch(/hint: in the destination, copy archive from the directory of any volume/);
     expect(headers(site)).toEqual([]);
   },
 );
+
+test("a new machine takes over an archive whose header is lost by the way that it says", async () => {
+  await using site = await made();
+  const old = join(site.directory, "old");
+  cpSync(join(site.state, "archives"), old, { recursive: true });
+  const joining = ["-u", "init", "--join", "--passphrase-file", site.passphraseFile];
+  const forget = (): void => rmSync(join(site.state, "archives"), { recursive: true });
+  const header = join(site.archive, "archive");
+  const copies = {
+    "a volume's": join(site.volumeDirectory(volume), "archive"),
+    "the old machine's": join(old, "default", "headers", "0"),
+  };
+  for (const [whose, from] of Object.entries(copies)) {
+    forget();
+    rmSync(header);
+    const ended = await site.sparsebak(joining);
+    expect(ended, whose).toMatchObject({ code: 5 });
+    expect(ended.stderr, whose).toMatch(
+      /header: the receiver does not have it\n.*hint: in the destination, copy archive from the directory of any volume .*headers\/0 in its state$/m,
+    );
+    cpSync(from, header);
+    must(await site.sparsebak(joining));
+    expect(must(await site.sparsebak(["-u", "send"])).stdout, whose).toContain("unchanged");
+    must(await site.sparsebak(["-u", "check"]));
+  }
+});
 
 test("a second archive is not begun around the first", { timeout: 120_000 }, async () => {
   await using site = await made();

@@ -227,6 +227,12 @@ test("a known archive that turns up empty or as another one", async () => {
   rmSync(site.archive, { recursive: true });
   const empty = await site.sparsebak(["-u", "send"]);
   expect(empty.stderr).toContain("found no archive");
+  const another =
+    /hint: .*Another drive or directory gets a section \[archive NAME\] of its own in the settings/;
+  expect(empty.stderr).toMatch(another);
+  const again = await site.sparsebak(["-u", "init"]);
+  expect(again.stderr).toMatch(another);
+  expect(again.code).toBe(1);
   expect(empty.code).toBe(5);
   expect(filesOf(site.drive)).not.toContain("backups/heads");
 
@@ -237,6 +243,10 @@ test("a known archive that turns up empty or as another one", async () => {
   const foreign = await site.sparsebak(["-u", "send"]);
   expect(foreign.stderr).toContain("found another archive");
   expect(foreign.code).toBe(5);
+  // By the way that is said.
+  const place = `destvm = backup\ndestmountpoint = ${site.drive}\ndestdir = second\n`;
+  writeFileSync(site.ini, `${readFileSync(site.ini, "utf8")}[archive second]\n${place}encryption = off\n`);
+  must(await site.sparsebak(["-u", "--dest", "second", "send"]));
   copy(aside, site.archive);
   must(await site.sparsebak(["-u", "send"]));
 });

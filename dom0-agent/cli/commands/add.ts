@@ -1,6 +1,6 @@
 // sparsebak add
 
-import type { ExitReason } from "../../errors.ts";
+import { AgentError, type ExitReason } from "../../errors.ts";
 import { chooseVolumes } from "../../session/choose-volumes.ts";
 import type { Context } from "../../context.ts";
 import { type CommandLine, volumesOf } from "../command-line.ts";
@@ -18,8 +18,13 @@ export function addAdd({ parser, perform }: CommandLine): void {
 async function runAdd(
   context: Context,
   output: Output,
-  options: { readonly volumes: readonly string[] },
+  options: { readonly volumes: readonly string[]; readonly dest: string | undefined },
 ): Promise<ExitReason> {
+  if (options.dest !== undefined)
+    throw new AgentError(
+      "usage",
+      "add: volumes are enabled for all destinations, --dest does not go with it",
+    );
   const { settings } = context;
   const volumes = await chooseVolumes(settings, context.storage, options.volumes, false);
   const { add } = await import("../../session/add.ts");

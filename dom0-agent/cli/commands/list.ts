@@ -32,8 +32,8 @@ async function runList(
     readonly session: string | undefined;
   },
 ): Promise<ExitReason> {
-  if (options.session !== undefined && options.volumes.length === 0)
-    throw new AgentError("usage", "list --session: found no volume, wanted one or more");
+  if (options.session !== undefined && options.volumes.length === 0 && !options.all)
+    throw new AgentError("usage", "list --session: found no volume, wanted one or more, or --all");
   const archive = chooseArchive(context.settings, options.dest);
   const { list } = await import("../../session/list.ts");
   const volumes = await list(context, archive, options.volumes, options.session);

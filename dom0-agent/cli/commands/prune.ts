@@ -3,6 +3,9 @@
 import { maxKept, retentionOf } from "../../config/keep-keys.ts";
 import type { ArchiveSettings } from "../../config/settings.ts";
 import { AgentError, type ExitReason } from "../../errors.ts";
+import { reasonOf } from "../../reason.ts";
+import { notSwept } from "../../archive/sweep.ts";
+import type { Freed } from "../../prune/freed.ts";
 import type { PruneRequest } from "../../prune/choose-sessions.ts";
 import { parseBefore, parseSessions } from "../../prune/parse-request.ts";
 import { hasLimit, noRetention, type PeriodRule } from "../../config/retention.ts";
@@ -107,31 +110,31 @@ function keepOptions(
   );
 }
 
-/** Prints what a prune did or would do, a line for each volume. Gives what it came to. */
+/** Prints what a prune did or would do, a line for each volume. Gives what it came to, and throws what it was stopped by. */
 export function printPruned(
   output: Output,
   archive: ArchiveSettings,
   result: PruneResult,
   dryRun: boolean,
 ): ExitReason {
-  let failed = 0;
-  let damaged = false;
-  let inTars = 0;
+  const waits = result.swept !== undefined && !(result.swept instanceof Error) && result.swept.waits;
+  const free = ({ bytes }: Freed): string => {
+    const come = dryRun ? "would come free" : waits ? "come free when the trash time is over" : "come free";
+    return `${bytesText(bytes)} of stored data ${come}`;
+  };
+  const failures: Error[] = [];
   for (const { volume, sessions, freed, error } of result.volumes) {
     if (error !== undefined) {
-      failed++;
-      damaged ||= error instanceof AgentError && error.reason === "integrity";
+      failures.push(error);
       const hint = error instanceof AgentError ? error.hint : undefined;
       output.volume({ volume, command: "prune", ok: false, message: error.message, hint });
       continue;
     }
     const going = sessions.filter((each) => each.goes).length;
-    const free = bytesText(freed.bytes);
-    const verb = dryRun ? "would go" : "removed";
     const message =
       sessions.length === 0
-        ? `shares chunks with them: ${free} of stored data ${dryRun ? "would come" : "come"} free`
-        : `${going} of ${countText(sessions.length, "session")} ${verb}, ${free} of stored data ${dryRun ? "would come" : "come"} free`;
+        ? `shares chunks with them: ${free(freed)}`
+        : `${going} of ${countText(sessions.length, "session")} ${dryRun ? "would go" : "removed"}, ${free(freed)}`;
     const fields = {
       archive: archive.name,
       removed: going,
@@ -139,28 +142,43 @@ export function printPruned(
       freedBytes: freed.bytes,
     };
     output.volume({ volume, command: "prune", ok: true, message, fields });
-    inTars += freed.inTars;
     if (!dryRun) continue;
     for (const { session, name, goes, why } of sessions) {
       const text = `  ${name}  ${timeText(session.takenAt)}  ${goes ? "goes" : `stays: ${why ?? ""}`}`;
       output.line(text, { type: "session", volume, name, takenAt: session.takenAt, goes, why });
     }
   }
-  // A dry run writes nothing, so it can't try.
-  if (inTars > 0 && dryRun)
+  sayTars(output, result, dryRun);
+  if (result.stopped !== undefined) {
+    if (!dryRun) output.warn(notSwept(archive.name));
+    throw result.stopped;
+  }
+  if (result.swept instanceof Error) output.warn(notSwept(archive.name, result.swept));
+  else if (result.swept !== undefined)
+    output.line(
+      `${archive.name}: ${bytesText(result.swept.bytes)} given back to the file system, by the destination's own word`,
+      { type: "swept", archive: archive.name, ...result.swept },
+    );
+  return outcome(failures, result);
+}
+
+/** A dry run writes nothing, so it can't try what the file system can do. */
+function sayTars(output: Output, { volumes, stuckBytes }: PruneResult, dryRun: boolean): void {
+  const inTars = volumes.reduce((sum, { freed }) => sum + freed.inTars, 0);
+  if (dryRun && inTars > 0)
     output.notice(
       `${bytesText(inTars)} of it lie in tar files that stay: they come free where the file system can give back parts of a file`,
     );
-  else if (inTars > 0 && !result.punchesHoles)
+  if (stuckBytes > 0)
     output.notice(
-      `${bytesText(inTars)} of it lie in tar files that stay, on a file system that can't give back parts of a file`,
+      `${bytesText(stuckBytes)} more lie in tar files that stay, on a file system that can't give back parts of a file: they come free with the last session of each`,
+      { stuckBytes },
     );
-  if (result.sweptBytes !== undefined)
-    output.line(
-      `${archive.name}: ${bytesText(result.sweptBytes)} given back to the file system, by the destination's own word`,
-      { type: "swept", archive: archive.name, bytes: result.sweptBytes },
-    );
-  if (failed === 0) return "done";
-  if (damaged) return "integrity";
-  return failed < result.volumes.length ? "partly" : "failed";
+}
+
+function outcome(failures: readonly Error[], { volumes, swept }: PruneResult): ExitReason {
+  const reasons = [...failures, ...(swept instanceof Error ? [swept] : [])].map(reasonOf);
+  if (reasons.includes("integrity")) return "integrity";
+  if (failures.length > 0) return failures.length < volumes.length ? "partly" : "failed";
+  return reasons[0] ?? "done";
 }

@@ -1,5 +1,6 @@
 // sparsebak status
 
+import { allArchives } from "../../config/settings.ts";
 import type { ExitReason } from "../../errors.ts";
 import { chooseArchive } from "../../session/choose-volumes.ts";
 import type { Context } from "../../context.ts";
@@ -19,7 +20,9 @@ export function addStatus({ parser, perform }: CommandLine): void {
       }),
     async (options) =>
       perform(options, async (context, output) =>
-        options.receipt ? printReceipt(context, output, options.dest) : runStatus(context, output),
+        options.receipt
+          ? printReceipt(context, output, options.dest)
+          : runStatus(context, output, options.dest),
       ),
   );
 }
@@ -32,9 +35,10 @@ async function printReceipt(context: Context, output: Output, dest: string | und
   return "done";
 }
 
-async function runStatus(context: Context, output: Output): Promise<ExitReason> {
+async function runStatus(context: Context, output: Output, dest: string | undefined): Promise<ExitReason> {
+  const isOne = dest !== undefined && dest !== allArchives;
   const { status } = await import("../../session/status.ts");
-  const found = await status(context);
+  const found = await status(context, isOne ? chooseArchive(context.settings, dest).name : undefined);
   const { dataPercent, metadataPercent } = found.pool;
   if (dataPercent !== undefined && metadataPercent !== undefined) {
     output.line(`pool: data ${dataPercent} %, metadata ${metadataPercent} %`, {
@@ -45,7 +49,7 @@ async function runStatus(context: Context, output: Output): Promise<ExitReason> 
   for (const each of found.volumes) {
     const age =
       each.last === undefined
-        ? "no backup known here"
+        ? "no session known here, see sparsebak list"
         : `${each.last.name}, current ${durationText((Date.now() - each.last.currentAt) / 1000)} ago`;
     const cost =
       each.toRead === undefined
@@ -62,10 +66,7 @@ async function runStatus(context: Context, output: Output): Promise<ExitReason> 
   }
   for (const volume of found.neverSent)
     output.line(`${volume}: no backup known here`, { type: "status", volume, last: null });
-  const orphans = found.snapshots.filter(
-    (each) => !found.volumes.some((known) => known.present && known.volume === each.volume),
-  );
-  for (const each of orphans) {
+  for (const each of found.orphans) {
     output.line(`${each.name}: a snapshot of a volume that is gone`, {
       type: "orphan",
       snapshot: each.name,

@@ -16,6 +16,8 @@ import type { SessionUid } from "../../../protocol/archive/types.ts";
 
 interface Taken {
   readonly takenAt: number;
+  /** Seconds since 1970 in its name; by default its place. */
+  readonly named?: number;
   readonly protected?: boolean;
   readonly tags?: readonly string[];
 }
@@ -26,7 +28,10 @@ function indexOf(sessions: readonly Taken[]): VolumeIndex {
     const uid = sha256(new TextEncoder().encode(String(i))).slice(0, 16) as SessionUid;
     return { uid, sequence: i + 1, takenAt, protected: isProtected, tags } as unknown as SessionRecord;
   });
-  const containers = records.map(({ uid }, i) => ({ uid, name: sessionNameAt(i * 1000) }));
+  const containers = records.map(({ uid }, i) => ({
+    uid,
+    name: sessionNameAt((sessions[i]?.named ?? i) * 1000),
+  }));
   return { name: "work", containers, sessions: records } as unknown as VolumeIndex;
 }
 
@@ -136,6 +141,15 @@ describe("sessions by name", () => {
     expect(staying(sessions, { sessions: [parseSessions(`${name(3)}..S_20991231-000000`)] })).toEqual([
       0, 1, 2, 5,
     ]);
+  });
+
+  test("a range after the clock was set back goes by the order of sessions, whichever end is given first", () => {
+    const setBack = [5, 6, 7, 2, 3, 4].map((named, i) => ({ takenAt: start + i, named }));
+    for (const range of [`${name(3)}..${name(6)}`, `${name(6)}..${name(3)}`])
+      expect(staying(setBack, { sessions: [parseSessions(range)] }), range).toEqual([0, 5]);
+    // By name, where the volume lacks an end.
+    for (const range of [`${name(1)}..${name(3)}`, `${name(3)}..${name(1)}`])
+      expect(staying(setBack, { sessions: [parseSessions(range)] }), range).toEqual([0, 1, 2, 5]);
   });
 
   test("naming the newest or a protected one by itself is an error that says why", () => {
