@@ -1,10 +1,11 @@
-// What one command costs: time, processor time, peak memory; tables of such rows, and medians of several.
+// What one command costs: time, processor time, peak memory; that of the agent and of the receiver by themselves; tables of
+// such rows, and medians of several.
 
 import { execFileSync, spawn } from "node:child_process";
 import { readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { table } from "./programs.ts";
+import { type Site, table } from "./programs.ts";
 
 export interface Measured {
   readonly seconds: number;
@@ -39,6 +40,80 @@ export async function measure(
     .map(Number);
   rmSync(report);
   return { seconds, cpuSeconds: user + system, peakBytes: kilobytes * 1024 };
+}
+
+/** What a command of sparsebak costs on each side. */
+export interface Sides {
+  readonly seconds: number;
+  /** Of agent and receiver together. */
+  readonly cpuSeconds: number;
+  /** The most that was resident of the agent, and of the receiver, which is its child. */
+  readonly agentBytes: number;
+  readonly receiverBytes: number;
+  readonly stdout: string;
+}
+
+/** Runs sparsebak, unattended. Throws when it fails. */
+export async function measureBoth(site: Site, args: readonly string[]): Promise<Sides> {
+  const start = performance.now();
+  const program = new URL("../dist/bin/sparsebak", import.meta.url).pathname;
+  const child = spawn(program, ["-c", site.ini, "-u", ...args], { stdio: ["ignore", "pipe", "inherit"] });
+  const pid = child.pid ?? 0;
+  const peaks = new Map<number, number>();
+  const cpu = new Map<number, number>();
+  const sampling = setInterval(() => {
+    for (const each of [pid, ...childrenOf(pid)]) {
+      peaks.set(each, Math.max(peaks.get(each) ?? 0, peakOf(each)));
+      cpu.set(each, Math.max(cpu.get(each) ?? 0, cpuOf(each)));
+    }
+  }, 20);
+  let stdout = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.on("error", reject).on("close", resolve);
+  });
+  clearInterval(sampling);
+  if (code !== 0) throw new Error(`sparsebak ${args.join(" ")}: exit status ${code}`);
+  return {
+    seconds: (performance.now() - start) / 1000,
+    cpuSeconds: [...cpu.values()].reduce((sum, each) => sum + each, 0),
+    agentBytes: peaks.get(pid) ?? 0,
+    receiverBytes: Math.max(0, ...[...peaks].filter(([each]) => each !== pid).map(([, bytes]) => bytes)),
+    stdout,
+  };
+}
+
+/** Peak resident bytes of a process so far; 0 where it is gone. */
+function peakOf(pid: number): number {
+  try {
+    const match = /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"));
+    return Number(match?.[1] ?? 0) * 1024;
+  } catch {
+    return 0;
+  }
+}
+
+/** Processor seconds of a process so far; 0 where it is gone. */
+function cpuOf(pid: number): number {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+    return (Number(fields[11]) + Number(fields[12])) / 100;
+  } catch {
+    return 0;
+  }
+}
+
+function childrenOf(pid: number): readonly number[] {
+  try {
+    const text = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
+    return text === "" ? [] : text.split(" ").map(Number);
+  } catch {
+    return [];
+  }
+}
+
+export function mebibytes(bytes: number): string {
+  return `${Math.round(bytes / 1024 ** 2)} MiB`;
 }
 
 export interface Row extends Measured {

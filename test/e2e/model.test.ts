@@ -3,12 +3,13 @@
 // exactly what the image was; in the end nothing lies there that no session names, and no nonce has come twice.
 
 import { makeFileWorld } from "../support/model/file-world.ts";
+import { deckSize } from "../support/model/deck.ts";
 import { testModel } from "../support/model/model-test.ts";
 
 testModel({
   title: "random steps",
   makeWorld: makeFileWorld,
-  // Of the two kinds of archive one each. They have a rollback, a rename and a delete within eight steps.
+  // Of the two kinds of archive one each.
   seeds: [20_261_232, 20_261_233],
-  steps: 8,
+  steps: deckSize,
 });

@@ -122,7 +122,9 @@ describe("killed again and again, the next send sends the rest", () => {
   test.each([
     ["agent", "directory", []],
     ["receiver", "directory", []],
+    ["both", "directory", []],
     ["agent", "tar", ["--tarfile"]],
+    ["receiver", "tar", ["--tarfile"]],
     ["both", "tar", ["--tarfile"]],
   ] as const)("%s killed, %s form", async (who, _, form) => {
     const { site, steps } = await makeResumable(form);

@@ -92,7 +92,7 @@ export async function makeThinWorld(sealed: boolean, random: Random): Promise<Wo
       expect(done.status, done.stderr).toBe(0);
     },
     seen: (of) => here("seen", directories[of]),
-    key: (of) => (sealed ? ["--passphrase-file", form(of)] : []),
+    form,
     assembler: join(projectRoot, "dist/lib/spbk-assemble.mjs"),
     atRest: async () => {
       for (const state of states) expect(await shell(findUnfinished(state))).toBe("");
@@ -121,10 +121,7 @@ export async function makeThinWorld(sealed: boolean, random: Random): Promise<Wo
     for (const name of names.slice(0, 2)) await first.make(name, random);
     await second.make(names[0], random);
     if (sealed) {
-      await joinSealed(world, async (of, text) => {
-        writeFileSync(form(of), text, { mode: 0o600 });
-        return form(of);
-      });
+      await joinSealed(world);
     } else {
       await must(world, first, "--dest", "all", "send", names[0]);
       await shell(`cp -a ${states[0]}/archives ${states[1]}/archives`);

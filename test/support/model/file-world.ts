@@ -83,7 +83,7 @@ export async function makeFileWorld(sealed: boolean, random: Random): Promise<Wo
     place,
     look: async () => {},
     seen: place,
-    key: (of) => (sealed ? ["--passphrase-file", form(of)] : []),
+    form,
     assembler: site.program("spbk-assemble.mjs"),
     atRest: async () => {
       for (const state of states) expect(await shell(findUnfinished(state))).toBe("");
@@ -92,10 +92,7 @@ export async function makeFileWorld(sealed: boolean, random: Random): Promise<Wo
     [Symbol.asyncDispose]: async () => site[Symbol.asyncDispose](),
   };
   if (sealed) {
-    await joinSealed(world, async (of, text) => {
-      writeFileSync(form(of), text, { mode: 0o600 });
-      return form(of);
-    });
+    await joinSealed(world);
   } else {
     await must(world, hosts[0], "--dest", "all", "send", volumes[0] ?? "");
     cpSync(join(states[0], "archives"), join(states[1], "archives"), { recursive: true });

@@ -50,6 +50,18 @@ export function sessionsOf(ledger: Ledger, volume: string): readonly ModelSessio
     .sort((a, b) => a.sequence - b.sequence);
 }
 
+/** The newest session of each volume. */
+export function newestOf(ledger: Ledger): readonly ModelSession[] {
+  return [...ledger.volumes.keys()].flatMap((uid) => sessionsOf(ledger, uid).slice(-1));
+}
+
+/** The sessions of a volume that a prune takes when it is told to, oldest first. */
+export function freeSessionsOf(ledger: Ledger, volume: string): readonly ModelSession[] {
+  return sessionsOf(ledger, volume)
+    .slice(0, -1)
+    .filter((each) => !each.protected);
+}
+
 /** Fails the test where the listing is not what the ledger and the outcome allow; else the ledger is what is listed. */
 export function reconcile(ledger: Ledger, listing: Listing, outcome: Outcome, at: string): void {
   const { certain, goes, marks, appears, renames } = outcome;

@@ -1,5 +1,5 @@
 // A run of the model test: steps dealt from a deck, so that a short run has a bit of everything, and after each step
-// every session that any archive lists restored and compared. Chance is drawn anew for each step, so that what one
+// every session that any archive lists restored and compared, by spbk-assemble and by the tests' own reader. Chance is drawn anew for each step, so that what one
 // step draws does not change the next.
 
 import { readdirSync } from "node:fs";
@@ -7,10 +7,10 @@ import { isDeepStrictEqual } from "node:util";
 import { expect } from "vitest";
 import { random, type Random } from "../../fuzz/random.ts";
 import { treeOf } from "../archive-tree.ts";
-import { readNaively } from "../naive-archive.ts";
 import { linesOf } from "../site-sessions.ts";
 import { leftovers } from "../site.ts";
-import { type Outcome, reconcile } from "./ledger.ts";
+import { type Card, deal, deckSize, shuffledDeck } from "./deck.ts";
+import { type Ledger, type Outcome, reconcile } from "./ledger.ts";
 import { type Kind, type Step, steps } from "./steps.ts";
 import {
   assembled,
@@ -19,26 +19,20 @@ import {
   type Host,
   listingOf,
   must,
+  readAll,
   received,
   type World,
 } from "./world.ts";
 
-/** How often a step comes in a deck; the ones that can be killed are, in half of the cases. */
-const weights: Readonly<Record<Kind, number>> = {
-  send: 8,
-  prune: 4,
-  delete: 2,
-  rename: 2,
-  add: 2,
-  tag: 2,
-  rollback: 1,
-  monitor: 1,
-  check: 1,
-};
+/** What steps have done to archives, as these have shown it afterwards. */
+interface Tally {
+  readonly kinds: Set<Kind>;
+  /** Sessions that a prune has removed, and tags that a `tag` has set. */
+  pruned: number;
+  tagged: number;
+}
 
-/** With so many sessions in an archive the next step prunes it. */
-const tooMany = 6;
-
+/** Deals `count` cards, and what they need besides. With a whole deck there was some of everything. */
 export async function runModel(
   makeWorld: (sealed: boolean, random: Random) => Promise<World>,
   seed: number,
@@ -51,31 +45,32 @@ export async function runModel(
   await using world = await makeWorld(seed % 2 === 1, of(-1));
   await sendAll(world, world.hosts[0], "the first send");
   const kills = { aimed: 0, met: 0 };
-  for (let i = 0, deck: Kind[] = []; i < count; i++) {
-    if (deck.length === 0) deck = shuffled(chance);
+  const tally: Tally = { kinds: new Set(), pruned: 0, tagged: 0 };
+  let deck: Card[] = [];
+  for (let i = 0, dealt = 0; dealt < count; i++) {
+    if (deck.length === 0) deck = shuffledDeck(chance);
     const draw = of(i);
     const host = draw.pick(world.hosts);
-    const crowded = destinations.find((each) => world.ledgers[each].sessions.size > tooMany);
-    const empty = destinations.some((each) => world.ledgers[each].sessions.size === 0);
-    const kind = empty ? "add" : crowded === undefined ? (deck.pop() ?? "send") : "prune";
-    const killed = draw.once(2) ? undefined : draw.pick(["agent", "receiver"] as const);
-    const step: Step = {
-      world,
-      host,
-      of: crowded ?? draw.pick(destinations),
-      random: draw,
-      killed,
-      kills,
-      say,
-    };
+    const left = deck.length;
+    const { card, of: place } = deal(deck, world.ledgers, draw);
+    dealt += left - deck.length;
+    const step: Step = { world, host, of: place, random: draw, killed: card.killed, kills, say };
     const changes = await host.change(draw.below(4), draw);
-    const at = `seed ${seed}, step ${i}, ${kind} by the ${host.name} host in ${step.of}`;
+    const at = `seed ${seed}, step ${i}, ${card.kind} by the ${host.name} host in ${place}`;
     say(`${at}; volumes: ${changes.join(", ") || "as before"}`);
-    const outcomes = await steps[kind](step);
+    const before = world.ledgers[place].sessions;
+    const outcomes = await steps[card.kind](step);
     await compare(world, host, outcomes, at, draw);
+    note(tally, card.kind, before, world.ledgers[place].sessions);
   }
   say(`kills: ${kills.aimed}, of which ${kills.met} met the command before its end`);
-  if (kills.aimed >= 10) expect(kills.met, "most kills meet a command").toBeGreaterThan(kills.aimed / 2);
+  say(`pruned: ${tally.pruned}, tagged: ${tally.tagged}`);
+  if (count >= deckSize) {
+    expect([...tally.kinds].sort()).toEqual(Object.keys(steps).sort());
+    expect(tally.pruned, "sessions that prunes have removed").toBeGreaterThan(0);
+    expect(tally.tagged, "tags that were set and seen").toBeGreaterThan(0);
+    expect(kills.met, "most kills meet a command").toBeGreaterThan(kills.aimed / 2);
+  }
   // What was interrupted is finished, and nothing is left that no session names.
   for (const host of world.hosts) await sendAll(world, host, `seed ${seed}: the last send of ${host.name}`);
   await world.atRest();
@@ -84,13 +79,12 @@ export async function runModel(
   expect(await world.snapshots(world.hosts[0]), `seed ${seed}: snapshots`).toEqual([]);
 }
 
-function shuffled(chance: Random): Kind[] {
-  const deck = Object.entries(weights).flatMap(([kind, times]) => Array<Kind>(times).fill(kind as Kind));
-  for (let i = deck.length - 1; i > 0; i--) {
-    const j = chance.below(i + 1);
-    [deck[i], deck[j]] = [deck[j]!, deck[i]!];
-  }
-  return deck;
+function note(tally: Tally, kind: Kind, before: Ledger["sessions"], after: Ledger["sessions"]): void {
+  tally.kinds.add(kind);
+  if (kind === "prune") tally.pruned += [...before.keys()].filter((uid) => !after.has(uid)).length;
+  if (kind !== "tag") return;
+  for (const { uid, tags } of before.values())
+    tally.tagged += (after.get(uid)?.tags ?? []).filter((each) => !tags.includes(each)).length;
 }
 
 async function sendAll(world: World, host: Host, at: string): Promise<void> {
@@ -128,6 +122,10 @@ async function compare(
       }
     };
     await Promise.all([restoreAll(), restoreAll()]);
+    const images = readAll(world, of).sessions.map(({ uid, image }) => [uid, image] as const);
+    expect(new Map(images), `${at}: ${of}: read naively`).toEqual(
+      new Map(sessions.map(({ uid, digest }) => [uid, digest])),
+    );
     if (sampled !== undefined)
       expect(await received(world, host, of, sampled), `${at}: ${of}: received`).toBe(sampled.digest);
     if (world.sealed) {
@@ -151,19 +149,14 @@ async function finish(world: World, of: Destination, at: string): Promise<void> 
   await world.look();
   const archive = world.seen(of);
   expect(leftovers(archive), at).toEqual([]);
-  if (!world.sealed && !filesOf(archive).some((each) => each.endsWith(".tar"))) {
-    const { sessions, stored } = readNaively(archive);
-    expect([...stored].sort(), at).toEqual([...new Set(sessions.flatMap((each) => [...each.files]))].sort());
-  }
+  const { sessions, stored } = readAll(world, of);
+  expect([...stored].sort(), at).toEqual([...new Set(sessions.flatMap((each) => [...each.files]))].sort());
   await must(world, host, "--dest", of, "delete", "--all", "--yes");
   await world.look();
   expect(chunkFilesOf(archive), at).toEqual([]);
 }
 
-function filesOf(archive: string): readonly string[] {
-  return readdirSync(archive, { recursive: true, encoding: "utf8" });
-}
-
 function chunkFilesOf(archive: string): readonly string[] {
-  return filesOf(archive).filter((each) => /\/x[0-9a-f]{16}$|\.tar$/.test(each));
+  const files = readdirSync(archive, { recursive: true, encoding: "utf8" });
+  return files.filter((each) => /\/x[0-9a-f]{16}$|\.tar$/.test(each));
 }

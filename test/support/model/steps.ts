@@ -1,10 +1,10 @@
-// The steps of the model test: commands with arguments that chance chooses, half of those that change an archive with
-// a kill -9 of agent or receiver in their middle. Each says what the archives may hold afterwards.
+// The steps of the model test: commands with arguments that chance chooses, some with a kill -9 of agent or receiver in their
+// middle (deck.ts). Each says what the archives may hold afterwards. A step is taken where it does something.
 
 import { expect } from "vitest";
 import type { Random } from "../../fuzz/random.ts";
 import { treeOf } from "../archive-tree.ts";
-import { type ModelSession, type Outcome, sessionsOf } from "./ledger.ts";
+import { freeSessionsOf, type ModelSession, newestOf, type Outcome, sessionsOf } from "./ledger.ts";
 import {
   type Destination,
   destinations,
@@ -13,6 +13,7 @@ import {
   type Killable,
   must,
   names,
+  tags,
   type World,
 } from "./world.ts";
 
@@ -35,11 +36,11 @@ export const steps = {
     const there = host.volumes();
     const volumes = random.once(2) ? there : [random.pick(there)];
     const dest = random.once(3) ? "all" : step.of;
-    const tags = random.once(4) ? [`t${random.below(3)}`] : [];
-    const args = [...(random.once(3) ? ["--tarfile"] : []), ...tags.flatMap((tag) => ["--tag", tag])];
+    const tagged = random.once(4) ? [random.pick(tags)] : [];
+    const args = [...(random.once(3) ? ["--tarfile"] : []), ...tagged.flatMap((tag) => ["--tag", tag])];
     const certain = await perform({ world, host, random, ...step }, "send", dest, [...args, ...volumes]);
     const digests = await host.digests(volumes);
-    const appears = new Map([...digests].map(([name, digest]) => [name, { digest, tags }]));
+    const appears = new Map([...digests].map(([name, digest]) => [name, { digest, tags: tagged }]));
     const to = dest === "all" ? destinations : [step.of];
     return Object.fromEntries(to.map((each) => [each, { certain, appears }]));
   },
@@ -53,55 +54,54 @@ export const steps = {
   prune: async (step: Step): Promise<Outcomes> => {
     const { world, of, random } = step;
     const ledger = world.ledgers[of];
+    const free = (uid: string): readonly ModelSession[] => freeSessionsOf(ledger, uid);
     const volumes = [...ledger.volumes.values()];
-    const free = (sessions: readonly ModelSession[]): readonly ModelSession[] =>
-      sessions.slice(0, -1).filter((each) => !each.protected);
-    const some = random.pick(volumes);
-    const one = free(sessionsOf(ledger, some?.uid ?? ""))[0];
-    const going: ModelSession[] = [];
-    const args: string[] = [];
+    const some = random.pick(volumes.filter(({ uid }) => free(uid).length > 0));
+    const [one] = free(some.uid);
     if (one !== undefined && random.once(2)) {
       const listed = await must(world, step.host, "--json", "--dest", of, "list", some.name);
       const name = new RegExp(`"name":"(S_[^"]*)","uid":"${one.uid}"`).exec(listed.stdout)?.[1] ?? "";
-      args.push(some.name, "--session", name);
-      going.push(one);
-    } else {
-      const keep = 1 + random.below(2);
-      const tag = random.once(2) ? "t1" : undefined;
-      args.push("--all", "--keep-last", String(keep), ...(tag === undefined ? [] : ["--keep-tag", tag]));
-      for (const { uid } of volumes) {
-        const all = sessionsOf(ledger, uid);
-        const old = all.slice(0, Math.max(0, all.length - keep));
-        const goes = free(all).filter((each) => old.includes(each));
-        going.push(...goes.filter((each) => tag === undefined || !each.tags.includes(tag)));
-      }
+      const certain = await perform(step, "prune", of, [some.name, "--session", name]);
+      return { [of]: { certain, goes: new Set([one.uid]) } };
     }
-    const certain = await perform(step, "prune", of, args);
-    return { [of]: { certain, goes: new Set(going.map((each) => each.uid)) } };
+    const goingBy = (keep: number, tag?: string): readonly string[] =>
+      volumes.flatMap(({ uid }) => {
+        const old = sessionsOf(ledger, uid).slice(0, -keep);
+        return free(uid)
+          .filter((each) => old.includes(each) && (tag === undefined || !each.tags.includes(tag)))
+          .map((each) => each.uid);
+      });
+    const drawn = [1 + random.below(2), random.once(2) ? "t1" : undefined] as const;
+    // What was drawn, unless nothing goes by that.
+    const [keep, tag] = goingBy(...drawn).length > 0 ? drawn : ([1, undefined] as const);
+    const args = ["--keep-last", String(keep), ...(tag === undefined ? [] : ["--keep-tag", tag])];
+    const certain = await perform(step, "prune", of, ["--all", ...args]);
+    return { [of]: { certain, goes: new Set(goingBy(keep, tag)) } };
   },
 
+  /** Sets a tag that the newest session of some volume does not have. */
   tag: async (step: Step): Promise<Outcomes> => {
     const { world, of, random } = step;
-    const volume = random.pick([...world.ledgers[of].volumes.values()]);
-    const session = sessionsOf(world.ledgers[of], volume.uid).at(-1);
-    if (session === undefined) return {};
-    const tag = `t${random.below(3)}`;
-    const change = random.pick(["--protect", "--unprotect", "--remove"]);
-    const without = session.tags.filter((each) => each !== tag);
-    const added = session.tags.includes(tag) ? session.tags : [...session.tags, tag];
-    const mark = {
-      tags: change === "--remove" ? without : added,
-      protected: change === "--remove" ? session.protected : change === "--protect",
-    };
-    const certain = await perform(step, "tag", of, [volume.name, tag, change]);
-    return { [of]: { certain, marks: new Map([[session.uid, mark]]) } };
+    const lacking = (each: ModelSession): string[] => tags.filter((tag) => !each.tags.includes(tag));
+    const session = random.pick(newestOf(world.ledgers[of]).filter((each) => lacking(each).length > 0));
+    const tag = random.pick(lacking(session));
+    const change = random.pick(["--protect", "--unprotect"]);
+    const mark = { tags: [...session.tags, tag], protected: change === "--protect" };
+    return await markNewest(step, session, mark, [tag, change]);
+  },
+
+  untag: async (step: Step): Promise<Outcomes> => {
+    const { world, of, random } = step;
+    const session = random.pick(newestOf(world.ledgers[of]).filter((each) => each.tags.length > 0));
+    const tag = random.pick(session.tags);
+    const mark = { tags: session.tags.filter((each) => each !== tag), protected: session.protected };
+    return await markNewest(step, session, mark, [tag, "--remove"]);
   },
 
   rename: async (step: Step): Promise<Outcomes> => {
     const { world, host, of, random } = step;
     const taken = [...world.ledgers[of].volumes.values()].map((each) => each.name);
-    const to = names.find((name) => !taken.includes(name));
-    if (to === undefined) return await steps.delete(step);
+    const to = random.pick(names.filter((name) => !taken.includes(name)));
     const from = random.pick(taken);
     const certain = await perform(step, "rename", of, [from, to]);
     const there = host.volumes();
@@ -139,11 +139,10 @@ export const steps = {
   rollback: async ({ world, host, of, random }: Step): Promise<Outcomes> => {
     const archive = world.place(of);
     await world.shell(`cp -a '${archive}' '${archive}-older'`);
-    const volume = random.pick([...world.ledgers[of].volumes.values()]);
-    const session = sessionsOf(world.ledgers[of], volume.uid).at(-1);
-    if (session === undefined) throw new Error("a volume without sessions was listed");
+    const session = random.pick(newestOf(world.ledgers[of]));
+    const name = world.ledgers[of].volumes.get(session.volume)?.name ?? "";
     const mark = { tags: session.tags, protected: !session.protected };
-    await must(world, host, "--dest", of, "tag", volume.name, mark.protected ? "--protect" : "--unprotect");
+    await must(world, host, "--dest", of, "tag", name, mark.protected ? "--protect" : "--unprotect");
     await world.shell(`mv '${archive}' '${archive}-newest'; mv '${archive}-older' '${archive}'`);
     await world.look();
     const before = treeOf(world.seen(of));
@@ -162,6 +161,18 @@ export const steps = {
 } as const;
 
 export type Kind = keyof typeof steps;
+
+/** Has `tag` change what the newest session of a volume is marked with. */
+async function markNewest(
+  step: Step,
+  { volume, uid }: ModelSession,
+  mark: Pick<ModelSession, "tags" | "protected">,
+  args: readonly string[],
+): Promise<Outcomes> {
+  const name = step.world.ledgers[step.of].volumes.get(volume)?.name ?? "";
+  const certain = await perform(step, "tag", step.of, [name, ...args]);
+  return { [step.of]: { certain, marks: new Map([[uid, mark]]) } };
+}
 
 /** Runs the command, or has it or its receiver killed on its way. True when it has done all that it was to do. */
 async function perform(

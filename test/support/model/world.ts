@@ -4,9 +4,12 @@
 
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "vitest";
+import { fromRecoveryForm } from "../../../protocol/seal/recovery.ts";
 import type { Random } from "../../fuzz/random.ts";
+import { type NaiveArchive, readNaively } from "../naive-archive.ts";
 import { linesOf } from "../site-sessions.ts";
 import type { Ended } from "../site.ts";
 import type { Ledger, Listing, ModelSession } from "./ledger.ts";
@@ -14,6 +17,8 @@ import { type NonceAudit } from "../nonce-audit.ts";
 
 /** Volumes that there may be; the first two share chunks, and the third with them if it was called so once. */
 export const names = ["vm-a-root", "vm-b-root", "vm-work-private"] as const;
+/** Tags that a session may have. */
+export const tags = ["t0", "t1", "t2"] as const;
 export const destinations = ["default", "usb"] as const;
 export type Destination = (typeof destinations)[number];
 
@@ -63,8 +68,8 @@ export interface World extends AsyncDisposable {
   look(): Promise<void>;
   /** The directory of an archive as it was at the last look. */
   seen(of: Destination): string;
-  /** Arguments for spbk-assemble that open it. */
-  readonly key: (of: Destination) => readonly string[];
+  /** The path of the file with the recovery form of a sealed archive. */
+  form(of: Destination): string;
   /** The path of the built spbk-assemble. */
   readonly assembler: string;
   /** Fails the test where a state, or the storage, holds what only a command under way may. */
@@ -92,11 +97,11 @@ export async function listingOf(world: World, host: Host, of: Destination): Prom
   const uidOf = (name: string): string => volumes.find((each) => each.name === name)?.uid ?? "";
   const sessions = lines
     .filter((each) => each["type"] === "session")
-    .map(({ uid, volume, sequence, tags, protected: is }) => ({
+    .map(({ uid, volume, sequence, tags: marked, protected: is }) => ({
       uid,
       volume: uidOf(volume),
       sequence,
-      tags,
+      tags: marked,
       protected: is,
     }));
   return { volumes, sessions };
@@ -106,7 +111,8 @@ export async function listingOf(world: World, host: Host, of: Destination): Prom
 export async function assembled(world: World, of: Destination, session: ModelSession): Promise<string> {
   const directory = world.ledgers[of].volumes.get(session.volume)?.directory ?? "";
   const path = join(world.seen(of), directory);
-  const args = [path, ...world.key(of), "--session", session.uid, "-o", "-", "-q"];
+  const key = world.sealed ? ["--passphrase-file", world.form(of)] : [];
+  const args = [path, ...key, "--session", session.uid, "-o", "-", "-q"];
   const child = spawn(process.execPath, [world.assembler, ...args], { stdio: ["ignore", "pipe", "pipe"] });
   const hash = createHash("sha256");
   let stderr = "";
@@ -115,6 +121,12 @@ export async function assembled(world: World, of: Destination, session: ModelSes
   const code = await new Promise((resolve, reject) => child.on("error", reject).on("close", resolve));
   expect(code, `spbk-assemble ${args.join(" ")}: ${stderr}`).toBe(0);
   return hash.digest("hex");
+}
+
+/** What lies in an archive as it was at the last look, read by the tests' own reader. */
+export function readAll(world: World, of: Destination): NaiveArchive {
+  const master = world.sealed ? fromRecoveryForm(readFileSync(world.form(of), "utf8")) : undefined;
+  return readNaively(world.seen(of), master);
 }
 
 /** The SHA-256 of what `receive --save-to` makes of a session. */
@@ -130,19 +142,15 @@ export async function received(
   return (await world.shell(`sha256sum '${output}'; rm '${output}'`)).slice(0, 64);
 }
 
-/** The second host joins sealed archives that the first one makes. `keep` takes an archive's recovery form to where it is
- *  wanted, and gives the path that `--passphrase-file` takes there. */
-export async function joinSealed(
-  world: World,
-  keep: (of: Destination, form: string) => Promise<string>,
-): Promise<void> {
+/** The second host joins sealed archives that the first one makes, whose recovery forms are kept. */
+export async function joinSealed(world: World): Promise<void> {
   const [first, second] = world.hosts;
   for (const of of destinations) {
     await must(world, first, "--dest", of, "init", "--no-passphrase");
     const shown = await must(world, first, "--dest", of, "key", "--show-recovery");
     // The form itself is the last line.
-    const path = await keep(of, shown.stdout.split("\n").slice(-2).join("\n"));
-    await must(world, second, "--dest", of, "init", "--join", "--passphrase-file", path);
+    writeFileSync(world.form(of), shown.stdout.split("\n").slice(-2).join("\n"), { mode: 0o600 });
+    await must(world, second, "--dest", of, "init", "--join", "--passphrase-file", world.form(of));
   }
 }
 
