@@ -55,6 +55,15 @@ test.each([
   [["receive", "--confirm", "one", "--session", "x"], /--confirm restores nothing/],
   [["receive", "--confirm", "one", "--no-base"], /--confirm restores nothing/],
   [["receive", "--confirm", "one", "--dest", "default"], /--confirm reaches no destination, --dest does not/],
+  [
+    ["receive", "one", "--save-to", "-"],
+    /--save-to: found «-», wanted a file or a block device[^]*is \.\/-$/m,
+  ],
+  [["prune", "one", "--keep-last", "x"], /--keep-last: found «x», wanted 0 to 1000000/],
+  [["prune", "one", "--keep-daily", "1.5"], /--keep-daily: found «1\.5», wanted/],
+  [["prune", "one", "--keep-weekly", "0x10"], /--keep-weekly: found «0x10», wanted/],
+  [["prune", "one", "--keep-last=-1"], /--keep-last: found «-1», wanted/],
+  [["prune", "one", "--keep-last", "1", "--keep-last", "2"], /--keep-last: found «1,2», wanted/],
   [["check", "--yes"], /--yes goes with --repair/],
   [["monitor", "--dest", "default"], /--dest does not go with it/],
 ])("%j: status 2", async (args, message) => {
