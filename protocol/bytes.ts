@@ -39,3 +39,10 @@ export function concatBytes(parts: readonly Uint8Array[]): Uint8Array {
   }
   return whole;
 }
+
+/** Frees the buffer of an array that is all of it, but for `slack` bytes, at once: the garbage collector would let a hundred
+ *  megabytes gather first, and each new buffer then costs fresh pages. Buffers that Node shares among several are left
+ *  alone. */
+export function freeBytes({ buffer, length }: Uint8Array, slack = 0): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === length + slack) buffer.transfer(0);
+}

@@ -49,7 +49,7 @@ export function sayRecovery(context: Context, sealed: boolean, master: Uint8Arra
     context.report.notice("sparsebak key --show-recovery prints its key: keep it on paper, away from here");
     return;
   }
-  context.showSecret([...recoveryText, recoveryForm(master)]);
+  context.showSecret(recoveryLines(sealed, master));
 }
 
 async function firstPassphrases(
@@ -63,8 +63,17 @@ async function firstPassphrases(
   return [passphrase];
 }
 
-/** What stands above a recovery form. */
-export const recoveryText: readonly string[] = [
-  "Recovery form of the archive's key. Whoever has it can read the archive; without it, the key file and the",
-  "passphrases, nobody can. Write it down and keep it away from this machine and from the drive:",
-];
+/** The recovery form of an archive's key, and above it what it is good for. */
+export function recoveryLines(sealed: boolean, master: Uint8Array): readonly string[] {
+  const text = sealed
+    ? [
+        "Recovery form of the archive's key. Whoever has it can read the archive; without it, the key file and the",
+        "passphrases, nobody can. Write it down and keep it away from this machine and from the drive:",
+      ]
+    : [
+        "Recovery form of the archive's key. The archive is not sealed: anybody can read it without. With the key another",
+        "machine takes it over (sparsebak init --join), and whoever has it can alter the archive unnoticed. Write it down",
+        "and keep it away from this machine and from the drive:",
+      ];
+  return [...text, recoveryForm(master)];
+}

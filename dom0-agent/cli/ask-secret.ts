@@ -11,7 +11,8 @@ const maxCharacters = 1024;
 let ahead = "";
 
 /** What was typed up to the end of the line. Throws AgentError `usage` where there is no terminal, `failed` where it was
- *  given up, or where it can't be taken as it was typed; what follows up to the line's end is then read all the same. */
+ *  given up, or where it can't be taken as it was typed; what follows up to the line's end is then read all the same.
+ *  Throws the signal's reason; ^C is a SIGINT as anywhere else. */
 export async function askSecret(prompt: string, signal: AbortSignal): Promise<string> {
   const { stdin, stderr } = process;
   if (!stdin.isTTY) throw new AgentError("usage", `${prompt}: nobody to ask: standard input is no terminal`);
@@ -23,7 +24,8 @@ export async function askSecret(prompt: string, signal: AbortSignal): Promise<st
   stdin.resume();
   try {
     return await new Promise<string>((resolve, reject) => {
-      const stop = (): void => reject(new AgentError("failed", `${prompt}: given up`));
+      const stop = (): void =>
+        reject(signal.aborted ? signal.reason : new AgentError("failed", `${prompt}: given up`));
       signal.addEventListener("abort", stop, { once: true });
       stdin.once("end", stop);
       const take = (text: string): void => {
@@ -36,7 +38,13 @@ export async function askSecret(prompt: string, signal: AbortSignal): Promise<st
             else reject(new AgentError("failed", `${prompt}: ${refusal}`, "try again"));
             return;
           }
-          if (character === interrupt || character === endOfInput) stop();
+          if (character === interrupt) {
+            // The terminal is in raw mode, and makes no signal of it; nothing behind it is taken.
+            stdin.removeAllListeners("data");
+            process.kill(process.pid, "SIGINT");
+            return;
+          }
+          if (character === endOfInput) stop();
           else if (character === backspace || character === deleted) typed.pop();
           else if (character === eraseLine) [typed, refusal] = [[], undefined];
           else if (character < " " || character === "\ufffd")

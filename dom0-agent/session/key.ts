@@ -12,8 +12,7 @@ import {
 import type { Generation } from "../../protocol/archive/types.ts";
 import { macOf } from "../../protocol/seal/keys.ts";
 import { readKeyOf, readKeyText } from "../../protocol/seal/read-key.ts";
-import { recoveryForm } from "../../protocol/seal/recovery.ts";
-import { makeSlot, type SlotOptions } from "../../protocol/seal/slot.ts";
+import { makeSlot, openSlot, type SlotOptions } from "../../protocol/seal/slot.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import { readMasterKey } from "../keys/master-key.ts";
@@ -28,6 +27,7 @@ import type { Client } from "../archive/client.ts";
 import { commitStep, type Step } from "../archive/commit-step.ts";
 import type { Context } from "../context.ts";
 import { openDestination } from "../archive/destination.ts";
+import { recoveryLines } from "../archive/new-archive.ts";
 import { TransportError } from "../transport/transport.ts";
 
 /** A slot as people see it; they are counted from 1. */
@@ -75,6 +75,7 @@ export async function changeSlots(
     if (change.kind === "remove") throw new TypeError("remove makes no slot");
     const passphrase = await change.passphrase();
     checkNewPassphrase(passphrase);
+    refuseKnown(header, passphrase);
     return makeSlot(readMasterKey(paths), passphrase, header.uuid, slot);
   });
   const fields: Omit<ArchiveHeader, "mac"> = { ...header, slots };
@@ -88,6 +89,13 @@ export async function changeSlots(
   });
   await sweepOrWarn(context, client);
   return slots.length;
+}
+
+/** One that two slots have would still open the archive when one of them has been removed. */
+function refuseKnown({ slots, uuid }: ArchiveHeader, passphrase: string): void {
+  const at = slots.findIndex((each) => openSlot(each, passphrase, uuid) !== undefined);
+  if (at !== -1)
+    throw new AgentError("failed", `key: the archive has this passphrase already, as number ${at + 1}`);
 }
 
 /** Slots go by their number, so that a change which is done and repeated would hit the next one. */
@@ -156,9 +164,9 @@ function slotAt(
 }
 
 /** The recovery form of the archive's key, from dom0's own key file: the VM is not asked. */
-export function showRecovery(context: Context, settings: ArchiveSettings): string {
-  const { paths } = knownArchive(context, settings);
-  return recoveryForm(readMasterKey(paths));
+export function showRecovery(context: Context, settings: ArchiveSettings): readonly string[] {
+  const { paths, record } = knownArchive(context, settings);
+  return recoveryLines(record.sealed, readMasterKey(paths));
 }
 
 /** The read key of a volume, as text; of one that was deleted from here, where the archive has none of that name. Throws

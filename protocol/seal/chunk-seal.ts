@@ -8,7 +8,7 @@
 import { createCipheriv, randomBytes } from "node:crypto";
 import { crc32 } from "node:zlib";
 import type { ArchiveUuid, ChunkId } from "../archive/types.ts";
-import { concatBytes } from "../bytes.ts";
+import { concatBytes, freeBytes } from "../bytes.ts";
 import { FormatError } from "../errors.ts";
 import { utf8 } from "../wire/writer.ts";
 import { gcmTagBytes, nonceBytes, openBytes } from "./gcm.ts";
@@ -62,7 +62,9 @@ export function chunkSealer(
       target.set(salt, at);
       target.set(nonce, at + saltBytes);
       const tagAt = at + headBytes + frame.length;
-      target.set(cipher.update(frame), at + headBytes);
+      const ciphertext = cipher.update(frame);
+      target.set(ciphertext, at + headBytes);
+      freeBytes(ciphertext);
       cipher.final();
       target.set(cipher.getAuthTag(), tagAt);
       const crcAt = tagAt + gcmTagBytes;

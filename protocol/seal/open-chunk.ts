@@ -3,7 +3,7 @@
 // Everything of an archive that dom0 and spbk-assemble make use of is decompressed here.
 
 import { createHash } from "node:crypto";
-import { equalBytes } from "../bytes.ts";
+import { equalBytes, freeBytes } from "../bytes.ts";
 import { chunkIdOf } from "../archive/chunk-id.ts";
 import { decompress, slackBytes } from "../archive/decompress.ts";
 import { FormatError } from "../errors.ts";
@@ -42,6 +42,7 @@ export function openChunk(
   }
   const frame = seal === undefined ? untrusted : seal.open(untrusted, expected.id);
   const plaintext = decompress(frame, expected.length);
+  if (seal !== undefined) freeBytes(frame);
   if (plaintext.length !== expected.length) {
     throw new FormatError(
       "bad-value",
@@ -54,10 +55,7 @@ export function openChunk(
   return plaintext;
 }
 
-/** Frees the buffer of a plaintext from openChunk at once; the garbage collector would let a hundred megabytes of them
- *  gather first. Buffers that Node shares among several are left alone. */
+/** Frees the buffer of a plaintext from openChunk at once. */
 export function freePlaintext(plaintext: Uint8Array): void {
-  const { buffer } = plaintext;
-  if (buffer instanceof ArrayBuffer && buffer.byteLength === plaintext.length + slackBytes)
-    buffer.transfer(0);
+  freeBytes(plaintext, slackBytes);
 }

@@ -287,6 +287,7 @@ async function bases(encryption: "on" | "off"): Promise<Bases> {
 beforeAll(async () => {
   [unsealed, sealed] = await Promise.all([bases("off"), bases("on")]);
   keyed = sealed.known.copy();
+  writeFileSync(keyed.passphraseFile, "another horse battery staple\n");
   await keyed.must("key", "--add", "--passphrase-file", keyed.passphraseFile);
 });
 afterAll(() => {

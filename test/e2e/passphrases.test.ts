@@ -88,6 +88,38 @@ test("the recovery form is shown in one line, and pasted into one prompt", async
   expect(must(await site.sparsebak(["verify", volume])).stdout).toContain("every chunk is right");
 });
 
+test("with nothing but the drive and the passphrase, the archive's path tells its volumes by name", async () => {
+  await using site = await made(true);
+  must(await site.sparsebak(["-u", "send"]));
+  const [directory = ""] = site.volumeDirectory(volume).split("/").slice(-1);
+  expect(directory).toMatch(/^[0-9a-f]{32}$/);
+  const listed = must(
+    await site.spbkAssemble([site.archive, "--list", "--passphrase-file", site.passphraseFile]),
+  );
+  expect(listed.stdout).toMatch(new RegExp(`^${directory} +1 .* UTC  ${volume}$`, "m"));
+  const typed = await atTerminal(site, "spbk-assemble", [site.archive, "--list"], [[known, site.passphrase]]);
+  expect(typed.code, typed.output).toBe(0);
+  expect(typed.output).toMatch(new RegExp(`^${directory} +1 .* UTC  ${volume}\r?$`, "m"));
+  expect(await site.spbkAssemble([site.archive, "--list"])).toMatchObject({
+    code: 1,
+    stdout: "",
+    stderr: expect.stringContaining("no key was given"),
+  });
+});
+
+test("the key of an archive that is not sealed: what it is good for is said, and that it opens nothing", async () => {
+  await using site = await made("later", ["encryption = off"]);
+  must(await site.sparsebak(["-u", "send"]));
+  const { stdout } = must(await site.sparsebak(["key", "--show-recovery"]));
+  expect(stdout).toMatch(/not sealed: anybody can read it without/);
+  expect(stdout).not.toMatch(/can read the archive|nobody can/);
+  expect(must(await site.sparsebak(["key", "--list"])).stdout).not.toMatch(/opens/);
+  const [shown = ""] = form.exec(stdout) ?? [];
+  forget(site);
+  // As it says.
+  must(await site.sparsebak(["-u", "init", "--join", "--passphrase-file", fileWith(site, shown)]));
+});
+
 test("a passphrase that is typed opens everywhere, and is never shown", async () => {
   await using site = await made("later");
   const typed = "typed at a terminal";
@@ -244,6 +276,17 @@ test("passphrases are added, changed and removed, and what is no number of one c
   expect(differing).toMatchObject({ code: 1, output: expect.stringContaining("not the same") });
 
   const heads = readdirSync(join(site.archive, "heads"));
+  // One that is there already would still open the archive when it has been removed.
+  for (const [at, passphrase, args] of [
+    [1, first, ["--add"]],
+    [2, second, ["--change-passphrase", "--slot", "1"]],
+  ] as const)
+    expect(
+      await site.sparsebak(["-u", "key", ...args, "--passphrase-file", fileWith(site, passphrase)]),
+    ).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(`has this passphrase already, as number ${at}`),
+    });
   const change = ["key", "--change-passphrase", "--passphrase-file", fileWith(site, third)];
   for (const args of [
     ["key", "--remove", "abc"],

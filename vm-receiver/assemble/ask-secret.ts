@@ -15,7 +15,8 @@ const maxCharacters = 1024;
 let ahead = "";
 
 /** What was typed up to the end of the line. Only where standard input is a terminal. Throws AssembleError where it was
- *  given up, or where it can't be taken as it was typed; what follows up to the line's end is then read all the same. */
+ *  given up, or where it can't be taken as it was typed; what follows up to the line's end is then read all the same. ^C is
+ *  a SIGINT as anywhere else. */
 export async function askSecret(prompt: string, signal: AbortSignal): Promise<string> {
   const { stdin, stderr } = process;
   const decoder = new StringDecoder("utf8");
@@ -39,7 +40,13 @@ export async function askSecret(prompt: string, signal: AbortSignal): Promise<st
             else reject(new AssembleError("wrong-key", `${prompt}: ${refusal}`, "try again"));
             return;
           }
-          if (character === interrupt || character === endOfInput) stop();
+          if (character === interrupt) {
+            // The terminal is in raw mode, and makes no signal of it; nothing behind it is taken.
+            stdin.removeAllListeners("data");
+            process.kill(process.pid, "SIGINT");
+            return;
+          }
+          if (character === endOfInput) stop();
           else if (character === backspace || character === deleted) typed.pop();
           else if (character === eraseLine) [typed, refusal] = [[], undefined];
           else if (character < " " || character === "\ufffd")

@@ -25,7 +25,7 @@ interface Arguments {
   readonly key: string | undefined;
   readonly keyFd: number | undefined;
   readonly passphraseFile: string | undefined;
-  readonly head: number | undefined;
+  readonly head: Generation | undefined;
   readonly scrub: boolean;
   readonly untrash: boolean;
   readonly allowOlderHead: boolean;
@@ -74,19 +74,9 @@ async function parse(argv: readonly string[]): Promise<Arguments | undefined> {
             default: false,
             describe: "show what was pruned or deleted and can still be had",
           })
-          .option("head", {
-            type: "number",
-            requiresArg: true,
-            nargs: 1,
-            describe: "the state of head N instead of the newest",
-          })
+          .option("head", { ...text, describe: "the state of head N instead of the newest" })
           .option("key", { ...text, describe: "file with a read key, or - for standard input" })
-          .option("key-fd", {
-            type: "number",
-            requiresArg: true,
-            nargs: 1,
-            describe: "the same, a descriptor",
-          })
+          .option("key-fd", { ...text, describe: "the same, a descriptor" })
           .option("passphrase-file", {
             ...text,
             describe:
@@ -107,7 +97,9 @@ async function parse(argv: readonly string[]): Promise<Arguments | undefined> {
           .option("report-progress", { type: "boolean", default: false, hidden: true })
           .option("progress", { type: "boolean", default: true, describe: "progress bar on a terminal" }),
       (found) => {
-        wanted = found;
+        const head = numberOf(found.head, /^[1-9]\d*$/, "--head", "the number of a head");
+        const keyFd = numberOf(found.keyFd, /^\d+$/, "--key-fd", "the number of a descriptor");
+        wanted = { ...found, head: head as Generation | undefined, keyFd };
       },
     )
     .version(programVersion)
@@ -127,20 +119,27 @@ async function parse(argv: readonly string[]): Promise<Arguments | undefined> {
   return wanted;
 }
 
+function numberOf(
+  text: string | undefined,
+  digits: RegExp,
+  option: string,
+  wanted: string,
+): number | undefined {
+  if (text === undefined) return undefined;
+  if (digits.test(text) && Number.isSafeInteger(Number(text))) return Number(text);
+  throw usageError(`${option}: found «${text}», wanted ${wanted}`);
+}
+
 const modes = ["list", "verify", "scrub", "untrash"] as const;
 
 function checkCombination(found: Arguments): void {
   const [mode, ...others] = modes.filter((each) => found[each]);
   if (others.length > 0) throw usageError(`--${mode} and --${others.join(", --")} exclude each other`);
-  if (found.head !== undefined && !(Number.isSafeInteger(found.head) && found.head >= 1))
-    throw usageError(`--head: found ${found.head}, wanted the number of a head`);
   if (found.head !== undefined && (found.untrash || found.allowOlderHead))
     throw usageError("--head names one state; --untrash and --allow-older-head do not go with it");
   if (mode !== undefined) refuseBeside(mode, found);
   const keys = [found.key, found.keyFd, found.passphraseFile].filter((each) => each !== undefined);
   if (keys.length > 1) throw usageError("--key, --key-fd and --passphrase-file exclude each other");
-  if (found.keyFd !== undefined && !(Number.isSafeInteger(found.keyFd) && found.keyFd >= 0))
-    throw usageError("--key-fd: wanted the number of a descriptor");
   if (found.output === "") throw usageError("--output is empty, wanted a file or -");
   if (found.output === "-" && found.force)
     throw usageError("--output - replaces no file, --force does not go with it");
@@ -185,7 +184,7 @@ async function scrub(found: Arguments, signal: AbortSignal): Promise<number> {
   try {
     const summary = await scrubArchive({
       path: found.path,
-      head: found.head as Generation | undefined,
+      head: found.head,
       onFound: (each) => {
         bar?.clear();
         const line = found.json ? JSON.stringify(foundObject(each)) : printable(foundLine(each));
@@ -234,8 +233,13 @@ function keySource(found: Arguments): string | number | undefined {
 }
 
 async function run(found: Arguments, signal: AbortSignal): Promise<void> {
-  const { resolveVolumePath } = await import("./volume-path.ts");
+  const { archiveAt, resolveVolumePath } = await import("./volume-path.ts");
   const source = keySource(found);
+  const archivePath = found.list && source === undefined ? archiveAt(found.path) : undefined;
+  if (archivePath !== undefined) {
+    await listArchive(found, archivePath, signal);
+    return;
+  }
   const unlock = source === undefined ? undefined : await import("./unlock.ts");
   const readKey = source === undefined ? undefined : unlock?.readKeyFrom(source);
   const place = resolveVolumePath(found.path, readKey && unlock?.sealedDirectory(readKey));
@@ -243,7 +247,7 @@ async function run(found: Arguments, signal: AbortSignal): Promise<void> {
   const options = {
     ...place,
     keys,
-    head: found.head as Generation | undefined,
+    head: found.head,
     allowOlderHead: found.allowOlderHead,
     warn: warnerFor(found),
   };
@@ -291,6 +295,18 @@ async function run(found: Arguments, signal: AbortSignal): Promise<void> {
   }
 }
 
+/** Prints the volumes of an archive. Throws the first error where some of them can't be read. */
+async function listArchive(found: Arguments, archivePath: string, signal: AbortSignal): Promise<void> {
+  const { head, allowOlderHead } = found;
+  const keys = await keysOfPassphrase(found, { archivePath, volumeDirectory: "." }, signal);
+  const { listVolumes } = await import("./list-archive.ts");
+  const { volumeLines, volumeObjects } = await import("./report.ts");
+  const volumes = listVolumes(archivePath, { keys, head, allowOlderHead, warn: warnerFor(found) });
+  const objects = (): readonly string[] => volumeObjects(volumes).map((each) => JSON.stringify(each));
+  print(process.stdout, found.json ? objects() : volumeLines(volumes));
+  for (const { index } of volumes) if (index instanceof AssembleError) throw index;
+}
+
 /** For a receiver that waits for the image: how far it is, twice a second. Gives when it was last said. */
 function reportProgress(found: Arguments, progress: object, last: number): number {
   const now = performance.now();
@@ -307,8 +323,7 @@ async function keysOfPassphrase(
 ): Promise<OpenKeys | undefined> {
   const file = found.passphraseFile;
   const { checkSealed, openArchiveState } = await import("./archive-state.ts");
-  const { allowOlderHead } = found;
-  const head = found.head as Generation | undefined;
+  const { allowOlderHead, head } = found;
   const state = openArchiveState(place.archivePath, place.volumeDirectory, { allowOlderHead, head });
   if (!state.header.sealed && file === undefined) return undefined;
   checkSealed(state, file !== undefined || process.stdin.isTTY);

@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { toHex } from "../../protocol/bytes.ts";
 import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import type { Assembled } from "./assemble.ts";
+import { AssembleError } from "./errors.ts";
+import type { ListedVolume } from "./list-archive.ts";
 import { formatBytes, formatDuration, formatTime, printable } from "./printable.ts";
 import type { ScrubSummary } from "./scrub-archive.ts";
 import type { Lost, OlderState } from "./untrash.ts";
@@ -23,18 +25,49 @@ export function sessionLines(index: VolumeIndex): readonly string[] {
     record.protected ? `${record.consistency}, protected` : record.consistency,
     record.tags.join(" "),
   ]);
-  const table = [heading, ...rows];
-  const widths = heading.map((_, column) => Math.max(...table.map((row) => (row[column] ?? "").length)));
   return [
     `${printable(index.name)}: ${sessions.length} ${sessions.length === 1 ? "session" : "sessions"}`,
-    ...table.map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join("  ")
-        .trimEnd(),
-    ),
+    ...tableLines([heading, ...rows]),
   ];
 }
+
+function tableLines(table: readonly (readonly string[])[]): readonly string[] {
+  const widths = table[0]?.map((_, column) => Math.max(...table.map((row) => (row[column] ?? "").length)));
+  return table.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths?.[column] ?? 0))
+      .join("  ")
+      .trimEnd(),
+  );
+}
+
+/** A line for each volume of an archive. */
+export function volumeLines(volumes: readonly ListedVolume[]): readonly string[] {
+  const rows = volumes.map(({ directory, index }) => [
+    printable(directory),
+    ...(index instanceof AssembleError
+      ? ["", "", "can't be read"]
+      : [
+          String(index.sessions.length),
+          newestOf(index) === undefined ? "" : formatTime(newestOf(index) ?? 0),
+          printable(index.name),
+        ]),
+  ]);
+  return tableLines([["DIRECTORY", "SESSIONS", "NEWEST", "VOLUME"], ...rows]);
+}
+
+/** The same for a program. */
+export function volumeObjects(volumes: readonly ListedVolume[]): readonly object[] {
+  return volumes.map(({ directory, index }) => ({
+    type: "volume",
+    directory,
+    ...(index instanceof AssembleError
+      ? { volume: null, error: index.message }
+      : { volume: index.name, sessions: index.sessions.length, newest: newestOf(index) ?? null }),
+  }));
+}
+
+const newestOf = (index: VolumeIndex): number | undefined => index.sessions.at(-1)?.takenAt;
 
 /** The same for a program. */
 export function sessionObjects(index: VolumeIndex): readonly object[] {

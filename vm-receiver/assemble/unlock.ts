@@ -17,7 +17,7 @@ import { printable } from "./printable.ts";
 
 /** The read key in a file, or behind a descriptor that is open. Throws AssembleError. */
 export function readKeyFrom(source: string | number): ReadKey {
-  const raw = readSecret(source);
+  const raw = readSecret("key", source);
   try {
     return decodeReadKey(raw);
   } catch (error) {
@@ -30,7 +30,7 @@ export function readKeyFrom(source: string | number): ReadKey {
 /** The passphrase or recovery form in a file, without the line end behind it, read as dom0 reads it. `warn` hears of a file
  *  that others can read. Throws AssembleError. */
 export function passphraseFrom(path: string, warn: (message: string) => void): string {
-  const raw = readSecret(path, (mode) =>
+  const raw = readSecret("passphrase", path, (mode) =>
     warn(`others on this system can read the passphrase (mode ${mode}), ${path}`),
   );
   try {
@@ -45,26 +45,27 @@ function placeOf(source: string | number): string {
   return typeof source === "number" ? `descriptor ${source}` : printable(source);
 }
 
-function readSecret(source: string | number, onExposed?: (mode: string) => void): Uint8Array {
+function readSecret(what: string, source: string | number, onExposed?: (mode: string) => void): Uint8Array {
   const shown = placeOf(source);
-  let fd: number | undefined;
   try {
-    fd = typeof source === "number" ? source : openSync(source, constants.O_RDONLY);
-    const stat = fstatSync(fd);
-    if (stat.isFile() && (stat.mode & 0o077) !== 0) onExposed?.((stat.mode & 0o777).toString(8));
-    const bytes = new Uint8Array(maxReadKeyText + 1);
-    let length = 0;
-    for (let got = -1; got !== 0 && length < bytes.length; length += got)
-      got = readSync(fd, bytes, length, bytes.length - length, null);
-    if (length > maxReadKeyText)
-      throw new AssembleError("usage", `key: more than ${maxReadKeyText} bytes, ${shown}`);
-    return bytes.subarray(0, length);
+    const fd = typeof source === "number" ? source : openSync(source, constants.O_RDONLY);
+    try {
+      const stat = fstatSync(fd);
+      if (stat.isFile() && (stat.mode & 0o077) !== 0) onExposed?.((stat.mode & 0o777).toString(8));
+      const bytes = new Uint8Array(maxReadKeyText + 1);
+      let length = 0;
+      for (let got = -1; got !== 0 && length < bytes.length; length += got)
+        got = readSync(fd, bytes, length, bytes.length - length, null);
+      if (length > maxReadKeyText)
+        throw new AssembleError("usage", `${what}: more than ${maxReadKeyText} bytes, ${shown}`);
+      return bytes.subarray(0, length);
+    } finally {
+      closeSync(fd);
+    }
   } catch (error) {
     const code = systemCode(error);
     if (code === undefined) throw error;
-    throw new AssembleError("usage", `key can't be read: ${code}, ${shown}`);
-  } finally {
-    if (fd !== undefined) closeSync(fd);
+    throw new AssembleError("usage", `${what} can't be read: ${code}, ${shown}`);
   }
 }
 

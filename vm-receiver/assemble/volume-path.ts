@@ -12,6 +12,11 @@ export interface VolumePath {
   readonly volumeDirectory: string;
 }
 
+/** The archive's directory, where it is that which was typed. */
+export function archiveAt(typed: string): string | undefined {
+  return holdsHeads(typed) ? realpathSync(typed) : undefined;
+}
+
 /**
  * The archive is the parent of the volume's directory, wherever relative paths and links lead. Where the archive itself
  * was typed, a read key may say which directory is meant. Throws AssembleError
@@ -40,7 +45,7 @@ export function resolveVolumePath(typed: string, directoryOfKey?: string): Volum
     throw new AssembleError(
       "no-volume",
       `this is the archive, wanted the directory of one of its volumes: ${shown}`,
-      nearbyHint(path) ?? "name the directory of a volume in it",
+      `${nearbyHint(path) ?? "name the directory of a volume in it"}; --list shows them by name`,
     );
   }
   const hint = sessionHint(path);

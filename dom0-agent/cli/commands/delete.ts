@@ -47,8 +47,8 @@ async function runDelete(
   if (!options.yes) {
     const { ask } = await import("../ask.ts");
     for (const name of names) {
-      const question = `delete ${name} and all its sessions from archive ${archive.name}? Type its name:`;
-      if ((await ask(question, "", context.signal)) === name) continue;
+      const question = `delete ${name} and all its sessions from archive ${archive.name}? Type its name`;
+      if ((await ask(question, ": ", context.signal)) === name) continue;
       throw new AgentError("failed", `delete: that is not ${name}; nothing was deleted`);
     }
   }

@@ -82,12 +82,14 @@ async function runKey(context: Context, output: Output, options: KeyOptions): Pr
         ...each,
       });
     if (slots.length === 0)
-      output.line("no passphrase: the recovery form opens it", { type: "slots", count: 0 });
+      output.line("no passphrase: only with the recovery form another machine can take it over", {
+        type: "slots",
+        count: 0,
+      });
     return "done";
   }
   if (options.showRecovery) {
-    const { recoveryText } = await import("../../archive/new-archive.ts");
-    context.showSecret([...recoveryText, key.showRecovery(context, archive)]);
+    context.showSecret(key.showRecovery(context, archive));
     return "done";
   }
   if (options.export !== undefined) {

@@ -16,7 +16,7 @@ import { type CommandLine, noNames, volumesOf } from "../command-line.ts";
 import type { Output } from "../output.ts";
 import { bytesText, countText, timeText } from "../../units.ts";
 
-const count = (describe: string) => ({ type: "number", requiresArg: true, describe }) as const;
+const count = (describe: string) => ({ type: "string", requiresArg: true, describe }) as const;
 
 export function addPrune({ parser, perform }: CommandLine): void {
   parser.command(
@@ -60,7 +60,7 @@ export function addPrune({ parser, perform }: CommandLine): void {
   );
 }
 
-type KeepOptions = Readonly<Record<"keepLast" | `keep${Capitalize<PeriodRule>}`, number | undefined>>;
+type KeepOptions = Readonly<Record<"keepLast" | `keep${Capitalize<PeriodRule>}`, string | undefined>>;
 
 async function runPrune(
   context: Context,
@@ -92,11 +92,12 @@ async function runPrune(
 function keepOptions(
   options: KeepOptions & { readonly keepTag: readonly string[] },
 ): PruneRequest["retention"] {
-  const checked = (option: string, value: number | undefined): number | undefined => {
-    if (value === undefined || (Number.isInteger(value) && value >= 0 && value <= maxKept)) return value;
-    throw new AgentError("usage", `--${option}: found «${value}», wanted 0 to ${maxKept}`);
+  const checked = (option: string, text: string | undefined): number | undefined => {
+    if (text === undefined) return undefined;
+    if (/^\d+$/.test(text) && Number(text) <= maxKept) return Number(text);
+    throw new AgentError("usage", `--${option}: found «${text}», wanted 0 to ${maxKept}`);
   };
-  const byRule: Readonly<Record<PeriodRule, number | undefined>> = {
+  const byRule: Readonly<Record<PeriodRule, string | undefined>> = {
     hourly: options.keepHourly,
     daily: options.keepDaily,
     weekly: options.keepWeekly,

@@ -90,6 +90,12 @@ async function runReceive(context: Context, output: Output, options: Options): P
       `receive --save-to: found the pattern «${pattern}», wanted the name of one volume`,
       "each that it fits would be written over the one before",
     );
+  if (saveTo === "-")
+    throw new AgentError(
+      "usage",
+      "receive --save-to: found «-», wanted a file or a block device: an image is not written in order, so it can't go to a pipe",
+      "a file that is called so is ./-",
+    );
   if (saveTo !== undefined && options.inPlace)
     throw new AgentError("usage", "receive: --save-to and --in-place exclude each other");
   if (options.sparseWrite && !options.inPlace && saveTo === undefined) {

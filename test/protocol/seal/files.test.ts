@@ -154,6 +154,7 @@ describe("known answers", () => {
 describe("nothing else opens", () => {
   const index = known("index").bytes("bytes");
   const header = known("header").bytes("bytes");
+  const manifest = known("manifest").bytes("bytes");
   const repaired = (bytes: Uint8Array): Uint8Array => {
     bytes.set(sha256(bytes.subarray(0, -32)), bytes.length - 32);
     return bytes;
@@ -163,6 +164,7 @@ describe("nothing else opens", () => {
     for (const [bytes, read] of [
       [index, (raw: Uint8Array) => decodeIndex(raw, {}, opener)],
       [header, (raw: Uint8Array) => decodeSessionHeader(raw, {}, opener)],
+      [manifest, (raw: Uint8Array) => entriesOf(raw, opener)],
     ] as const) {
       for (let at = 0; at < bytes.length; at++) {
         for (const bit of [1, 0x80]) {

@@ -4,6 +4,7 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import {
   chmodSync,
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -221,6 +222,32 @@ describe("finding the volume", () => {
     expect(ran.stderr).toContain("hint: volumes in the archive: vm-other, vm-work-private");
     expect(ran.status).toBe(1);
   });
+  test("the archive itself with --list: its volumes, and the first error where some can't be read", async () => {
+    const ran = await run([archive.path, "--list"]);
+    const lines = ran.stdout.toString().trim().split("\n");
+    expect(ran.status).toBe(0);
+    expect(lines.map((line) => line.split(/ {2,}/))).toEqual([
+      ["DIRECTORY", "SESSIONS", "NEWEST", "VOLUME"],
+      ["vm-other", "1", "2026-11-23 11:15:00 UTC", "vm-other"],
+      ["vm-work-private", "2", "2026-11-23 11:15:00 UTC", "vm-work-private"],
+    ]);
+    for (const index of ["vm-other/index.2", "copies/vm-other/index.2"]) {
+      if (existsSync(join(archive.path, index))) writeFileSync(join(archive.path, index), "damaged");
+    }
+    const damaged = await run([archive.path, "--list", "--json"]);
+    const [other, work] = damaged.stdout
+      .toString()
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as object);
+    expect(other).toMatchObject({
+      directory: "vm-other",
+      volume: null,
+      error: expect.stringContaining("index"),
+    });
+    expect(work).toMatchObject({ directory: "vm-work-private", volume: "vm-work-private", sessions: 2 });
+    expect([damaged.status, damaged.stderr]).toEqual([5, expect.stringContaining("index is damaged")]);
+  });
   test("no such volume, no archive at all, a session instead of its volume", async () => {
     const none = await run([join(archive.path, "vm-wrok")]);
     expect(none.stderr).toContain("no such directory");
@@ -277,6 +304,25 @@ describe("wrong arguments", () => {
     expect(ran.stderr).toContain("spbk-assemble: hint: spbk-assemble --help");
     expect(ran.status).toBe(2);
     expect(readdirSync(out)).toEqual([]);
+  });
+  test.each([
+    ["--head", "x", "wanted the number of a head"],
+    ["--head", "0", "wanted the number of a head"],
+    ["--head", "1e1", "wanted the number of a head"],
+    ["--key-fd", "x", "wanted the number of a descriptor"],
+  ])("%s %s: what was typed is shown", async (option, typed, wanted) => {
+    const ran = await run([archive.volumePath("vm-other"), option, typed]);
+    expect(ran.stderr).toContain(`error: ${option}: found «${typed}», ${wanted}\n`);
+    expect(ran.status).toBe(2);
+  });
+  test("a descriptor that is not open, a file that is not there: said, and no bug of ours", async () => {
+    for (const [option, from, said] of [
+      ["--key-fd", "77", "key can't be read: EBADF, descriptor 77"],
+      ["--key", "absent", "key can't be read: ENOENT, absent"],
+    ] as const) {
+      const ran = await run([archive.path, "--list", option, from]);
+      expect([ran.status, ran.stderr]).toEqual([2, `spbk-assemble: error: ${said}\n`]);
+    }
   });
   test("--help and --version", async () => {
     const help = await run(["--help"]);
