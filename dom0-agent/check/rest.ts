@@ -15,6 +15,8 @@ export interface Rest {
   readonly extras: readonly Damage[];
   /** Of commands that were cut short, or partly removed. */
   readonly leftovers: readonly Damage[];
+  /** README.txt, where it is not there, or of another version: no damage either. */
+  readonly readme: "missing" | "other" | undefined;
   /** Lists of what was pruned that wait for their day. */
   readonly waiting: number;
 }
@@ -28,10 +30,14 @@ export async function checkRest({ client, head }: OpenArchive): Promise<Rest> {
     file === "head" ? number === head.generation : file === "index" && number === current.get(toHex(volume));
   const found = said.filter((each) => !isRead(each));
   const waits = ({ file, what }: Damage): boolean => file === "dead" && what === "leftover";
+  const readme = found.find((each) => each.file === "readme" && !isDamage(each));
   return {
     damaged: found.filter(isDamage),
     extras: found.filter(({ what }) => what === "extra"),
-    leftovers: found.filter((each) => !isDamage(each) && each.what !== "extra" && !waits(each)),
+    leftovers: found.filter(
+      (each) => !isDamage(each) && each.what !== "extra" && each.file !== "readme" && !waits(each),
+    ),
+    readme: readme && (readme.what === "missing" ? "missing" : "other"),
     waiting: found.filter(waits).length,
   };
 }

@@ -158,7 +158,7 @@ const byHand: Partial<Record<Damage["file"], string>> = {
 /** Reports what is in no container; `names` of volumes by hexadecimal id. True where anything of it is damaged. */
 export function reportRest(
   context: Context,
-  { damaged, extras, leftovers, waiting }: Rest,
+  { damaged, extras, leftovers, readme, waiting }: Rest,
   names: ReadonlyMap<string, string>,
 ): boolean {
   const { report } = context;
@@ -183,6 +183,13 @@ export function reportRest(
     report.notice(`left over from commands that were cut short: ${kindsOf(leftovers)}`, {
       leftovers: leftovers.length,
     });
+  if (readme !== undefined)
+    report.notice(
+      readme === "missing"
+        ? "README.txt is missing there; the next send writes it"
+        : "README.txt there is that of another version of sparsebak",
+      { readme },
+    );
   if (waiting > 0)
     report.notice(`in the trash: what ${waiting} ${waiting === 1 ? "step" : "steps"} took away`, { waiting });
   return damaged.length > 0;

@@ -174,7 +174,18 @@ test("the newest head lost with its copy: with both moved away, the state before
 test("a copy that is damaged, or was never made, is made by the next command that writes", async () => {
   const [head, index] = [files.head(), files.index()];
   for (const each of [head, index]) rmSync(join(site.archive, "copies", each));
-  expect((await good("check")).stderr.match(/there is no second copy of it/g)).toHaveLength(2);
+  rmSync(join(site.archive, "README.txt"));
+  const { stderr } = await good("check");
+  expect(stderr.match(/there is no second copy of it/g)).toHaveLength(2);
+  expect(stderr).toMatch(/^sparsebak: README\.txt is missing there; the next send writes it$/m);
+  expect(stderr).not.toContain("left over");
+  const scrubbed = await site.spbkAssemble(["--scrub", site.archive]);
+  expect(scrubbed).toMatchObject({ code: 0 });
+  for (const each of [head, index])
+    expect(scrubbed.stdout).toContain(
+      `copies/${each} is missing: a second copy; the next command that writes`,
+    );
+  expect(scrubbed.stdout).toContain("everything is in order; 3 remarks above");
   await good("-u", "tag", other, "kept");
   expect(readFileSync(join(site.archive, "copies", index))).toEqual(readFileSync(join(site.archive, index)));
   const newer = files.head();

@@ -16,6 +16,7 @@ export async function scrubbed(path: string): Promise<Scrubbed> {
   await scrubArchive({
     path,
     onFound: (found) => void (isDamage(found) ? damage : remarks).push(foundLine(found)),
+    onUncopied: () => undefined,
     onProgress: () => undefined,
     signal: new AbortController().signal,
   });

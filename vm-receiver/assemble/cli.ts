@@ -190,6 +190,15 @@ async function scrub(found: Arguments, signal: AbortSignal): Promise<number> {
         const line = found.json ? JSON.stringify(foundObject(each)) : printable(foundLine(each));
         print(process.stdout, [line]);
       },
+      onUncopied: (where) => {
+        bar?.clear();
+        const line = found.json
+          ? JSON.stringify({ type: "remark", where, file: "copy", what: "missing" })
+          : printable(
+              `${where} is missing: a second copy; the next command that writes to the archive makes it`,
+            );
+        print(process.stdout, [line]);
+      },
       onProgress: (progress) => bar?.update(progress),
       signal,
     });

@@ -35,6 +35,8 @@ export interface ScrubArchiveOptions {
   readonly path: string;
   readonly head?: Generation | undefined;
   readonly onFound: (found: Found) => void;
+  /** Hears of a second copy of a file that is not there, by its path below the archive. It counts as a remark. */
+  readonly onUncopied: (path: string) => void;
   readonly onProgress: (progress: { readonly bytes: number; readonly total: number }) => void;
   readonly signal: AbortSignal;
 }
@@ -98,7 +100,18 @@ export async function scrubArchive(options: ScrubArchiveOptions): Promise<ScrubS
   }
   // An older state does not know what lies there beside it.
   if (options.head === undefined)
-    await scrubRest({ archive, head, chunkSize, onFound: found, onBytes, signal });
+    await scrubRest({
+      archive,
+      head,
+      chunkSize,
+      onFound: found,
+      onUncopied: (path) => {
+        remarks++;
+        options.onUncopied(path);
+      },
+      onBytes,
+      signal,
+    });
   if (signal.aborted) throw new AssembleError("stopped", "stopped");
   return {
     generation: head.generation,

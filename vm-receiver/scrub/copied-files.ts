@@ -21,12 +21,14 @@ interface Copied {
   readonly volume?: VolumeId;
 }
 
-/** Says what is damaged of them: `corrupt` or `missing` of the file itself, `stale` of a copy. */
+/** Says what is damaged of them: `corrupt` or `missing` of the file itself, `stale` of a copy. `onUncopied` hears, by its
+ *  path below the archive, of a copy that is not there, which is no damage. */
 export function checkCopied(
   root: Directory,
   { head, digest }: { readonly head: Head; readonly digest: Digest },
   say: Say,
   onBytes: (bytes: number) => void,
+  onUncopied: (path: string) => void = () => undefined,
 ): void {
   const wanted = new Map<string, Copied>(
     head.volumes.map(({ directory, volume, indexGeneration: number, indexDigest }) => [
@@ -42,6 +44,11 @@ export function checkCopied(
     if (state !== "whole") say(`${directory}/${each.file}`, each.kind, state, each);
   }
   using copies = openIfThere(root, fileNames.copies);
+  for (const [directory, { file }] of wanted) {
+    using place = copies && openIfThere(copies, directory);
+    if (place === undefined || statOf(place, file) === undefined)
+      onUncopied(`${fileNames.copies}/${directory}/${file}`);
+  }
   for (const name of copies === undefined ? [] : [...namesIn(copies)].toSorted()) {
     if (copies === undefined || statOf(copies, name)?.isDirectory() !== true) {
       say(`${fileNames.copies}/${name}`, "other", isTemporary(name) ? "leftover" : "extra");

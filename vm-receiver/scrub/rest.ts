@@ -30,6 +30,8 @@ export interface RestOptions {
   readonly head: Head;
   readonly chunkSize: number;
   readonly onFound: OnFound;
+  /** Hears of a second copy of a file that is not there, by its path below the archive. */
+  readonly onUncopied?: (path: string) => void;
   readonly onBytes: (bytes: number) => void;
   readonly signal: AbortSignal;
 }
@@ -43,7 +45,8 @@ export async function scrubRest(options: RestOptions): Promise<void> {
   const history = await historyOf(archive, onBytes);
   for (const each of history.found) onFound(each);
   checkOwnHeaders(archive, head, say);
-  if (archive.current !== undefined) checkCopied(archive.root, archive.current, say, onBytes);
+  if (archive.current !== undefined)
+    checkCopied(archive.root, archive.current, say, onBytes, options.onUncopied);
   checkTop(options, history, say);
   checkNumbered(archive.root, fileNames.heads, head, say, () => "right");
   checkNumbered(archive.root, fileNames.dead, head, say, (generation) =>

@@ -14,7 +14,7 @@ export function addAssemble({ parser, perform }: CommandLine): void {
     "assemble <volumes..>",
     "have the backup VM build a volume's image there",
     (command) =>
-      volumesOf(command)
+      volumesOf(command, "one volume, by its name")
         .option("session", {
           type: "string",
           requiresArg: true,
