@@ -161,8 +161,10 @@ function writeRecord(target: Uint8Array, at: number, chunk: ChunkEntry): void {
 function readRecord(bytes: Uint8Array): JournalEntry | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, recordBytes);
   if (view.getUint32(crcAt) !== crc32(bytes.subarray(0, crcAt))) return undefined;
+  const address = view.getUint32(0) * 2 ** 32 + view.getUint32(4);
+  if (!Number.isSafeInteger(address)) return undefined;
   return {
-    address: (view.getUint32(0) * 2 ** 32 + view.getUint32(4)) as ChunkAddress,
+    address: address as ChunkAddress,
     storedLength: view.getUint32(8),
     checksum: bytes.slice(12, 44) as Digest,
     id: bytes.slice(44, crcAt) as ChunkId,

@@ -1,22 +1,28 @@
-// What a receiver reads of its own making: the record of a session that is being written, and headers of tar members.
+// What a receiver reads of its own making: the record of a session that is being written, that of how long it keeps what was
+// pruned, and headers of tar members.
 
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import * as fc from "fast-check";
 import type { ChunkAddress, SessionName } from "../../protocol/archive/types.ts";
 import { chunkPath } from "../../protocol/archive/names.ts";
 import { sha256 } from "../../protocol/archive/prefix.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
+import { openAbsolute } from "../../vm-receiver/directory.ts";
+import { RefusalError } from "../../vm-receiver/errors.ts";
 import { decodePending, encodePending } from "../../vm-receiver/store/pending-record.ts";
 import { chunkOfMember } from "../../vm-receiver/store/tar/member-chunk.ts";
 import { headerTemplate } from "../../vm-receiver/store/tar/member-header.ts";
 import { memberSize } from "../../vm-receiver/store/tar/member-size.ts";
+import { recordedTrashDays, recordTrashDays, trashRecord } from "../../vm-receiver/store/trash-time.ts";
 import { messageBodies } from "../protocol/arbitraries.ts";
 import { mutate } from "./mutate.ts";
-import { Finding, orFormatError, type Target } from "./target.ts";
+import { bytesAt, Finding, inDirectory, orDamaged, orFormatError, type Target } from "./target.ts";
 
 const corpusSize = 40;
 
 export function recordTargets(seed: number): readonly Target[] {
-  return [pendingRecord(seed), memberHeaders()];
+  return [pendingRecord(seed), trashDays(), memberHeaders()];
 }
 
 function pendingRecord(seed: number): Target {
@@ -35,6 +41,30 @@ function pendingRecord(seed: number): Target {
       return 1;
     },
   };
+}
+
+function trashDays(): Target {
+  return inDirectory("trash days", (directory) => {
+    const path = join(directory, "trash");
+    const root = openAbsolute(directory);
+    const corpus = [1, 30, 36_500].map((days) => {
+      rmSync(path, { force: true });
+      recordTrashDays(root, days);
+      return bytesAt(path);
+    });
+    root[Symbol.dispose]();
+    return (random) => {
+      const mutant = mutate(random, random.pick(corpus), corpus);
+      const [line = ""] = /^.*\n?/.exec(Buffer.from(mutant).toString("latin1")) ?? [];
+      const days = Number(line.slice("days = ".length));
+      const input = random.once(2) && days > 0 ? Buffer.from(trashRecord(days)) : mutant;
+      writeFileSync(path, input);
+      using opened = openAbsolute(directory);
+      const found = orDamaged("trash days", input, RefusalError, () => recordedTrashDays(opened));
+      if (found !== undefined && trashRecord(found) !== Buffer.from(input).toString("latin1"))
+        throw new Finding(`trash days: read ${toHex(input)} as ${found}`);
+    };
+  });
 }
 
 /** A header names a chunk only by that chunk's own path, and states a size that a file can have. */

@@ -1,5 +1,8 @@
 // What a target is, and what a finding.
 
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { FormatError } from "../../protocol/errors.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import type { Random } from "./random.ts";
@@ -27,4 +30,44 @@ export function orFormatError<T>(what: string, input: Uint8Array, run: () => T):
     if (error instanceof FormatError) return undefined;
     throw new Finding(`${what}: ${String(error)} from ${toHex(input)}`, { cause: error });
   }
+}
+
+/** A target whose inputs are files of a directory, which is made with the first. */
+export function inDirectory(name: string, make: (directory: string) => (random: Random) => void): Target {
+  let directory: string | undefined;
+  let feed: ((random: Random) => void) | undefined;
+  return {
+    name,
+    feed: (random) => {
+      // In memory, where there is a place for it: the writers sync.
+      directory ??= mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "sparsebak-fuzz-"));
+      feed ??= make(directory);
+      feed(random);
+      return 1;
+    },
+    end: () => {
+      if (directory !== undefined) rmSync(directory, { recursive: true });
+      directory = feed = undefined;
+    },
+  };
+}
+
+/** What `read` gives; undefined where it throws an error of the kind that says so of damage. */
+export function orDamaged<T>(
+  what: string,
+  input: Uint8Array,
+  damage: new (...args: never[]) => Error,
+  read: () => T,
+): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof damage) return undefined;
+    throw new Finding(`${what}: ${String(error)} from ${toHex(input)}`, { cause: error });
+  }
+}
+
+/** The bytes of a file; none where it is not there. */
+export function bytesAt(path: string): Uint8Array {
+  return existsSync(path) ? new Uint8Array(readFileSync(path)) : new Uint8Array(0);
 }

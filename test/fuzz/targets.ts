@@ -24,6 +24,7 @@ import type { Random } from "./random.ts";
 import { receiverTarget } from "./receiver-target.ts";
 import { recordTargets } from "./record-targets.ts";
 import { sealedTargets } from "./sealed-targets.ts";
+import { stateTargets } from "./state-targets.ts";
 import { Finding, orFormatError, type Target } from "./target.ts";
 
 const corpusSize = 40;
@@ -38,6 +39,7 @@ export function targets(seed: number): readonly Target[] {
     dialogueWalk(),
     ...sealedTargets(seed),
     ...recordTargets(seed),
+    ...stateTargets(),
     receiverTarget(seed),
     agentTarget(seed),
   ];
