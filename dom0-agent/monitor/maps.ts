@@ -26,23 +26,25 @@ export function trackedVolumes(state: StateLayout, report: Reporter): readonly T
   return archivesIn(state, report).flatMap(({ name, record }) =>
     record.volumes.map((known) => {
       const paths = state.archive(name).volume(known.id);
-      const map = orDropped(() => readDeltaMap(paths.delta), report, [paths.delta]);
-      const pending = orDropped(() => readPending(paths), report, [
-        paths.pending,
-        paths.sending,
-        paths.delta,
-      ]);
+      const warn = (message: string): void => report.warn(`${known.name}: ${message}`);
+      // First, because a pending send that is dropped takes the delta map with it.
+      const pending = orDropped(() => readPending(paths), warn, [paths.pending, paths.sending, paths.delta]);
+      const map = orDropped(() => readDeltaMap(paths.delta), warn, [paths.delta]);
       return { archiveName: name, archive: record, known, paths, map, pending };
     }),
   );
 }
 
-function orDropped<T>(read: () => T | undefined, report: Reporter, paths: readonly string[]): T | undefined {
+function orDropped<T>(
+  read: () => T | undefined,
+  warn: (message: string) => void,
+  paths: readonly string[],
+): T | undefined {
   try {
     return read();
   } catch (error) {
     if (!(error instanceof DamagedStateError)) throw error;
-    report.warn(`${error.message}; the volume is compared whole at the next send`);
+    warn(`${error.message}; the volume is compared whole at the next send`);
     for (const path of paths) removeFile(path);
     return undefined;
   }

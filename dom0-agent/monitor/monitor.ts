@@ -82,7 +82,10 @@ export async function monitorLocked(
   const foldAll = async (deltas: DeltaSource): Promise<readonly MonitorResult[]> => {
     const done: MonitorResult[] = [];
     for (const outcome of outcomes) {
-      done.push(outcome.ok ? await fold(outcome, mapsOf(outcome.snapshot.volume), deltas) : outcome);
+      const { volume } = outcome.ok ? outcome.snapshot : outcome;
+      done.push(
+        outcome.ok ? await orFailed(volume, async () => fold(outcome, mapsOf(volume), deltas)) : outcome,
+      );
     }
     return done;
   };
@@ -96,7 +99,20 @@ export async function monitorLocked(
   for (const uuid of await livingLooks(state, folded)) keep.add(uuid);
   await tidySnapshots(storage, folded, trackedVolumes(state, report), keep);
   const after = await storage.survey(options.volumes);
-  return results.map((each) => (each.ok ? { ...each, tick: currentTick(after, each.tick) } : each));
+  const withTick = async (each: MonitorResult): Promise<MonitorResult> =>
+    each.ok ? orFailed(each.volume, async () => ({ ...each, tick: currentTick(after, each.tick) })) : each;
+  return await Promise.all(results.map(withTick));
+}
+
+/** What `work` gives, or why it could not be done for this volume: that is no reason to leave the others out. Its maps say
+ *  what they said before. Throws what concerns all of them. */
+async function orFailed(volume: string, work: () => Promise<MonitorResult>): Promise<MonitorResult> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof StorageError) || error.code === "held") throw error;
+    return { ok: false, volume, error };
+  }
 }
 
 /** A map with the living snapshot that it is complete up to. */
@@ -125,8 +141,12 @@ function dropUnvouched(
 ): readonly TrackedVolume[] {
   return tracked.map((each) => {
     if (each.map === undefined || snapshotOf(each.map, survey)) return each;
+    const why =
+      each.map.poolUuid === survey.pool.uuid
+        ? "is gone"
+        : "is in another pool, where snapshots with the LVM tag sparsebak may be left";
     report.warn(
-      `${each.known.name}: the snapshot that the delta map for ${each.archiveName} builds on is gone; the next send compares the whole volume`,
+      `${each.known.name}: the snapshot that the delta map for ${each.archiveName} builds on ${why}; the next send compares the whole volume`,
     );
     removeFile(each.paths.delta);
     return { ...each, map: undefined };

@@ -63,17 +63,13 @@ export function vouchedBase(
     notice(error.message);
   }
   const last = index?.sessions.at(-1);
-  if (
-    map !== undefined &&
-    last !== undefined &&
-    equalBytes(map.base, last.uid) &&
-    equalBytes(map.baseMapRoot, last.mapRoot)
-  ) {
+  if (map === undefined) {
+    if (last !== undefined) notice("it has no delta map; the whole volume is compared");
+    return undefined;
+  }
+  if (last !== undefined && equalBytes(map.base, last.uid) && equalBytes(map.baseMapRoot, last.mapRoot))
     return map;
-  }
-  if (map !== undefined) {
-    notice("its delta map counts from another session than the archive's last");
-    removeFile(paths.delta);
-  }
+  notice("its delta map counts from another session than the archive's last; the whole volume is compared");
+  removeFile(paths.delta);
   return undefined;
 }

@@ -243,7 +243,7 @@ function taskFor(
 function consistencyOf(source: Source): Consistency {
   if (source.snapshot === undefined) return "file";
   // Also where the clean volume was asked for: with revisions_to_keep=-1 the VM writes to that one.
-  if (source.state.running) return "crash";
+  if (source.state.crash) return "crash";
   return source.state.behind === true ? "committed" : "clean";
 }
 

@@ -38,8 +38,8 @@ export interface VolumeState {
   readonly uuid: string;
   /** Bytes. */
   readonly size: number;
-  /** True when a running VM writes to it, so that a snapshot is crash-consistent. */
-  readonly running: boolean;
+  /** True where a snapshot is crash-consistent: a running VM writes to it, or a crash has left it so. */
+  readonly crash: boolean;
   /** True for what a VM's last start left, when there is a newer working copy: only where that was asked for. */
   readonly behind?: boolean;
 }

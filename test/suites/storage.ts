@@ -114,7 +114,7 @@ const commonCases = (add: CaseMaker): readonly StorageCase[] => [
     assert.deepEqual([...survey.volumes.keys()].sort(), ["two", "vm-one-private"]);
     assert.equal(survey.volumes.get("vm-one-private")?.size, 4 * mib);
     assert.equal(survey.volumes.get("two")?.size, 8 * mib);
-    assert.equal(survey.volumes.get("two")?.running, false);
+    assert.equal(survey.volumes.get("two")?.crash, false);
     assert.notEqual(survey.volumes.get("two")?.uuid, survey.volumes.get("vm-one-private")?.uuid);
     assert.deepEqual([...survey.unusable], []);
     assert.deepEqual(survey.snapshots, []);
@@ -400,7 +400,7 @@ const snapshotCases = (add: CaseMaker): readonly StorageCase[] => [
   }),
 
   add("plain volumes are not read", async ({ storage }) => {
-    const volume: VolumeState = { name: "two", uuid: "-", size: mib, running: false };
+    const volume: VolumeState = { name: "two", uuid: "-", size: mib, crash: false };
     await assert.rejects(async () => storage.openVolume(volume), InternalError);
     await assert.rejects(async () => list(storage.mappedOf(volume)), InternalError);
   }),

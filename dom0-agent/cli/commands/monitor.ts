@@ -56,10 +56,10 @@ async function runMonitor(
       output.volume({ volume, command: "monitor", ok: false, message: error.message, hint: error.hint });
     }
   }
-  const untracked = volumes.length - results.length;
-  if (untracked > 0)
+  const unmapped = volumes.filter((volume) => !results.some((each) => each.volume === volume));
+  if (unmapped.length > 0)
     output.notice(
-      `${untracked} of ${volumes.length} volumes have never been sent: send begins to track them`,
+      `there is no delta map of ${unmapped.join(", ")}: the next send takes the whole, and begins one`,
     );
   const failed = results.filter((each) => !each.ok).length;
   if (failed === 0) return "done";

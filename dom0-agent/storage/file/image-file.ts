@@ -44,7 +44,7 @@ export function openImage(root: string, name: string): ImageFile {
     if (!real.startsWith(root === "/" ? root : `${root}/`)) throw unusable(`it leads out of ${root}`);
     const { isFile, uuid, size } = stampOf(fd);
     if (!isFile) throw unusable("found something else, wanted a regular file");
-    return { fd, state: { name, uuid, size, running: false }, [Symbol.dispose]: close };
+    return { fd, state: { name, uuid, size, crash: false }, [Symbol.dispose]: close };
   } catch (error) {
     close();
     throw error;

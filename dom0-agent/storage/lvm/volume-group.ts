@@ -100,17 +100,25 @@ export function findSource(
   if (excess > 0) return unusable(`its name is ${excess} characters too long for snapshots to be made of it`);
   const probed = probedBecause(volume);
   if (probed !== undefined) return unusable(probed, "qubes-rpc/install dom0 installs it");
+  // A working copy that nobody has open is what a crash has left.
+  const crash = lv.open || isWorkingCopy(lv.name);
   const behind = committed && sourceOf(seen.byName, volume, false) !== lv;
-  return { lv, state: { name: volume, uuid: lv.uuid, size: lv.size, running: lv.open, behind } };
+  return { lv, state: { name: volume, uuid: lv.uuid, size: lv.size, crash, behind } };
 }
 
-/** The name of a volume outside of the pool that a thin volume reads from where it has no blocks of its own: its mappings
- *  say nothing of those bytes. */
-function externalOrigin(seen: Look, { originUuid }: LogicalVolume): string | undefined {
-  if (originUuid === "") return undefined;
-  const origin = [...seen.byName.values()].find((each) => each.uuid === originUuid);
-  if (origin === undefined) return originUuid;
-  return origin.thinId !== undefined && origin.poolUuid === seen.pool.uuid ? undefined : origin.name;
+/** The name of a volume outside of the pool that a thin volume reads from, itself or by way of what it is a snapshot of,
+ *  where it has no blocks of its own: its mappings say nothing of those bytes. */
+function externalOrigin({ byName, pool }: Look, { originUuid }: LogicalVolume): string | undefined {
+  const byUuid = new Map([...byName.values()].map((each) => [each.uuid, each]));
+  let wanted = originUuid;
+  while (wanted !== "") {
+    const origin = byUuid.get(wanted);
+    if (origin?.poolUuid !== pool.uuid) return origin?.name ?? wanted;
+    // Each is looked at once, whatever the group says.
+    byUuid.delete(wanted);
+    wanted = origin.originUuid;
+  }
+  return undefined;
 }
 
 /** A look as callers see it. */

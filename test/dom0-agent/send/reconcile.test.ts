@@ -120,6 +120,17 @@ describe("what became of a send (design section 5)", () => {
     expect(readDeltaMap(paths.delta)).toBeUndefined();
   });
 
+  test("that there is no map is said where there is a session to compare with", () => {
+    using directory = tempDir();
+    const paths = begun(directory, undefined, since());
+    reconcile(paths, undefined);
+    const said: string[] = [];
+    const notice = (message: string): void => void said.push(message);
+    expect(vouchedBase(paths, undefined, notice)).toBeUndefined();
+    expect(vouchedBase(paths, indexWith({ uid: oldSession, root: 1 }), notice)).toBeUndefined();
+    expect(said).toEqual([expect.stringMatching(/no delta map/)]);
+  });
+
   test("a send that found nothing new leaves what came in since, on the old base", () => {
     using directory = tempDir();
     const paths = begun(directory, map({}, 1, 3), since());

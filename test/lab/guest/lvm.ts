@@ -76,6 +76,19 @@ export function makeThin(pool: string, name: string, size: number): void {
   );
 }
 
+/** A volume of `size` bytes that is not thin, and only read. */
+export function makeThick(name: string, size: number): void {
+  run("lvcreate", "-y", "-q", "-Wn", "-L", `${size}b`, "-n", name, vg);
+  run("lvchange", "-an", `${vg}/${name}`);
+  run("lvchange", "-pr", `${vg}/${name}`);
+}
+
+/** A thin volume that reads what it has not mapped from `origin`, outside of the pool. */
+export function makeOnExternal(pool: string, name: string, origin: string): void {
+  const thin = ["--thinpool", `${vg}/${pool}`, "-n", name];
+  run("lvcreate", "-y", "-q", "-kn", "-ay", "-s", `${vg}/${origin}`, ...thin);
+}
+
 /** A writable thin snapshot, as Qubes makes for a VM that starts. */
 export function makeThinSnapshot(origin: string, name: string, ...more: readonly string[]): void {
   run("lvcreate", "-y", "-q", "-kn", "-ay", "-s", `${vg}/${origin}`, "-n", name, ...more);

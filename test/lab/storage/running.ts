@@ -8,6 +8,8 @@ import type { Case } from "../cases.ts";
 import {
   devicePath,
   lvField,
+  makeOnExternal,
+  makeThick,
   makeThinSnapshot,
   mapped,
   removeVolumes,
@@ -65,14 +67,14 @@ export const runningCases = (harness: () => LvmHarness): readonly Case[] => {
           using _open = held(working);
           const state = await stateOf(lab.storage, volume);
           assert.deepEqual(
-            [state.name, state.uuid, state.running],
+            [state.name, state.uuid, state.crash],
             [volume, lvField(working, "lv_uuid"), true],
           );
           const now = await takeOf(lab.storage, volume, false);
           assert.deepEqual(await beginning(lab.storage, now), after);
           assert.ok(now?.ok);
           assert.deepEqual(
-            [now.source.uuid, now.source.running, now.snapshot.volume],
+            [now.source.uuid, now.source.crash, now.snapshot.volume],
             [state.uuid, true, volume],
           );
           await lab.storage.dropSnapshots([now.snapshot]);
@@ -84,12 +86,27 @@ export const runningCases = (harness: () => LvmHarness): readonly Case[] => {
       },
     ),
 
-    add("what a crash left is taken, and nobody runs", async (lab) => {
+    add("what a crash left is taken, and is called that though nobody runs", async (lab) => {
       start(lab);
       const state = await stateOf(lab.storage, volume);
-      assert.deepEqual([state.uuid, state.running], [lvField(working, "lv_uuid"), false]);
+      assert.deepEqual([state.uuid, state.crash], [lvField(working, "lv_uuid"), true]);
       assert.deepEqual(await beginning(lab.storage, await takeOf(lab.storage, volume, false)), after);
     }),
+
+    add(
+      "what is read from outside of the pool is refused, also by way of a VM's working copy",
+      async (lab) => {
+        makeThick("template", 4 * mib);
+        makeOnExternal(lab.pool, volume, "template");
+        makeThinSnapshot(volume, working);
+        for (const committed of [true, false]) {
+          const taken = await takeOf(lab.storage, volume, committed);
+          assert.ok(taken?.ok === false && taken.error.code === "unusable");
+          assert.match(taken.error.message, /read from template, which is outside of its pool/);
+        }
+        removeVolumes(working, volume, "template");
+      },
+    ),
 
     add("a VM that writes to its volume itself runs, too", async (lab) => {
       lab.makeVolume(volume, 4 * mib);
@@ -97,9 +114,9 @@ export const runningCases = (harness: () => LvmHarness): readonly Case[] => {
       const off = await takeOf(lab.storage, volume, true);
       assert.ok(off?.ok);
       assert.equal(off.source.behind, false);
-      assert.equal((await stateOf(lab.storage, volume)).running, false);
+      assert.equal((await stateOf(lab.storage, volume)).crash, false);
       using _open = held(volume);
-      assert.equal((await stateOf(lab.storage, volume)).running, true);
+      assert.equal((await stateOf(lab.storage, volume)).crash, true);
     }),
 
     add("all are found by their clean names, and nothing that Qubes throws away", async (lab) => {
