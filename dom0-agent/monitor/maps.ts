@@ -20,34 +20,34 @@ export interface TrackedVolume {
   readonly pending: PendingSend | undefined;
 }
 
-/** Every volume of every archive. A map or pending send that is damaged is dropped, which is said: what it stood for
- *  is compared whole next time. */
-export function trackedVolumes(state: StateLayout, report: Reporter): readonly TrackedVolume[] {
+/** Every volume that any archive of this dom0 knows, with its maps. A file of them that is damaged is said, and counts as
+ *  none; it is removed as well with "drop", which goes under the state's lock. */
+export function trackedVolumes(
+  state: StateLayout,
+  report: Reporter,
+  damaged: "drop" | "leave" = "drop",
+): readonly TrackedVolume[] {
   return archivesIn(state, report).flatMap(({ name, record }) =>
     record.volumes.map((known) => {
       const paths = state.archive(name).volume(known.id);
-      const warn = (message: string): void => report.warn(`${known.name}: ${message}`);
-      // First, because a pending send that is dropped takes the delta map with it.
-      const pending = orDropped(() => readPending(paths), warn, [paths.pending, paths.sending, paths.delta]);
-      const map = orDropped(() => readDeltaMap(paths.delta), warn, [paths.delta]);
+      let isDamaged = false;
+      const unlessDamaged = <T>(read: () => T | undefined, files: readonly string[]): T | undefined => {
+        try {
+          return read();
+        } catch (error) {
+          if (!(error instanceof DamagedStateError)) throw error;
+          isDamaged = true;
+          report.warn(`${known.name}: ${error.message}; the volume is compared whole at the next send`);
+          if (damaged === "drop") for (const file of files) removeFile(file);
+          return undefined;
+        }
+      };
+      // First, because a pending send that is damaged takes the delta map with it.
+      const pending = unlessDamaged(() => readPending(paths), [paths.pending, paths.sending, paths.delta]);
+      const map = isDamaged ? undefined : unlessDamaged(() => readDeltaMap(paths.delta), [paths.delta]);
       return { archiveName: name, archive: record, known, paths, map, pending };
     }),
   );
-}
-
-function orDropped<T>(
-  read: () => T | undefined,
-  warn: (message: string) => void,
-  paths: readonly string[],
-): T | undefined {
-  try {
-    return read();
-  } catch (error) {
-    if (!(error instanceof DamagedStateError)) throw error;
-    warn(`${error.message}; the volume is compared whole at the next send`);
-    for (const path of paths) removeFile(path);
-    return undefined;
-  }
 }
 
 /** The living snapshot that a map is complete up to, if the map can be vouched for: exactly that snapshot still

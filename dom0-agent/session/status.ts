@@ -30,7 +30,7 @@ export interface Status {
 /** Looks at state and storage, for one archive or, without a name, for all; changes nothing. */
 export async function status(context: Context, archive: string | undefined): Promise<Status> {
   const enabled = [...context.settings.volumes].filter(([, on]) => on).map(([name]) => name);
-  const all = trackedVolumes(context.state, context.report);
+  const all = trackedVolumes(context.state, context.report, "leave");
   const survey = await context.storage.survey([
     ...new Set([...enabled, ...all.map((each) => each.known.name)]),
   ]);
