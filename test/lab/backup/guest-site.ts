@@ -48,7 +48,8 @@ export interface GuestSite {
   readonly drive: string;
   readonly archive: string;
   sparsebak(...args: readonly string[]): Ran;
-  killed(at: number, ...args: readonly string[]): Ran;
+  /** Kills it right before the `at`-th thing that it does, or the first one whose text fits. */
+  killed(at: number | RegExp, ...args: readonly string[]): Ran;
   /** Cuts the guest's power right before the `at`-th thing that it does: does not come back then. */
   powerCut(at: number, ...args: readonly string[]): Ran;
   /** Starts it; it stops by itself, and waits for SIGCONT, right before the first thing that it does whose text fits. */
@@ -162,7 +163,10 @@ function guestSite(): GuestSite {
     drive,
     archive,
     sparsebak: (...args) => run("sparsebak.mjs", args),
-    killed: (at, ...args) => run("sparsebak.mjs", args, { KILL_AT: String(at) }, ["--import", killer]),
+    killed: (at, ...args) => {
+      const env = typeof at === "number" ? { KILL_AT: String(at) } : { KILL_AT: "1", KILL_FROM: at.source };
+      return run("sparsebak.mjs", args, env, ["--import", killer]);
+    },
     powerCut: (at, ...args) =>
       run("sparsebak.mjs", args, { KILL_AT: String(at), KILL_POWER: "1", VM_RUN: "1" }, ["--import", killer]),
     heldAt: (what, ...args) =>
@@ -248,13 +252,19 @@ export function startVm(volume: string): number {
   return openSync(device(`${volume}-snap`), "r");
 }
 
-/** What it does when the VM stops: the old state is put aside, the working copy takes its place. */
-export function stopVm(volume: string, held: number): void {
+/** What it does when the VM stops: the old state is put aside, the working copy takes its place. Gives the name under
+ *  which the old state is kept as a revision. */
+export function putAside(volume: string, held: number): string {
   closeSync(held);
   const back = `${volume}-${Date.now()}-back`;
   must("lvrename", `${vg}/${volume}`, `${vg}/${back}`);
   must("lvrename", `${vg}/${volume}-snap`, `${vg}/${volume}`);
-  must("lvremove", "-f", `${vg}/${back}`);
+  return back;
+}
+
+/** The same, where no revisions are kept. */
+export function stopVm(volume: string, held: number): void {
+  must("lvremove", "-f", `${vg}/${putAside(volume, held)}`);
 }
 
 /** Resolves once a process that `heldAt` has started stands still. Throws when it ends before that. */

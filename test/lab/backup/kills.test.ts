@@ -1,11 +1,10 @@
 // Monitor and send killed on real thin volumes, at what they do (kills.ts). Every session that there is afterwards, of
 // both archives, is what the volume was.
 
-import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { tempDir } from "../../support/temp-dir.ts";
-import { projectRoot } from "../lab.ts";
+import { sessionsOf, unpack } from "./assembled-here.ts";
 import { long, runProgram } from "./run-program.ts";
 
 /** Kills of each, spread over all that it does, from a random place on. */
@@ -13,7 +12,6 @@ const kills = 5;
 /** Or at each so many-th thing. */
 const stride = Number(process.env["SPARSEBAK_KILL_STRIDE"] ?? (long ? 1 : 0));
 const offset = Math.floor(Math.random() * 2 ** 31);
-const assembler = join(projectRoot, "dist/lib/spbk-assemble.mjs");
 
 test.each(["monitor", "send"])(
   `%s killed ${stride > 0 ? `at each ${stride}. thing` : `${kills} times on its way`}`,
@@ -22,8 +20,7 @@ test.each(["monitor", "send"])(
     const args = [command, kills, stride, offset, share.path].map(String);
     const said = await runProgram("kills", args, [share.path]);
     expect(said.match(/^ok \d+$/gm)?.length).toBeGreaterThanOrEqual(kills);
-    const unpacked = spawnSync("tar", ["-C", share.path, "-xf", join(share.path, "archives.tar")]);
-    expect(unpacked.status).toBe(0);
+    unpack(share.path, "archives.tar");
     for (const [directory, dest] of [
       ["backups", "default"],
       ["second", "second"],
@@ -41,16 +38,3 @@ test.each(["monitor", "send"])(
     }
   },
 );
-
-/** The sessions of a volume, each with the SHA-256 of the image that it assembles to. */
-function sessionsOf(volume: string): readonly (readonly [session: string, digest: string])[] {
-  const assemble = (...args: string[]): readonly Record<string, string>[] => {
-    const done = spawnSync(process.execPath, [assembler, volume, "--json", ...args], { encoding: "utf8" });
-    expect(done.status, done.stderr).toBe(0);
-    const lines = done.stdout.split("\n").filter((line) => line !== "");
-    return lines.map((line) => JSON.parse(line) as Record<string, string>);
-  };
-  return assemble("--list")
-    .filter((each) => each["type"] === "session")
-    .map(({ session = "" }) => [session, assemble("--session", session, "--verify")[0]?.["sha256"] ?? ""]);
-}
