@@ -35,14 +35,15 @@ interface Case {
   readonly prints?: RegExp;
   /** Commands that meet the lie. */
   readonly commands: readonly (readonly string[])[];
-  /** In what state: with the map of the last session lost, or with a session that was interrupted. */
-  readonly from?: "lost" | "interrupted";
+  /** In what state: with the map of the last session lost, with a session that was interrupted, or with the first of them
+   *  pruned. */
+  readonly from?: "lost" | "interrupted" | "pruned";
   /** What may differ afterwards: `nothing`, of state or archive; what the archive has of an unfinished session or image;
    *  that, and the intent, which dom0 writes down before it asks for a commit; `all` where the command has succeeded. */
   readonly changes: "nothing" | "archive" | "intent" | "all";
 }
 
-function met(by: Case["commands"], changes: Case["changes"], from?: "lost" | "interrupted") {
+function met(by: Case["commands"], changes: Case["changes"], from?: Case["from"]) {
   return (status: number, says: RegExp): Case => ({
     status,
     says,
@@ -132,6 +133,11 @@ const cases: Readonly<Record<string, Case>> = {
     5,
     /manifest\.\d of S_[\d-]+: it is not the one/,
   ),
+  "manifest of an earlier generation": met(
+    [verify, receive],
+    "nothing",
+    "pruned",
+  )(5, /manifest\.5 of S_[\d-]+: it is not the one that the index names/),
   "heartbeats without progress": greeting(4, stalled),
   "progress of what was never asked for": greeting(4, stalled),
   "a flood of heartbeats": greeting(4, stalled),
@@ -355,6 +361,7 @@ function stateOf(site: HostileSite, { changes, from }: Case): Record<string, str
 async function meets(base: HostileSite, lie: string, expected: Case): Promise<void> {
   using site = base.copy();
   if (expected.from === "lost") site.forget();
+  if (expected.from === "pruned") await site.must("prune", "--keep-last", "2");
   if (expected.says === stalled) site.stallAfter(5);
   const state = stateOf(site, { ...expected, changes: "archive" });
   const archive = contentsOf(site.archive);

@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { encodeIndex, type VolumeIndex } from "../../../protocol/archive/index-file.ts";
-import { fileDigest } from "../../../protocol/archive/prefix.ts";
+import { encodePrefix, fileDigest, plainPrefix } from "../../../protocol/archive/prefix.ts";
 import type { Generation, GroupId, VolumeId } from "../../../protocol/archive/types.ts";
-import { InternalError } from "../../../protocol/errors.ts";
+import { concatBytes } from "../../../protocol/bytes.ts";
 import { recoveryForm } from "../../../protocol/seal/recovery.ts";
 import type { ArchiveSettings } from "../../../dom0-agent/config/settings.ts";
 import { AgentError } from "../../../dom0-agent/errors.ts";
@@ -122,17 +122,19 @@ function emptyVolume(open: OpenArchive, name: string): VolumeIndex {
 test("a sealed archive is made, opened again, and joined from nothing but its recovery form", async () => {
   using place = new Place();
   const first = place.state("first");
-  {
+  // S15: what is not sealed does not leave, whoever made it: it is known by its prefix.
+  for (const kind of ["index", "header", "manifest"] as const) {
     const { open } = await place.open(first, "sparsebak.Send");
     await using client = open.client;
     expect(open.record.sealed).toBe(true);
-    // S15: what is not sealed does not leave, whoever made it.
     const index = emptyVolume(open, "vm-work-private");
-    const bytes = encodeIndex(index);
-    const put = client.put(metaOf("index", index.generation, index.volume), bytes.length, fileDigest(bytes), [
-      bytes,
-    ]);
-    await expect(put).rejects.toBeInstanceOf(InternalError);
+    const { archive, volume, generation } = index;
+    const bytes =
+      kind === "index"
+        ? encodeIndex(index)
+        : concatBytes([encodePrefix(plainPrefix(kind, archive, volume, generation)), new Uint8Array(200)]);
+    const put = client.put(metaOf(kind, generation, volume), bytes.length, fileDigest(bytes), [bytes]);
+    await expect(put, kind).rejects.toThrow(`put ${kind}: not sealed, in a sealed archive`);
   }
   const form = recoveryForm(readMasterKey(first));
 

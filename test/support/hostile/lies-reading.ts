@@ -158,6 +158,10 @@ export const readingLies: Readonly<Record<string, Lie>> = {
   ),
   "a head in place of an index": insteadOf("index", (id, stage) => file(fileOf(stage, "heads", "1"))(id)),
   "manifest altered": data("manifest", (bytes, id) => [say("data", id, { bytes: forged(bytes, 120) })]),
+  // What the prune of generation 5 wrote anew lies beside a tar, and the tar has the one from before.
+  "manifest of an earlier generation": asking("manifest", (name) =>
+    name.generation === 5 ? { generation: 3 as Generation } : {},
+  ),
   "manifest of another session": {
     request: (frame, stage) => {
       if (frame.type !== "readMeta" || frame.body.kind !== "manifest") return undefined;
