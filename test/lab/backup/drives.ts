@@ -1,6 +1,5 @@
 // In the guest: the file systems that a USB drive comes with. FAT and exFAT have no hard links, no holes and no modes; NTFS
-// is there through FUSE, where syncing the file system proves nothing. The whole life of an archive on each, in both
-// forms, with a send that is killed when its data is on the way.
+// is there through FUSE, where syncing the file system proves nothing. The life of an archive on each, with a send that is killed when its data is on the way.
 
 import { once } from "node:events";
 import { mkdirSync, rmSync } from "node:fs";
@@ -22,11 +21,11 @@ import {
 
 const volume = "vm-work-private";
 const disk = "/dev/vdb";
-const drives: readonly { name: string; make: readonly string[]; mount: readonly string[] }[] = [
-  { name: "vfat", make: ["mkfs.vfat", "-F", "32"], mount: ["mount", "-t", "vfat"] },
-  { name: "exfat", make: ["mkfs.exfat"], mount: ["mount", "-t", "exfat"] },
-  { name: "ntfs-3g", make: ["mkfs.ntfs", "--quick", "--force"], mount: ["ntfs-3g"] },
-];
+const drives = [
+  { name: "vfat", make: ["mkfs.vfat", "-F", "32"], mount: ["mount", "-t", "vfat"], forms: ["tar"] },
+  { name: "exfat", make: ["mkfs.exfat"], mount: ["mount", "-t", "exfat"], forms: ["dir", "tar"] },
+  { name: "ntfs-3g", make: ["mkfs.ntfs", "--quick", "--force"], mount: ["ntfs-3g"], forms: ["dir"] },
+] as const;
 const site = makeGuestSite({ volumes: [volume] });
 must("lvcreate", "-V", "16M", "-T", "qubes_dom0/vm-pool", "-n", volume);
 
@@ -50,8 +49,9 @@ function anew({ make, mount }: (typeof drives)[number]): void {
 }
 
 for (const drive of drives) {
-  for (const form of [[], ["--tarfile"]] as const) {
-    const what = `${drive.name}, ${form.length === 0 ? "directories" : "tar"}`;
+  for (const each of drive.forms) {
+    const what = `${drive.name}, ${each}`;
+    const form = each === "tar" ? ["--tarfile"] : [];
     anew(drive);
     write(volume, 0, 6 * mib);
     good("send", ...form);
