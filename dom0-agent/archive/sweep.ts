@@ -6,6 +6,7 @@ import { capabilities } from "../../protocol/wire/messages.ts";
 import type { Reporter } from "../context.ts";
 import { metaOf, type OpenArchive } from "./archive.ts";
 import type { Client } from "./client.ts";
+import { notSwept } from "./not-swept.ts";
 
 export interface Swept {
   /** Bytes that came free, by the receiver's own word. */
@@ -34,10 +35,4 @@ export async function sweepOrWarn(report: Reporter, open: OpenArchive): Promise<
   } catch (error) {
     report.warn(notSwept(open.settings.name, error as Error));
   }
-}
-
-/** What is said of a sweep that failed, or that it did not come to. */
-export function notSwept(archive: string, error?: Error): string {
-  const what = `${archive}: what was removed comes free only with the next prune`;
-  return error === undefined ? what : `${what}: ${error.message}`;
 }

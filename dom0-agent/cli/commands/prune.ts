@@ -4,7 +4,7 @@ import { maxKept, retentionOf } from "../../config/keep-keys.ts";
 import type { ArchiveSettings } from "../../config/settings.ts";
 import { AgentError, type ExitReason } from "../../errors.ts";
 import { reasonOf } from "../../reason.ts";
-import { notSwept } from "../../archive/sweep.ts";
+import { notSwept } from "../../archive/not-swept.ts";
 import type { Freed } from "../../prune/freed.ts";
 import type { PruneRequest } from "../../prune/choose-sessions.ts";
 import { parseBefore, parseSessions } from "../../prune/parse-request.ts";
