@@ -54,7 +54,7 @@ async function runStatus(context: Context, output: Output, dest: string | undefi
     const cost =
       each.toRead === undefined
         ? "a send compares all of it"
-        : `a send reads at most ${bytesText(each.toRead)}`;
+        : `at most ${bytesText(each.toRead)} changed since`;
     const state = each.present ? cost : "gone from this machine";
     output.line(
       `${each.volume} (${each.archive}): ${age}; ${state}${each.pending ? "; a send of it was cut short" : ""}`,

@@ -1,23 +1,16 @@
 // One volume whose delta can't be had does not keep the others from being monitored. No pool here has damaged metadata on
 // demand, so the storage is made of what it answers.
 
-import { randomBytes } from "node:crypto";
 import { expect, test } from "vitest";
-import type { ArchiveUuid, GroupId, SessionUid, VolumeId } from "../../../protocol/archive/types.ts";
 import type { Context } from "../../../dom0-agent/context.ts";
-import { bitmap, countSet } from "../../../dom0-agent/delta/bitmap.ts";
+import { countSet } from "../../../dom0-agent/delta/bitmap.ts";
 import { monitor } from "../../../dom0-agent/monitor/monitor.ts";
-import { writeArchiveRecord } from "../../../dom0-agent/state/archive-record.ts";
-import { makeDirectory } from "../../../dom0-agent/state/atomic-file.ts";
-import { readDeltaMap, writeDeltaMap } from "../../../dom0-agent/state/delta-map.ts";
-import { stateLayout } from "../../../dom0-agent/state/layout.ts";
+import { readDeltaMap } from "../../../dom0-agent/state/delta-map.ts";
 import { type Snapshot, StorageError } from "../../../dom0-agent/storage/storage.ts";
 import { tempDir } from "../../support/temp-dir.ts";
+import { chunkSize, size, trackedState } from "./tracked-state.ts";
 
-const chunkSize = 65_536;
-const size = 16 * chunkSize;
 const names = ["vm-bad-private", "vm-good-private"] as const;
-const random = <T>(length: number): T => new Uint8Array(randomBytes(length)) as T;
 
 function snapshotOf(volume: string, label: string, thinId: number): Snapshot {
   const name = `${volume}.${label}`;
@@ -26,38 +19,8 @@ function snapshotOf(volume: string, label: string, thinId: number): Snapshot {
 
 test.each(["tool", "gone"] as const)("a delta that fails with «%s» fails its volume alone", async (code) => {
   using directory = tempDir();
-  const state = stateLayout(directory.path);
-  const paths = state.archive("default");
-  makeDirectory(paths.directory);
-  const known = names.map((name) => ({ name, id: random<VolumeId>(16), group: random<GroupId>(16) }));
-  const archive = random<ArchiveUuid>(16);
-  writeArchiveRecord(paths, {
-    uuid: archive,
-    sealed: false,
-    chunkSize,
-    level: 3,
-    idSeed: random(32),
-    head: { generation: 1, digest: random(32), chain: random(32) } as never,
-    volumes: known.map((each) => ({ ...each, directory: each.name })),
-    groups: [],
-  });
   let snapshots = names.map((volume, i) => snapshotOf(volume, "tick", i + 1));
-  for (const [i, { id }] of known.entries()) {
-    const volume = paths.volume(id);
-    makeDirectory(volume.directory);
-    writeDeltaMap(volume.delta, {
-      archive,
-      volume: id,
-      base: random<SessionUid>(16),
-      baseMapRoot: random(32),
-      chunkSize,
-      size,
-      poolUuid: "pool",
-      snapshotUuid: snapshots[i]!.uuid,
-      thinId: i + 1,
-      bits: bitmap(16),
-    });
-  }
+  const { state, volumes } = trackedState(directory.path, snapshots);
   const broken = new StorageError(code, "thin_delta: bad checksum");
   const between = async function* ({ volume }: Snapshot): AsyncGenerator<{ offset: number; length: number }> {
     yield { offset: 0, length: chunkSize };
@@ -97,7 +60,7 @@ test.each(["tool", "gone"] as const)("a delta that fails with «%s» fails its v
   const [bad, good] = await monitor(context, { volumes: names, committed: false, forSend: true });
   expect(bad).toEqual({ ok: false, volume: names[0], error: broken });
   expect(good).toMatchObject({ ok: true, changedBytes: chunkSize, tick: { label: "tick", thinId: 11 } });
-  const [badMap, goodMap] = known.map(({ id }) => readDeltaMap(paths.volume(id).delta));
+  const [badMap, goodMap] = volumes.map(({ delta }) => readDeltaMap(delta));
   // Nothing is lost of the one: its map says what it said, of the snapshot that it said it of, which is still there.
   expect([badMap?.thinId, countSet(badMap!.bits)]).toEqual([1, 0]);
   expect([goodMap?.thinId, countSet(goodMap!.bits)]).toEqual([11, 1]);

@@ -42,6 +42,17 @@ async function sendUpToEnd(client: AgentClient, site: ReceiverSite, source: stri
   return session!;
 }
 
+/** Says hello to a receiver that refuses it; gives the code. */
+async function refusal(client: AgentClient, site: ReceiverSite): Promise<string> {
+  await client.send("agentHello", {
+    service: "sparsebak.Send",
+    mountpoint: site.mountpoint,
+    directory: archiveDirectory,
+    archive: new Uint8Array(16) as never,
+  });
+  return (await client.expect("refused")).code;
+}
+
 /** More chunks than are synced one by one. */
 const manyChunks = 120;
 const nobody = new Uint8Array(16) as SessionUid;
@@ -81,13 +92,7 @@ test("a sync that outlives its connection is waited for, and what it says counts
   await sleep(7000);
   expect(client.child.exitCode).toBeNull();
   await using second = site.start("sparsebak.Send");
-  await second.send("agentHello", {
-    service: "sparsebak.Send",
-    mountpoint: site.mountpoint,
-    directory: archiveDirectory,
-    archive: new Uint8Array(16) as never,
-  });
-  expect(await second.expect("refused")).toMatchObject({ code: "busy" });
+  expect(await refusal(second, site)).toBe("busy");
   writeFileSync(gate, "");
   await client.ended;
   await using again = site.start("sparsebak.Send");
@@ -100,11 +105,5 @@ test("without flock(1) nobody writes", async () => {
   const tools = join(site.path, "tools");
   mkdirSync(tools);
   await using client = site.start("sparsebak.Send", { environment: { SPARSEBAK_TOOL_PATH: tools } });
-  await client.send("agentHello", {
-    service: "sparsebak.Send",
-    mountpoint: site.mountpoint,
-    directory: archiveDirectory,
-    archive: new Uint8Array(16) as never,
-  });
-  expect(await client.expect("refused")).toMatchObject({ code: "unsupported" });
+  expect(await refusal(client, site)).toBe("unsupported");
 });
