@@ -3,7 +3,7 @@
 // docs/archive-format.md says, so reading it back tests the reader and not the writer's opinion.
 
 import { randomBytes } from "node:crypto";
-import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { appendFileSync, cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { constants, zstdCompressSync } from "node:zlib";
 import { concatBytes, equalBytes, toHex } from "../../protocol/bytes.ts";
@@ -80,6 +80,8 @@ export interface TestArchiveOptions {
   /** All volumes share their chunks, so that one's manifests refer to another's sessions. */
   readonly shared?: boolean;
   readonly header?: Partial<ArchiveHeader>;
+  /** Second copies of the newest head and indexes; made unless told otherwise. */
+  readonly copies?: boolean;
 }
 
 export interface TestSession {
@@ -205,6 +207,12 @@ export function createTestArchive(path: string, options: TestArchiveOptions = {}
     };
   };
 
+  const writeCopies = (files: readonly string[]): void => {
+    if (options.copies === false) return;
+    rmSync(join(path, "copies"), { recursive: true, force: true });
+    for (const file of files) cpSync(join(path, file), join(path, "copies", file));
+  };
+
   const writeHead = (generation: Generation, createdAt: number): void => {
     const named = [...volumes.values()].flatMap((each) => each.index ?? []);
     const body = {
@@ -227,6 +235,10 @@ export function createTestArchive(path: string, options: TestArchiveOptions = {}
     };
     writeFileSync(join(path, "heads", String(generation)), encodeHead(head));
     writeFileSync(join(path, "README.txt"), readmeText);
+    writeCopies([
+      `heads/${generation}`,
+      ...named.map((each) => `${each.directory}/${indexFile(each.indexGeneration)}`),
+    ]);
   };
 
   return {

@@ -109,7 +109,7 @@ describe("--scrub", () => {
   test("not an archive; a newest head that can't be read, and the one before it", async () => {
     expect(await run(["--scrub", scratch()])).toMatchObject({ status: 1 });
     const archive = made();
-    writeFileSync(join(archive.path, "heads", "2"), "nonsense");
+    for (const each of ["heads", "copies/heads"]) writeFileSync(join(archive.path, each, "2"), "nonsense");
     const ran = await run(["--scrub", archive.path]);
     expect(ran).toMatchObject({ status: 5 });
     expect(ran.stderr).toContain("head 2 is damaged");
