@@ -8,7 +8,7 @@ import { sessionsOf, unpack } from "./assembled-here.ts";
 import { long, runProgram } from "./run-program.ts";
 
 /** Kills of each, spread over all that it does, from a random place on. */
-const kills = 5;
+const kills = 3;
 /** Or at each so many-th thing. */
 const stride = Number(process.env["SPARSEBAK_KILL_STRIDE"] ?? (long ? 1 : 0));
 const offset = Math.floor(Math.random() * 2 ** 31);

@@ -20,7 +20,7 @@ import {
   write,
 } from "./guest-site.ts";
 
-const [part = "", copyTo = ""] = process.argv.slice(2);
+const [part = "", copyTo = "", ...killed] = process.argv.slice(2);
 /** The first one is sent first: a send that is killed is killed there. */
 const [work, mail] = ["vm-work-private", "vm-mail-private"] as const;
 const volumes = [work, mail] as const;
@@ -120,7 +120,7 @@ function putBack(copy: string): void {
   must("cp", "-a", `${copy}/.`, site.state);
 }
 
-/** A file of a volume at rest, and of one whose send was killed. */
+/** A file of a volume at rest, and of one whose send was killed, by the numbers of such cases (state.test.ts). */
 function damagedFiles(): void {
   // What lies between the session and the monitor, the map alone knows of.
   change(work, mail);
@@ -137,7 +137,7 @@ function damagedFiles(): void {
   for (const volume of volumes) assertSaid(saidAtRest, volume);
   goesOn(work, mail);
 
-  for (const [place, file, how, kind] of [
+  const cases = [
     ["before its commit", "delta", "gone", "compared"],
     ["before its commit", "pending", "gone", "compared"],
     ["before its commit", "pending", "flipped", "compared"],
@@ -149,7 +149,11 @@ function damagedFiles(): void {
     // What came in since is all that the next session needs.
     ["behind its commit", "sending", "gone", "incremental"],
     ["behind its commit", "delta", "cut short", "compared"],
-  ] as const) {
+  ] as const;
+  for (const number of killed) {
+    const found = cases[Number(number)];
+    assert.ok(found, `case ${number} of ${cases.length}`);
+    const [place, file, how, kind] = found;
     change(work);
     killSend(place);
     change(work);
