@@ -34,7 +34,7 @@ describe("on real thin volumes", () => {
     expect(said.match(/^ok put back/gm)?.length).toBe(2);
   });
 
-  const drives = someOf(["vfat tar", "exfat dir", "exfat tar", "ntfs-3g dir"], 2);
+  const drives = someOf(["vfat tar", "exfat dir", "exfat tar", "ntfs-3g dir", "nfs dir", "nfs tar"], 2);
   test(`drives as people have them: ${drives.join(", ")}`, async () => {
     const said = await runProgram("drives", drives);
     expect(said.match(/^ok (?:sent|kept): /gm)?.length).toBe(2 * drives.length);

@@ -1,6 +1,6 @@
-// In the guest: the file systems that a USB drive comes with, as the arguments say ("vfat tar"). FAT and exFAT have no hard
-// links, no holes and no modes; NTFS is there through FUSE, where syncing the file system proves nothing. The life of an
-// archive on each, with a send that is killed when its data is on the way.
+// In the guest: the file systems that a drive comes with, as the arguments say ("vfat tar"). FAT and exFAT have no hard links,
+// no holes and no modes; NTFS is there through FUSE, where syncing the file system proves nothing; NFS has a server of its
+// own. The life of an archive on each, with a send that is killed when its data is on the way.
 
 import { once } from "node:events";
 import { mkdirSync, rmSync } from "node:fs";
@@ -22,6 +22,7 @@ import {
 
 const volume = "vm-work-private";
 const disk = "/dev/vdb";
+const nfs = join(process.env["LAB_PROJECT"] ?? "", "test/lab/backup/nfs-drive.sh");
 interface Drive {
   readonly make: readonly [string, ...string[]];
   readonly mount: readonly [string, ...string[]];
@@ -30,6 +31,8 @@ const drives: Readonly<Record<string, Drive>> = {
   vfat: { make: ["mkfs.vfat", "-F", "32"], mount: ["mount", "-t", "vfat"] },
   exfat: { make: ["mkfs.exfat"], mount: ["mount", "-t", "exfat"] },
   "ntfs-3g": { make: ["mkfs.ntfs", "--quick", "--force"], mount: ["ntfs-3g"] },
+  // The last ones: it keeps the disk.
+  nfs: { make: [nfs, "make"], mount: [nfs, "mount"] },
 };
 const site = makeGuestSite({ volumes: [volume] });
 must("lvcreate", "-V", "16M", "-T", "qubes_dom0/vm-pool", "-n", volume);
