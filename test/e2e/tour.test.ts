@@ -6,6 +6,7 @@ import { spawn, spawnSync } from "node:child_process";
 import {
   appendFileSync,
   chmodSync,
+  cpSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -58,6 +59,12 @@ const actions: Readonly<Record<string, (site: Site, ...args: readonly string[]) 
   /** Another destination on the same drive. */
   usb: (site) =>
     appendFileSync(site.ini, `[archive usb]\ndestvm = none\ndestmountpoint = ${site.drive}\ndestdir = usb\n`),
+  /** A copy of the drive is kept, and put in its place later. */
+  keep: (site) => cpSync(site.archive, join(site.directory, "kept"), { recursive: true }),
+  putBack: (site) => {
+    rmSync(site.archive, { recursive: true });
+    cpSync(join(site.directory, "kept"), site.archive, { recursive: true });
+  },
   /** Another machine: the settings, and nothing of what dom0 knew. */
   forget: (site) => rmSync(join(site.state, "archives"), { recursive: true }),
   /** Damages a file of dom0's state. */
