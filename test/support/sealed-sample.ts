@@ -85,11 +85,12 @@ ${[...sampleVolumes, deletedVolume].map((each) => `${each} = enable\n`).join("")
     if (reason !== "done") throw new Error(`send: ${reason}`);
   };
   const [one, two] = sampleVolumes;
-  const change = { kind: "add", passphrase: async () => passphrase } as const;
+  const addSlot = async (its: string): Promise<unknown> =>
+    changeSlots(context, settings, { kind: "add", passphrase: async () => its }, { logN: 10 });
   await step(async () => initArchive(context, settings, { kind: "none" }));
   await step(async () => send("dir", { [one]: "abcd.ea" }));
   await step(async () => send("tar", { [one]: "iecd.jk", [two]: "abf#.h", [deletedVolume]: "yz" }));
-  await step(async () => changeSlots(context, settings, change, { logN: 10 }));
+  await step(async () => addSlot(passphrase));
   await step(async () => send("dir", { [one]: "iecopjk", [two]: "abfl.mn" }));
   await step(async () => send("tar", { [two]: "abql.mr" }));
   const pruneTo = async (last: number): Promise<unknown> => {
@@ -101,7 +102,7 @@ ${[...sampleVolumes, deletedVolume].map((each) => `${each} = enable\n`).join("")
   await step(async () => send("dir", { [one]: "secopxk" }));
   await step(async () => Array.fromAsync(deleteVolumes(context, settings, [deletedVolume])));
   await step(async () => pruneTo(1));
-  await step(async () => changeSlots(context, settings, change, { logN: 10 }));
+  await step(async () => addSlot(`another ${passphrase}`));
   await step(async () => send("tar", { [two]: "abqt.mr" }));
   return {
     directory: directory.path,

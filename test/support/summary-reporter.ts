@@ -1,4 +1,4 @@
-// The last lines of a test run: every skipped test by name and reason, then one line that counts. They go to a file, and
+// The last lines of a test run: every skipped test by name and reason, every failed one by name, then one line that counts. They go to a file, and
 // `./run test` prints them after all else, because other steps have their say too.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -16,6 +16,7 @@ function skippedLine(project: string, file: string, test: TestCase): string {
 /** The lines for what ran. A file that failed as a whole, with no failed test to show for it, counts as one failure. */
 export function summarize(modules: readonly TestModule[], unhandledErrors: number): string[] {
   const skipped: string[] = [];
+  const failures: string[] = [];
   let passed = 0;
   let failed = unhandledErrors;
   for (const module of modules) {
@@ -25,11 +26,17 @@ export function summarize(modules: readonly TestModule[], unhandledErrors: numbe
       if (state === "passed") passed++;
       else if (state === "skipped")
         skipped.push(skippedLine(module.project.name, module.relativeModuleId, test));
-      else failedHere++; // failed, or never finished
+      else {
+        // Failed, or never finished.
+        failedHere++;
+        failures.push(`failed: [${module.project.name}] ${module.relativeModuleId} > ${test.fullName}`);
+      }
     }
+    if (failedHere === 0 && !module.ok())
+      failures.push(`failed: [${module.project.name}] ${module.relativeModuleId}`);
     failed += failedHere === 0 && !module.ok() ? 1 : failedHere;
   }
-  return [...skipped, `${passed} passed, ${failed} failed, ${skipped.length} skipped`];
+  return [...skipped, ...failures, `${passed} passed, ${failed} failed, ${skipped.length} skipped`];
 }
 
 export default class SummaryReporter implements Reporter {
