@@ -1,5 +1,14 @@
 import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -8,7 +17,8 @@ import { defaultSettings, parseReceiverSettings } from "../../vm-receiver/config
 import { installLab, qubesRpc, type InstallLab } from "./installer.ts";
 
 const files = (lab: InstallLab): string[] => lab.tree().filter((line) => !line.endsWith("/"));
-const rules = (lab: InstallLab): string[] => files(lab).filter((line) => !/\/(rules\.d|man\d)\//.test(line));
+const rules = (lab: InstallLab): string[] =>
+  files(lab).filter((line) => !/\/(rules\.d|man\d|systemd)\//.test(line));
 
 const ownPolicy = "/etc/qubes/policy.d/60-sparsebak.policy";
 
@@ -46,6 +56,28 @@ describe("what is installed", () => {
       "644 /usr/lib/sparsebak/lib/spbk-assemble.mjs",
     ]);
     expect(lab.tree()).toContain("700 /var/lib/sparsebak/");
+  });
+
+  test("timers, which are off, and in order for systemd", () => {
+    using lab = installLab();
+    lab.install("dom0");
+    expect(files(lab).filter((line) => line.includes("systemd"))).toEqual(
+      ["monitor.service", "monitor.timer", "send.service", "send.timer"].map(
+        (each) => `644 /usr/lib/systemd/system/sparsebak-${each}`,
+      ),
+    );
+    const units = ["monitor", "send"].flatMap((each) =>
+      [".service", ".timer"].map((kind) => join(lab.root, `usr/lib/systemd/system/sparsebak-${each}${kind}`)),
+    );
+    // It looks for the programs where they will be.
+    for (const unit of units) {
+      const text = readFileSync(unit, "utf8");
+      writeFileSync(unit, text.replace("ExecStart=/", `ExecStart=${lab.root}/`));
+    }
+    const verified = spawnSync("systemd-analyze", ["verify", "--man=no", ...units], { encoding: "utf8" });
+    const said = verified.stderr.split("\n").filter((line) => line.includes("sparsebak"));
+    expect(said).toEqual([]);
+    expect(verified.error).toBeUndefined();
   });
 
   test("an app VM keeps it below /usr/local and /rw", () => {
