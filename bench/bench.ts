@@ -25,16 +25,40 @@ import { diskUse, measure, median, medians, type Row, show } from "./measure.ts"
 import { makeSite, type Site, table } from "./programs.ts";
 import { rival } from "./rivals.ts";
 
-const { values: options } = parseArgs({
-  options: {
-    rivals: { type: "boolean", default: false },
-    /** Divides all sizes: 10 for a quick look. */
-    scale: { type: "string", default: "1" },
-    directory: { type: "string", default: tmpdir() },
-    /** How often the main jobs are measured, sealed and not. */
-    rounds: { type: "string", default: "3" },
-  },
-});
+const usage = `usage: ./run bench [OPTION...]
+
+  --rivals         also borg and restic, with the same jobs
+  --rounds N       how often the main jobs are measured, sealed and not (3)
+  --scale N        divides all sizes: 10 for a quick look (1)
+  --directory DIR  where images and archives are made (${tmpdir()})
+`;
+
+function parsed() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        help: { type: "boolean", default: false },
+        rivals: { type: "boolean", default: false },
+        rounds: { type: "string", default: "3" },
+        scale: { type: "string", default: "1" },
+        directory: { type: "string", default: tmpdir() },
+      },
+    });
+    for (const name of ["rounds", "scale"] as const)
+      if (!/^[1-9]\d{0,3}$/.test(values[name]))
+        throw new Error(`--${name}: found ${values[name]}, wanted a number from 1 to 9999`);
+    return values;
+  } catch (error) {
+    process.stderr.write(`bench: error: ${(error as Error).message}\n${usage}`);
+    return process.exit(2);
+  }
+}
+
+const options = parsed();
+if (options.help) {
+  process.stdout.write(usage);
+  process.exit(0);
+}
 const scale = Number(options.scale);
 const gib = 1024 ** 3;
 const size = Math.floor((10 * gib) / scale / 65_536) * 65_536;
