@@ -76,6 +76,19 @@ const stalled = /no progress for 5 s/;
 const broken = (how: RegExp): RegExp => new RegExp(`broke the protocol: .*${how.source}`);
 const orderly = (message: string): RegExp => broken(new RegExp(`${message} in state \\w+: `));
 
+const impossible = (damage: string): RegExp =>
+  broken(new RegExp(`damage: ${damage}, which this container can't have`));
+const ownWord = /^sparsebak: that the stored bytes are there and right is the destination's own word; .*\n$/;
+const besidesList = new RegExp(
+  [
+    /^sparsebak: warning: work\.img: list of S_[\d-]+: the receiver does not have it\n/,
+    /sparsebak: error: work\.img: 0 of 3 sessions are damaged; each of them can be restored\n/,
+    /sparsebak: that the stored bytes .*\n$/,
+  ]
+    .map((line) => line.source)
+    .join(""),
+);
+
 const cases: Readonly<Record<string, Case>> = {
   "noise of 64 KiB": harmless(0, /^$/),
   "noise of 64 KiB and a byte": greeting(4, /read preamble: not sparsebak, or more than 65536 bytes/),
@@ -212,7 +225,18 @@ const cases: Readonly<Record<string, Case>> = {
   "left: by another uid": resuming(0, /an unfinished session of an earlier run is removed/),
 
   "damages without end": checking(1, broken(/more than 65536 damages/)),
-  "damages of what was never there": checking(5, /./),
+  "damages of what was never there": checking(1, impossible("corrupt chunk 562949953421312")),
+  "damages of another container": checking(1, impossible("corrupt other 0")),
+  "damages of a tar, in a directory": checking(1, impossible("missing offsets 0")),
+  "a chunk that counts, called extra": checking(1, impossible("extra chunk 327680")),
+  "a list that counts, called stale": checking(1, impossible("stale list 0")),
+  "damages of what is right": claimed(
+    check,
+    "nothing",
+    ownWord,
+    /^work\.img: 3 sessions, nothing is damaged\n$/,
+  ),
+  "damages of what is right, and no list": checking(5, besidesList),
   "a scrub that never ends": checking(4, stalled),
   "list altered": pruning(5, /list of S_[\d-]+: /),
   "a scrub of the rest that never ends": checking(4, stalled),
