@@ -24,3 +24,12 @@ export class AgentError extends Error {
     this.hint = hint;
   }
 }
+
+/** Somebody was asked and gave no answer that can be used. For the next volume of an archive it is not asked for again. */
+export class UnansweredError extends AgentError {
+  override readonly name: string = "UnansweredError";
+
+  constructor(message: string, hint?: string) {
+    super("failed", message, hint);
+  }
+}

@@ -42,13 +42,8 @@ export interface Client extends Pick<AgentDialogue, Shared>, AsyncDisposable {
     sink: ChunkSink,
   ): Promise<void>;
   /** Has the receiver read a whole container against its list, and gives what it says is wrong there: its word, which
-   *  proves nothing. It holds `chunks` chunks in `bytes` stored bytes. Throws RefusedError `missing` where it has no
-   *  such container. */
-  scrub(
-    volume: VolumeId,
-    session: SessionUid,
-    holds: { readonly chunks: number; readonly bytes: number },
-  ): Promise<readonly Damage[]>;
+   *  proves nothing. Throws RefusedError `missing` where it has no such container. */
+  scrub(volume: VolumeId, session: SessionUid, known: Scrubbed): Promise<readonly Damage[]>;
   /** The same for all of the archive that is in no container of its newest head. */
   scrubRest(): Promise<readonly Damage[]>;
   listPending(): Promise<readonly Pending[]>;
@@ -61,6 +56,14 @@ export interface Client extends Pick<AgentDialogue, Shared>, AsyncDisposable {
   /** Uploads a file: `length` bytes that `parts` gives, which end with `digest`. */
   put(name: MetaName, length: number, digest: Digest, parts: Iterable<Uint8Array>): Promise<void>;
   endSession(body: Messages["endSession"]): Promise<void>;
+}
+
+/** What is known of a container that is scrubbed: it holds `chunks` chunks in `bytes` stored bytes, and `canHave` tells
+ *  what can be said of it from what only a liar says. */
+export interface Scrubbed {
+  readonly chunks: number;
+  readonly bytes: number;
+  readonly canHave: (damage: Damage) => boolean;
 }
 
 type Opener = "discard" | "beginSession" | "commit" | "assemble" | "sweep" | "reveal";
@@ -126,12 +129,22 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     }
   };
 
-  const scrub = async (of: Messages["scrub"], about: Work): Promise<readonly Damage[]> => {
+  const scrub = async (
+    of: Messages["scrub"],
+    about: Work,
+    canHave: (damage: Damage) => boolean,
+  ): Promise<readonly Damage[]> => {
     const found: Damage[] = [];
     const onDamage = (frame: Frame): void => {
       if (frame.type !== "damage") throw new FormatError("bad-order", `${frame.type} in an answer to scrub`);
       if (found.length === maxDamages)
         throw new FormatError("too-long", `more than ${maxDamages} damages of one scrub`);
+      const { what, file, number } = frame.body;
+      if (!canHave(frame.body))
+        throw new FormatError(
+          "bad-value",
+          `damage: ${what} ${file} ${number}, which this container can't have`,
+        );
       found.push(frame.body);
     };
     await request("scrub", of, "done", onDamage, about);
@@ -204,9 +217,10 @@ export async function connect(options: ConnectOptions): Promise<Client> {
         );
       }
     },
-    scrub: async (volume, session, { chunks, bytes }) =>
-      scrub({ volume, session }, bytes + (chunks + maxDamages) * scrubOverhead),
-    scrubRest: async () => scrub({ volume: noVolume, session: new Uint8Array(16) as SessionUid }, "unknown"),
+    scrub: async (volume, session, { chunks, bytes, canHave }) =>
+      scrub({ volume, session }, bytes + (chunks + maxDamages) * scrubOverhead, canHave),
+    scrubRest: async () =>
+      scrub({ volume: noVolume, session: new Uint8Array(16) as SessionUid }, "unknown", () => true),
     listPending: async () => {
       const found: Pending[] = [];
       const done = await request("listPending", {}, "done", (frame) => {

@@ -72,7 +72,7 @@ export async function examine(
   const found = await damageIn(lists.fetch(open, index, container));
   const list = typeof found === "string" ? undefined : found;
   if (typeof found === "string") files.push({ file: "list", what: "corrupt", why: found });
-  const said = await scrubbed(open, volume, container);
+  const said = await scrubbed(open, volume, container, list);
   files.push(...said.files);
   // Something about it can't be told by its chunks one by one, so each is looked at.
   const readsAll = readAll || list === undefined || said.files.length > 0;
@@ -89,7 +89,7 @@ export async function examine(
     lost,
     unlisted,
     claimed: () =>
-      (claimed ??= [...said.chunks].filter((each) => lost.has(each) || list?.isMarked(each) !== true)),
+      (claimed ??= [...said.chunks].filter((each) => lost.has(each) || list?.isMarked(each) === false)),
     judge: (entry) => {
       const address = entry.storedAddress;
       if (lost.has(address)) return "lost";
@@ -115,14 +115,26 @@ interface Said {
 }
 
 /** What the receiver says. Of header, manifest and list dom0 has a view of its own. */
-async function scrubbed(open: OpenArchive, { index }: ArchivedVolume, container: Container): Promise<Said> {
+async function scrubbed(
+  open: OpenArchive,
+  { index }: ArchivedVolume,
+  container: Container,
+  list: ChunkList | undefined,
+): Promise<Said> {
   const chunks = new Set<ChunkAddress>();
   const files: FileDamage[] = [];
   const spares: Damage[] = [];
   const extras: Damage[] = [];
   try {
-    const holds = { chunks: container.chunks, bytes: container.storedBytes };
-    for (const each of await open.client.scrub(index.volume, container.uid, holds)) {
+    const known = {
+      chunks: container.chunks,
+      bytes: container.storedBytes,
+      canHave: (damage: Damage) =>
+        equalBytes(damage.volume, index.volume) &&
+        equalBytes(damage.session, container.uid) &&
+        canHave(container, list, damage),
+    };
+    for (const each of await open.client.scrub(index.volume, container.uid, known)) {
       const { file, what } = each;
       if (what === "extra" || what === "leftover") extras.push(each);
       else if (what === "stale" || file === "member") spares.push(each);
@@ -134,6 +146,31 @@ async function scrubbed(open: OpenArchive, { index }: ArchivedVolume, container:
     files.push({ file: "other", what: error.code === "missing" ? "missing" : "corrupt", why: error.message });
   }
   return { chunks, files, spares, extras };
+}
+
+/** Missing or corrupt is only what the index and the list name; extra, left over or stale only what they don't. */
+function canHave(
+  { form, manifestGeneration, listGeneration }: Container,
+  list: ChunkList | undefined,
+  { file, what, number }: Damage,
+): boolean {
+  const isNamed = what === "missing" || what === "corrupt";
+  switch (file) {
+    case "header":
+    case "other":
+      return true;
+    case "manifest":
+      return isNamed === (number === manifestGeneration);
+    case "list":
+      return isNamed === (number === listGeneration);
+    case "chunk":
+      return list === undefined || isNamed === (list.find(number as ChunkAddress) !== undefined);
+    case "offsets":
+    case "member":
+      return form === "tar";
+    default:
+      return false;
+  }
 }
 
 /** What a promise gives; where it fails because of damage, that. */

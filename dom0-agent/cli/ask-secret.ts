@@ -2,7 +2,7 @@
 // none is for data, and arguments and environment are seen by others.
 
 import { StringDecoder } from "node:string_decoder";
-import { AgentError } from "../errors.ts";
+import { AgentError, UnansweredError } from "../errors.ts";
 
 const [interrupt, endOfInput, backspace, eraseLine] = ["\u0003", "\u0004", "\u0008", "\u0015"];
 const deleted = "\u007f";
@@ -10,7 +10,7 @@ const maxCharacters = 1024;
 /** What was typed behind the line end of the last answer: it is the next one's. */
 let ahead = "";
 
-/** What was typed up to the end of the line. Throws AgentError `usage` where there is no terminal, `failed` where it was
+/** What was typed up to the end of the line. Throws AgentError `usage` where there is no terminal, UnansweredError where it was
  *  given up, or where it can't be taken as it was typed; what follows up to the line's end is then read all the same.
  *  Throws the signal's reason; ^C is a SIGINT as anywhere else. */
 export async function askSecret(prompt: string, signal: AbortSignal): Promise<string> {
@@ -25,7 +25,7 @@ export async function askSecret(prompt: string, signal: AbortSignal): Promise<st
   try {
     return await new Promise<string>((resolve, reject) => {
       const stop = (): void =>
-        reject(signal.aborted ? signal.reason : new AgentError("failed", `${prompt}: given up`));
+        reject(signal.aborted ? signal.reason : new UnansweredError(`${prompt}: given up`));
       signal.addEventListener("abort", stop, { once: true });
       stdin.once("end", stop);
       const take = (text: string): void => {
@@ -35,7 +35,7 @@ export async function askSecret(prompt: string, signal: AbortSignal): Promise<st
               .slice(i + 1)
               .join("");
             if (refusal === undefined) resolve(typed.join(""));
-            else reject(new AgentError("failed", `${prompt}: ${refusal}`, "try again"));
+            else reject(new UnansweredError(`${prompt}: ${refusal}`, "try again"));
             return;
           }
           if (character === interrupt) {
@@ -70,5 +70,5 @@ export async function askSecret(prompt: string, signal: AbortSignal): Promise<st
 export async function askNewSecret(what: string, signal: AbortSignal): Promise<string> {
   const first = await askSecret(`New ${what}`, signal);
   if ((await askSecret(`The same ${what} again`, signal)) === first) return first;
-  throw new AgentError("failed", `${what}: the two are not the same`, "nothing was changed: try again");
+  throw new UnansweredError(`${what}: the two are not the same`, "nothing was changed: try again");
 }

@@ -1,7 +1,7 @@
 // Questions to the person at the terminal. Without a terminal there is nobody to ask.
 
 import { createInterface } from "node:readline";
-import { AgentError } from "../errors.ts";
+import { AgentError, UnansweredError } from "../errors.ts";
 
 /** True for yes. Throws as `ask` does. */
 export async function confirm(question: string, signal: AbortSignal): Promise<boolean> {
@@ -9,7 +9,7 @@ export async function confirm(question: string, signal: AbortSignal): Promise<bo
 }
 
 /** What the person types behind `question` and `prompt`, without blanks at its ends. Throws AgentError `usage` where nobody
- *  can answer, `failed` where it was given up (^D), and the signal's reason; ^C is a SIGINT as anywhere else. */
+ *  can answer, UnansweredError where it was given up (^D), and the signal's reason; ^C is a SIGINT as anywhere else. */
 export async function ask(question: string, prompt: string, signal: AbortSignal): Promise<string> {
   const { stdin: input, stderr: output } = process;
   if (!input.isTTY)
@@ -20,7 +20,7 @@ export async function ask(question: string, prompt: string, signal: AbortSignal)
       lines.once("line", (line) => resolve(line.trim()));
       lines.once("close", () => {
         output.write("\n");
-        reject(signal.aborted ? signal.reason : new AgentError("failed", `${question}: given up`));
+        reject(signal.aborted ? signal.reason : new UnansweredError(`${question}: given up`));
       });
       // The terminal is in raw mode, and makes no signal of it; nothing behind it is taken.
       lines.on("SIGINT", () => {

@@ -2,7 +2,7 @@
 // volume does not stop the others; a destination that is gone stops all.
 
 import type { ArchiveSettings } from "../config/settings.ts";
-import { AgentError, type ExitReason } from "../errors.ts";
+import { AgentError, type ExitReason, UnansweredError } from "../errors.ts";
 import type { Pending } from "../../protocol/wire/messages.ts";
 import type { Pool } from "../pipeline/pool.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
@@ -198,10 +198,10 @@ async function checkPresent(
   throw new StorageError("gone", `${volume}: there is no such volume`);
 }
 
-/** What no other volume of the run can get past: a destination that is not there, a foreign archive, a signal. What is
- *  damaged in an archive that could be opened is a matter of its volume. */
+/** What no other volume of the run can get past: a destination that is not there, a foreign archive, an archive that nobody
+ *  gives a passphrase for, a signal. What is damaged in an archive that could be opened is a matter of its volume. */
 function stopsAll(error: unknown, { failure }: Destination, signal: AbortSignal): boolean {
-  if (signal.aborted || error instanceof TransportError) return true;
+  if (signal.aborted || error instanceof TransportError || error instanceof UnansweredError) return true;
   if (!(error instanceof AgentError) || error.reason === "failed") return false;
   return error.reason !== "integrity" || error === failure;
 }

@@ -41,7 +41,7 @@ export interface TableFile {
   readonly pages: number;
 }
 
-/** A page that does not fit its CRC-32. The table is a cache: whoever meets it has the table made again. */
+/** A page that does not fit its CRC-32, or an address above 2^53-1. The table is a cache: whoever meets it has the table made again. */
 export class DamagedTableError extends Error {
   override readonly name: string = "DamagedTableError";
 }
@@ -260,7 +260,10 @@ function placeAt(page: Uint8Array, slot: number): ChunkPlace {
 
 function storedAddressAt(page: Uint8Array, slot: number): ChunkAddress {
   const at = slot * slotBytes + 64;
-  return (u32(page, at) * 2 ** 32 + u32(page, at + 4)) as ChunkAddress;
+  const address = u32(page, at) * 2 ** 32 + u32(page, at + 4);
+  if (!Number.isSafeInteger(address))
+    throw new DamagedTableError("chunk table: found an address above 2^53-1");
+  return address as ChunkAddress;
 }
 
 function containerAt(page: Uint8Array, slot: number): number {

@@ -109,6 +109,25 @@ test("^C at a passphrase is one anywhere: 130, and nothing is made", async () =>
   expect(readdirSync(site.drive, { recursive: true })).not.toContain("backups/heads/1");
 });
 
+test("a passphrase that is not given is asked for once, however many volumes there are", async () => {
+  await using site = await made("later");
+  const refused = async (
+    error: string,
+    ...answers: readonly (readonly [string, string])[]
+  ): Promise<void> => {
+    const { code, output } = await atTerminal(site, "sparsebak", ["send"], [...answers, ...answers]);
+    expect(code, output).toBe(1);
+    expect(output.match(/^New passphrase: \r?$/gm), output).toHaveLength(1);
+    expect(output.match(/(?<=error: )[^\r\n]*/g)).toEqual([error]);
+  };
+  const first = ["New passphrase: ", site.passphrase] as const;
+  const again = "The same passphrase again: ";
+  await refused("New passphrase: given up", ["New passphrase: ", endOfInput]);
+  await refused("The same passphrase again: given up", first, [again, endOfInput]);
+  await refused("passphrase: the two are not the same", first, [again, "another"]);
+  expect(readdirSync(site.drive, { recursive: true })).not.toContain("backups/heads/1");
+});
+
 test("^C at the passphrase of an archive, in dom0 and in the VM", async () => {
   await using site = await made(true);
   const listing = [site.volumeDirectory(one), "--list"];

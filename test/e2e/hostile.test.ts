@@ -3,7 +3,7 @@
 // outside of the archive, and with an honest receiver everything goes on (design sections 6 and 8).
 
 import { readdirSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { lies } from "../support/hostile/lies.ts";
@@ -41,31 +41,29 @@ interface Case {
   /** What may differ afterwards: `nothing`, of state or archive; what the archive has of an unfinished session or image;
    *  that, and the intent, which dom0 writes down before it asks for a commit; `all` where the command has succeeded. */
   readonly changes: "nothing" | "archive" | "intent" | "all";
+  /** The send has failed, and its session is there all the same: the next send takes it for what it is. */
+  readonly commits?: true;
 }
 
-function met(by: Case["commands"], changes: Case["changes"], from?: Case["from"]) {
-  return (status: number, says: RegExp): Case => ({
-    status,
-    says,
-    commands: by,
-    changes,
-    ...(from === undefined ? {} : { from }),
-  });
+function met(by: Case["commands"], changes: Case["changes"], more: Pick<Case, "from" | "commits"> = {}) {
+  return (status: number, says: RegExp): Case => ({ status, says, commands: by, changes, ...more });
 }
 /** Where the connection itself is at fault, one command stands for all. */
 const greeting = met([send], "nothing");
 /** Every command that reads what dom0 then believes. */
 const reading = met([send, list], "nothing");
 const sending = met([send], "archive");
-/** The end of a send: the commit was asked for. */
-const committing = met([send], "intent");
-const fetching = met([send], "archive", "lost");
+/** The end of a send: the commit was asked for, and made. */
+const committing = met([send], "intent", { commits: true });
+const fetching = met([send], "archive", { from: "lost" });
 const building = met([assemble], "archive");
 const restoring = met([verify, receive, diff], "nothing");
 const checking = met([check], "nothing");
 const pruning = met([prune], "nothing");
 /** The send that finds an interrupted one, and goes on whatever is said of it. */
-const resuming = met([send], "all", "interrupted");
+const resuming = met([send], "all", { from: "interrupted" });
+/** The send that ends at what is said of it. */
+const leaving = met([send], "archive", { from: "interrupted" });
 const harmless = met([send], "all");
 
 /** What dom0 can't know, and prints with whose word it is. */
@@ -77,6 +75,19 @@ const claimed = (by: readonly string[], changes: Case["changes"], says: RegExp, 
 const stalled = /no progress for 5 s/;
 const broken = (how: RegExp): RegExp => new RegExp(`broke the protocol: .*${how.source}`);
 const orderly = (message: string): RegExp => broken(new RegExp(`${message} in state \\w+: `));
+
+const impossible = (damage: string): RegExp =>
+  broken(new RegExp(`damage: ${damage}, which this container can't have`));
+const ownWord = /^sparsebak: that the stored bytes are there and right is the destination's own word; .*\n$/;
+const besidesList = new RegExp(
+  [
+    /^sparsebak: warning: work\.img: list of S_[\d-]+: the receiver does not have it\n/,
+    /sparsebak: error: work\.img: 0 of 3 sessions are damaged; each of them can be restored\n/,
+    /sparsebak: that the stored bytes .*\n$/,
+  ]
+    .map((line) => line.source)
+    .join(""),
+);
 
 const cases: Readonly<Record<string, Case>> = {
   "noise of 64 KiB": harmless(0, /^$/),
@@ -133,11 +144,10 @@ const cases: Readonly<Record<string, Case>> = {
     5,
     /manifest\.\d of S_[\d-]+: it is not the one/,
   ),
-  "manifest of an earlier generation": met(
-    [verify, receive],
-    "nothing",
-    "pruned",
-  )(5, /manifest\.5 of S_[\d-]+: it is not the one that the index names/),
+  "manifest of an earlier generation": met([verify, receive], "nothing", { from: "pruned" })(
+    5,
+    /manifest\.5 of S_[\d-]+: it is not the one that the index names/,
+  ),
   "heartbeats without progress": greeting(4, stalled),
   "progress of what was never asked for": greeting(4, stalled),
   "a flood of heartbeats": greeting(4, stalled),
@@ -171,8 +181,11 @@ const cases: Readonly<Record<string, Case>> = {
   "committed another head": committing(5, /says that it made another head of generation 5/),
   "committed, and not a word of it": committing(4, stalled),
   "committed, and refused": committing(5, /: stale: \\x1b\[31m/),
-  "committed twice": met([send], "all")(1, orderly("committed")),
-  "not committed, and not a word of it": committing(4, stalled),
+  "committed twice": {
+    ...met([send], "all")(1, orderly("committed")),
+    prints: /^work\.img: compared, S_/,
+  },
+  "not committed, and not a word of it": met([send], "intent")(4, stalled),
   "no end behind goodbye": harmless(0, /^$/),
   "a flood behind goodbye": harmless(0, /^$/),
   "an exit code of failure behind goodbye": harmless(0, /^$/),
@@ -201,19 +214,29 @@ const cases: Readonly<Record<string, Case>> = {
   "header altered": met([verify], "nothing")(5, /header of S_[\d-]+: it is not the one that the index names/),
   "endless header": met([verify], "nothing")(1, broken(/header: more than \d+ bytes/)),
 
-  "left: chunks that were never sent": met([send], "intent", "interrupted")(1, /: malformed: the list of/),
+  "left: chunks that were never sent": met([send], "intent", { from: "interrupted" })(
+    1,
+    /: malformed: the list of/,
+  ),
   "left: chunks with another checksum": resuming(0, /nothing of use/),
-  "left: a list without end": met(
-    [send],
-    "archive",
-    "interrupted",
-  )(1, broken(/salvage: more than \d+ bytes/)),
-  "left: under the name of another session": met([send], "archive", "interrupted")(1, /twice/),
-  "left: nothing of use, and a discard that never ends": met([send], "archive", "interrupted")(4, stalled),
+  "left: a list without end": leaving(1, broken(/salvage: more than \d+ bytes/)),
+  "left: under the name of another session": leaving(1, /twice/),
+  "left: nothing of use, and a discard that never ends": leaving(4, stalled),
   "left: by another uid": resuming(0, /an unfinished session of an earlier run is removed/),
 
   "damages without end": checking(1, broken(/more than 65536 damages/)),
-  "damages of what was never there": checking(5, /./),
+  "damages of what was never there": checking(1, impossible("corrupt chunk 562949953421312")),
+  "damages of another container": checking(1, impossible("corrupt other 0")),
+  "damages of a tar, in a directory": checking(1, impossible("missing offsets 0")),
+  "a chunk that counts, called extra": checking(1, impossible("extra chunk 327680")),
+  "a list that counts, called stale": checking(1, impossible("stale list 0")),
+  "damages of what is right": claimed(
+    check,
+    "nothing",
+    ownWord,
+    /^work\.img: 3 sessions, nothing is damaged\n$/,
+  ),
+  "damages of what is right, and no list": checking(5, besidesList),
   "a scrub that never ends": checking(4, stalled),
   "list altered": pruning(5, /list of S_[\d-]+: /),
   "a scrub of the rest that never ends": checking(4, stalled),
@@ -317,9 +340,17 @@ async function expectDecent(ended: Ended, site: HostileSite): Promise<void> {
   expect(processesOf(site)).toBe("");
 }
 
-/** With an honest receiver the next send works, and every session is what it was. */
+/** Names of the sessions that the archive has, as anybody sees them who looks at it. */
+function namesIn({ archive }: HostileSite): readonly string[] {
+  const names = readdirSync(archive, { recursive: true, encoding: "utf8" });
+  return names.map((path) => basename(path, ".tar")).filter((name) => /^S_\d{8}-\d{6}$/.test(name));
+}
+
+/** With an honest receiver the next send works, the volume is what the newest session has, and every session that there
+ *  should be is what it was. */
 async function expectGoesOn(site: HostileSite): Promise<void> {
   await site.send();
+  expect(site.isSent()).toBe(true);
   expect(await site.differing()).toEqual([]);
   expect(Object.keys(contentsOf(site.state)).filter((path) => /intent|fetched|salvaged/.test(path))).toEqual(
     [],
@@ -365,6 +396,7 @@ async function meets(base: HostileSite, lie: string, expected: Case): Promise<vo
   if (expected.says === stalled) site.stallAfter(5);
   const state = stateOf(site, { ...expected, changes: "archive" });
   const archive = contentsOf(site.archive);
+  const names = namesIn(site);
   const rest = elsewhere(site);
   for (const command of expected.commands) {
     const ended = await site.run(command, lie);
@@ -372,6 +404,11 @@ async function meets(base: HostileSite, lie: string, expected: Case): Promise<vo
     expect(ended.stderr, shown).toMatch(expected.says);
     expect(ended, shown).toMatchObject({ code: expected.status });
     if (expected.prints !== undefined) expect(ended.stdout, shown).toMatch(expected.prints);
+    if (command === send) {
+      const [session] = /S_\d{8}-\d{6}/.exec(ended.stdout) ?? [];
+      expect(session !== undefined, shown).toBe(expected.status === 0 || expected.prints !== undefined);
+      if (session !== undefined) site.note(session);
+    }
     await expectDecent(ended, site);
     expect(elsewhere(site)).toEqual(rest);
     if (expected.changes !== "all") expect(stateOf(site, expected)).toEqual(state);
@@ -379,6 +416,11 @@ async function meets(base: HostileSite, lie: string, expected: Case): Promise<vo
     if (expected.changes === "nothing") expect(contentsOf(site.archive)).toEqual(archive);
   }
   if (expected.changes === "nothing") return;
+  if (expected.commits === true) {
+    const made = namesIn(site).filter((name) => !names.includes(name));
+    expect(made).toHaveLength(1);
+    for (const session of made) site.note(session);
+  }
   site.stallAfter(60);
   if (expected.commands.includes(prune))
     for (const session of [...site.sessions.keys()].slice(0, -1)) site.sessions.delete(session);

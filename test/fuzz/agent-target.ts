@@ -222,7 +222,11 @@ const requestsOf: Readonly<Record<Service, readonly Request[]>> = {
       return true;
     },
     async (client, _, body) =>
-      client.scrub(body("scrub").volume, body("scrub").session, { chunks: 3, bytes: 1000 }),
+      client.scrub(body("scrub").volume, body("scrub").session, {
+        chunks: 3,
+        bytes: 1000,
+        canHave: ({ file }) => file !== "archive",
+      }),
     async (client) => client.scrubRest(),
   ],
   "sparsebak.Prune": [read, put, commit, async (client) => client.ask("sweep", {})],

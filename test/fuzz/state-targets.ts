@@ -136,6 +136,9 @@ function chunkTable(): Target {
       const entries = orDamaged("chunk table", mutant, DamagedTableError, () =>
         [...entriesOf(table.file)].map((each) => ({ ...each, id: each.id.slice() })),
       );
+      const rounded = entries?.find(({ place }) => !Number.isSafeInteger(place.storedAddress));
+      if (rounded !== undefined)
+        throw new Finding(`chunk table: ${rounded.place.storedAddress} is no address, in ${toHex(mutant)}`);
       for (const id of [idOf(0), idOf(139), ...(entries ?? []).slice(0, 3).map((each) => each.id)]) {
         const found = orDamaged("chunk table", mutant, DamagedTableError, () =>
           findChunk(table.file, id, page),

@@ -73,7 +73,12 @@ export function receiverInProcess(root: string): { readonly client: Client } & D
         await sink(address, length === 0 || length > into.length ? undefined : into.subarray(0, length));
       }
     },
-    scrub: async (volume, session) => scrubbed({ volume, session }),
+    scrub: async (volume, session, { canHave }) => {
+      const found = await scrubbed({ volume, session });
+      const odd = found.find((each) => !canHave(each));
+      if (odd !== undefined) throw new Error(`no container can have this damage: ${odd.what} ${odd.file}`);
+      return found;
+    },
     scrubRest: async () => scrubbed({ volume: noVolume, session: new Uint8Array(16) as SessionUid }),
   };
   return { client: client as Client, [Symbol.dispose]: () => archive[Symbol.dispose]() };

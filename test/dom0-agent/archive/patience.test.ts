@@ -124,7 +124,7 @@ test.each<
     "damages",
     "damage",
     "sparsebak.Receive",
-    async (client) => client.scrub(of.volume, of.session, { chunks: 3, bytes: 3000 }),
+    async (client) => client.scrub(of.volume, of.session, { chunks: 3, bytes: 3000, canHave: () => true }),
     (id, i) => encodeFrame("damage", id, { file: "chunk", what: "missing", ...of, number: i * 65_536 }),
   ],
   [

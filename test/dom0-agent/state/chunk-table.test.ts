@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
-import { openSync, writeSync } from "node:fs";
+import { openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { crc32 } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import {
   type ChunkPlace,
@@ -87,5 +88,23 @@ describe("chunk table", () => {
       expect(() => findChunk(table.file, idOf(0), page), `byte ${at}`).toThrow(DamagedTableError);
       writeSync(fd, new Uint8Array([before]), 0, 1, at);
     }
+  });
+
+  test("an address above 2^53 is damage, though the CRC-32 fits", () => {
+    using directory = tempDir();
+    const path = join(directory.path, "table");
+    using table = createTable(path, 1);
+    table.add(idOf(0), placeOf(0));
+    table.flush();
+    const page = readFileSync(path);
+    const stored = page.indexOf(placeOf(0).checksum) + 32;
+    page.writeBigUInt64BE(2n ** 53n + 1n, stored);
+    page.writeUInt32BE(crc32(page.subarray(0, -4)), pageBytes - 4);
+    writeFileSync(path, page);
+    expect(() => table.find(idOf(0))).toThrow(DamagedTableError);
+    expect(() => [...entriesOf(table.file)]).toThrow(DamagedTableError);
+    expect(() => table.drop((_, address) => address === 2 ** 53)).toThrow(DamagedTableError);
+    // What is not asked for is not looked at.
+    expect(table.find(idOf(1))).toBeUndefined();
   });
 });

@@ -14,10 +14,9 @@ import type {
   Generation,
   SessionName,
   SessionUid,
-  VolumeId,
 } from "../../../protocol/archive/types.ts";
 import type { Messages } from "../../../protocol/wire/messages.ts";
-import { bytesOf, type Lie, say, type Stage, volumeFiles } from "./stage.ts";
+import { bytesOf, fileOf, type Lie, say, type Stage, volumeFiles, volumeOf } from "./stage.ts";
 import { chunks, data, file, flooding, forged, frames, growing, insteadOf, slowly } from "./telling.ts";
 
 type Stored = Messages["stored"];
@@ -42,11 +41,13 @@ function swapped(all: Stored[]): readonly Stored[] {
 
 /** The list of what a session has left, with other entries, as good as any. */
 function listOf(change: (entries: ListEntry[]) => readonly ListEntry[]): Lie {
+  let told: number | undefined;
   return {
     answer: (frame, stage) => {
-      if (stage.newest !== "salvage") return undefined;
-      if (frame.type === "done") return [];
-      if (frame.type !== "data") return undefined;
+      // The agent may have asked for more by the time at which the real end comes.
+      if (frame.type === "done" && frame.id === told) return [];
+      if (stage.newest !== "salvage" || frame.type !== "data") return undefined;
+      told = frame.id;
       const bytes = frame.body.bytes.slice();
       const session = bytes.slice(prefixBytes, listHeadBytes) as SessionUid;
       const builder = listBuilder({ ...decodePrefix(bytes), session });
@@ -66,7 +67,41 @@ function pendingAs(change: (body: Messages["pending"], stage: Stage) => Partial<
   };
 }
 
+/** Damages behind those that the real receiver finds in a container; `change` is given the addresses that are in it. */
+function damaged(change: (listed: readonly ChunkAddress[]) => readonly Partial<Messages["damage"]>[]): Lie {
+  return {
+    answer: (frame, stage) => {
+      const of = stage.last("scrub");
+      if (frame.type !== "done" || stage.newest !== "scrub" || of === undefined) return undefined;
+      const found = change(listedIn(stage, of.session));
+      const damages = found.map((each) =>
+        say("damage", frame.id, { ...something, ...structuredClone(of), ...each }),
+      );
+      return [...damages, bytesOf(frame)];
+    },
+  };
+}
+
+const something = { file: "other", what: "corrupt", number: 0 } as const;
+const called =
+  (what: "missing" | "corrupt") =>
+  (listed: readonly ChunkAddress[]): readonly Partial<Messages["damage"]>[] =>
+    listed.map((number) => ({ file: "chunk", what, number }));
+
+/** Addresses of the chunks of a session that lies in a directory. */
+function listedIn(stage: Stage, session: SessionUid): readonly ChunkAddress[] {
+  for (const name of volumeFiles(stage)) {
+    if (!/^S_[\d-]+$/.test(name)) continue;
+    const list = fileOf(stage, volumeOf(stage), name, "list");
+    if (equalBytes(list.subarray(prefixBytes, listHeadBytes), session))
+      return Array.from(decodeList(list), ({ address }) => address);
+  }
+  return [];
+}
+
 const discarding = growing("discard");
+const withoutList = insteadOf("list", (id) => [say("refused", id, { code: "missing", reason: "" })]);
+const allMissing = damaged(called("missing"));
 
 export const restoringLies: Readonly<Record<string, Lie>> = {
   "chunks of the same size that change places": chunks(swapped),
@@ -141,18 +176,23 @@ export const restoringLies: Readonly<Record<string, Lie>> = {
   "damages without end": {
     request: (frame, stage) => {
       if (frame.type !== "scrub") return undefined;
-      const damage = { ...frame.body, file: "chunk", what: "missing", number: 0 } as const;
-      stage.flood(frames(say("damage", frame.id, damage)));
+      stage.flood(frames(say("damage", frame.id, { ...something, ...frame.body })));
       return [];
     },
   },
-  "damages of what was never there": {
-    answer: (frame, stage) => {
-      if (frame.type !== "done" || stage.newest !== "scrub") return undefined;
-      const of = { volume: new Uint8Array(16) as VolumeId, session: new Uint8Array(16) as SessionUid };
-      const damage = { file: "chunk", what: "corrupt", ...of, number: 2 ** 49 } as const;
-      return [say("damage", frame.id, damage), bytesOf(frame)];
-    },
+  "damages of what was never there": damaged(() => [{ file: "chunk", what: "corrupt", number: 2 ** 49 }]),
+  "damages of another container": damaged(() => [
+    { file: "other", what: "corrupt", session: new Uint8Array(16).fill(7) as SessionUid },
+  ]),
+  "damages of a tar, in a directory": damaged(() => [{ file: "offsets", what: "missing" }]),
+  "a chunk that counts, called extra": damaged((listed) =>
+    listed.slice(0, 1).map((number) => ({ file: "chunk", what: "extra", number })),
+  ),
+  "a list that counts, called stale": damaged(() => [{ file: "list", what: "stale", number: 0 }]),
+  "damages of what is right": damaged(called("corrupt")),
+  "damages of what is right, and no list": {
+    request: (frame, stage) => withoutList.request?.(frame, stage),
+    answer: (frame, stage) => withoutList.answer?.(frame, stage) ?? allMissing.answer?.(frame, stage),
   },
   "a scrub that never ends": {
     request: (frame, stage) => {
@@ -175,9 +215,7 @@ export const restoringLies: Readonly<Record<string, Lie>> = {
     addresses.map((address) => say("stored", id, { address, bytes: new Uint8Array(0) })),
   ),
   "damages, one after the other": slowly("scrub", (id, of) =>
-    Array.from({ length: 1000 }, (_, i) =>
-      say("damage", id, { ...of, file: "chunk", what: "missing", number: i * 65_536 }),
-    ),
+    Array.from({ length: 1000 }, () => say("damage", id, { ...something, ...of })),
   ),
   "list altered": insteadOf("list", (id) => file(new Uint8Array(300))(id)),
   "endless list": flooding("list", (id) => frames(say("data", id, { bytes: new Uint8Array(65_000) }))),

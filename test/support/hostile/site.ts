@@ -47,12 +47,15 @@ export interface HostileSite extends Disposable {
   must(...args: readonly string[]): Promise<string>;
   /** Sends with the real receiver, and notes the session. Gives what the command printed to stderr. */
   send(...args: readonly string[]): Promise<string>;
+  /** The archive should have a session of that name, of the volume as it is now. */
+  note(session: string): void;
+  /** The newest of `sessions` is the volume as it is now. */
+  isSent(): boolean;
   /** Takes away what dom0 keeps of each volume's last session, and what it can make again from the archive. */
   forget(): void;
   /** Writes to the volume. */
   change(seed: number): void;
-  /** Every session that the archive should have, assembled and compared; of a sealed one, verified by dom0. Gives what
-   *  is wrong. */
+  /** Every session that the archive should have, and no other, assembled and compared. Gives what is wrong. */
   differing(): Promise<readonly string[]>;
   /** Puts another installation's archive beside this one's. */
   keepBeside(other: HostileSite): void;
@@ -124,27 +127,30 @@ function siteIn(directory: string, encryption: string, sessions: Map<string, str
       const ended = await site.run(["--json", "send", ...args]);
       if (ended.code !== 0) throw new Error(`send: exit status ${ended.code}: ${ended.stderr}`);
       const session = /"session":"(S_[\d-]+)"/.exec(ended.stdout)?.[1];
-      if (session !== undefined) sessions.set(session, sha256Of(image));
+      if (session !== undefined) site.note(session);
       return ended.stderr;
     },
+    note: (session) => sessions.set(session, sha256Of(image)),
+    isSent: () => [...sessions.values()].at(-1) === sha256Of(image),
     forget: () => {
       const volumes = join(state, "archives", "default", "volumes");
       for (const each of readdirSync(volumes)) rmSync(join(volumes, each), { recursive: true });
     },
     change: (seed) => changeImage(image, 150 * kib, seed, imageBytes),
     differing: async () => {
-      if (encryption === "on") {
-        const ended = await site.run(["verify", volume, "--all-sessions"]);
-        return ended.code === 0 ? [] : [ended.stderr];
-      }
-      const output = join(directory, "assembled.img");
+      const [output, keyFile] = [join(directory, "assembled.img"), join(directory, "read-key")];
+      const from = encryption === "on" ? [archive, "--key", keyFile] : [join(archive, volume)];
+      if (encryption === "on") writeFileSync(keyFile, await site.must("key", "--export", volume));
+      const listed = await runProgram(lib, ["spbk-assemble.mjs", ...from, "--list", "--json"]);
+      const there = [...listed.stdout.matchAll(/"session":"(S_[\d-]+)"/g)].map(([, session]) => session);
       const differing: string[] = [];
+      if (there.join() !== [...sessions.keys()].join()) differing.push(`${there.join()}: ${listed.stderr}`);
       for (const [session, digest] of sessions) {
-        const args = [join(archive, volume), "--session", session, "-o", output, "--force", "-q"];
+        const args = [...from, "--session", session, "-o", output, "--force", "-q"];
         const ended = await runProgram(lib, ["spbk-assemble.mjs", ...args]);
         if (ended.code !== 0 || sha256Of(output) !== digest) differing.push(`${session}: ${ended.stderr}`);
       }
-      rmSync(output, { force: true });
+      for (const each of [output, keyFile]) rmSync(each, { force: true });
       return differing;
     },
     keepBeside: (other) => cpSync(other.archive, join(drive, otherDirectory), { recursive: true }),
