@@ -2,11 +2,7 @@
 // on this side turns the lines into assertions. The names are known on both sides, so that a case that never ran, or a
 // guest that died in the middle, is a failure and no silence.
 
-/** One test. It passes unless it throws. */
-export interface Case {
-  readonly name: string;
-  run(): Promise<void> | void;
-}
+import type { Case } from "../suites/case.ts";
 
 /** What the guest said of a case. */
 export interface CaseReport {

@@ -5,15 +5,11 @@ import assert from "node:assert/strict";
 import { fsyncSync, writeSync } from "node:fs";
 import type { Kept } from "../../dom0-agent/state/kept.ts";
 import type { TargetRequest } from "../../dom0-agent/storage/restore-target.ts";
-import {
-  freeze,
-  noise,
-  readAll,
-  rejects,
-  stateOf,
-  type StorageCase,
-  type StorageHarness,
-} from "./storage.ts";
+import { type AddCase, type Case, caseMaker } from "./case.ts";
+import { noise } from "./storage/content.ts";
+import type { StorageHarness } from "./storage/harness.ts";
+import { rejects } from "./storage/judging.ts";
+import { freeze, readAll, stateOf } from "./storage/reading.ts";
 
 const mib = 1 << 20;
 const size = 8 * mib;
@@ -35,14 +31,9 @@ function fill(fd: number, offset: number, bytes: Uint8Array): void {
 }
 
 /** The suite; `make` gives each case a harness of its own. */
-export function restoreStorageCases(make: () => Promise<StorageHarness>): readonly StorageCase[] {
-  const add = (name: string, run: (harness: StorageHarness) => Promise<void>): StorageCase => ({
-    name: `restore: ${name}`,
-    run: async () => {
-      await using harness = await make();
-      await run(harness);
-    },
-  });
+export function restoreStorageCases(make: () => Promise<StorageHarness>): readonly Case[] {
+  const plain = caseMaker(make);
+  const add: AddCase<StorageHarness> = (name, run) => plain(`restore: ${name}`, run);
   return [
     add(
       "a target takes the volume's place when it is published; the old one is kept until it is dropped",

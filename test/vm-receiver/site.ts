@@ -40,6 +40,13 @@ export function receiverSite(mountpoint?: string): ReceiverSite {
   };
 }
 
+/** A receiver that may write there, and has answered the hello. */
+export async function greeted(site: ReceiverSite, service: Service = "sparsebak.Send"): Promise<AgentClient> {
+  const client = site.start(service);
+  await client.hello(site.mountpoint, archiveDirectory);
+  return client;
+}
+
 /** A source archive of one volume, `work`, with a state for each image. */
 export function sourceArchive(
   site: ReceiverSite,

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { closeSync, constants, fsyncSync, openSync, readSync, writeSync } from "node:fs";
-import type { Case } from "../cases.ts";
+import type { Case } from "../../suites/case.ts";
 import {
   checkNothingLeft,
   device,

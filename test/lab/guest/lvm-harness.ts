@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { lvmStorage } from "../../../dom0-agent/storage/lvm/lvm-storage.ts";
 import type { Storage, StorageOptions } from "../../../dom0-agent/storage/storage.ts";
-import type { StorageHarness } from "../../suites/storage.ts";
+import type { StorageHarness } from "../../suites/storage/harness.ts";
 import {
   discardVolume,
   heldRoot,

@@ -1,8 +1,8 @@
 // All cases of the storage lab but udev's, by their names, on both sides: nothing of a guest is touched until a case runs.
 
+import type { Case } from "../../suites/case.ts";
 import { restoreStorageCases } from "../../suites/restore-storage.ts";
 import { storageCases } from "../../suites/storage.ts";
-import type { Case } from "../cases.ts";
 import { type LvmHarness, lvmHarness } from "../guest/lvm-harness.ts";
 import { changeCases } from "./changes.ts";
 import { metadataCases } from "./metadata.ts";

@@ -7,20 +7,12 @@ import { deltaSource, thinDelta } from "../../../dom0-agent/storage/lvm/deltas.t
 import { poolDevice } from "../../../dom0-agent/storage/lvm/pool-device.ts";
 import { settleLeftover, reserveMetadata } from "../../../dom0-agent/storage/lvm/reservation.ts";
 import type { Snapshot } from "../../../dom0-agent/storage/storage.ts";
-import {
-  assertCovers,
-  assertRising,
-  differences,
-  list,
-  noise,
-  readAll,
-  rejects,
-  take,
-} from "../../suites/storage.ts";
-import type { Case } from "../cases.ts";
+import { type Case, caseMaker } from "../../suites/case.ts";
+import { noise } from "../../suites/storage/content.ts";
+import { assertCovers, assertRising, differences, rejects } from "../../suites/storage/judging.ts";
+import { list, readAll, take } from "../../suites/storage/reading.ts";
 import { lvField, makeThin, mapped, removeVolumes, rename, run, vg } from "../guest/lvm.ts";
 import type { LvmHarness } from "../guest/lvm-harness.ts";
-import { caseMaker } from "./case-maker.ts";
 
 const mib = 1 << 20;
 const volume = "vm-work-private";

@@ -6,11 +6,12 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { readRecord, writeRecord } from "../../../dom0-agent/state/record.ts";
-import { list, noise, rejects, take } from "../../suites/storage.ts";
-import type { Case } from "../cases.ts";
+import { type Case, caseMaker } from "../../suites/case.ts";
+import { noise } from "../../suites/storage/content.ts";
+import { rejects } from "../../suites/storage/judging.ts";
+import { list, take } from "../../suites/storage/reading.ts";
 import { heldRoot, poolMessage } from "../guest/lvm.ts";
 import type { LvmHarness } from "../guest/lvm-harness.ts";
-import { caseMaker } from "./case-maker.ts";
 import { type ToolPath, toolPath } from "./tool-path.ts";
 
 const mib = 1 << 20;

@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import { closeSync, openSync } from "node:fs";
 import type { Snapshot, SnapshotOutcome, Storage } from "../../../dom0-agent/storage/storage.ts";
-import { list, noise, readAll, stateOf } from "../../suites/storage.ts";
-import type { Case } from "../cases.ts";
+import { type Case, caseMaker } from "../../suites/case.ts";
+import { noise } from "../../suites/storage/content.ts";
+import { list, readAll, stateOf } from "../../suites/storage/reading.ts";
 import {
   devicePath,
   lvField,
@@ -18,7 +19,6 @@ import {
   vg,
 } from "../guest/lvm.ts";
 import type { LvmHarness } from "../guest/lvm-harness.ts";
-import { caseMaker } from "./case-maker.ts";
 import { toolPath } from "./tool-path.ts";
 
 const mib = 1 << 20;

@@ -15,8 +15,9 @@ import {
 import { basename, join } from "node:path";
 import { ruleFile } from "../../../dom0-agent/storage/lvm/probe-rule.ts";
 import type { Snapshot } from "../../../dom0-agent/storage/storage.ts";
-import { rejects, stateOf, take } from "../../suites/storage.ts";
-import type { Case } from "../cases.ts";
+import type { Case } from "../../suites/case.ts";
+import { rejects } from "../../suites/storage/judging.ts";
+import { stateOf, take } from "../../suites/storage/reading.ts";
 import { devicePath, makeGroup, makePool, makeThin, mapped, removeVolumes, run, vg } from "../guest/lvm.ts";
 import { type LvmHarness, lvmHarness } from "../guest/lvm-harness.ts";
 

@@ -23,6 +23,7 @@ import { commit as commitHead } from "../../../vm-receiver/service/commit.ts";
 import { putFile } from "../../../vm-receiver/service/put-file.ts";
 import { openArchive } from "../../../vm-receiver/store/archive.ts";
 import { type AgentClient, metaName } from "../../support/agent-client.ts";
+import { type CommittedSite, committedSite } from "../committed-site.ts";
 import {
   bytesOf,
   commit,
@@ -34,27 +35,6 @@ import {
   sourceState,
 } from "../replay.ts";
 import { archiveDirectory, randomImage, receiverSite, type ReceiverSite, sourceArchive } from "../site.ts";
-
-interface Prepared extends ReceiverSite {
-  readonly source: string;
-  readonly second: SourceState;
-  readonly session: SourceSession;
-}
-
-/** A site with one committed state; the second is there to be sent. */
-async function prepared(form: "dir" | "tar" = "dir"): Promise<Prepared> {
-  const site = receiverSite();
-  const image = randomImage(12);
-  const next = image.slice();
-  next.fill(3, 0, 300_000);
-  const source = sourceArchive(site, [image, next], form);
-  await using client = site.start();
-  await client.hello(site.mountpoint, archiveDirectory);
-  await sendState(client, source.path, 1);
-  await client.goodbye();
-  const second = sourceState(source.path, 2);
-  return { ...site, source: source.path, second, session: second.sessions[0]! };
-}
 
 const heads = (site: ReceiverSite): string[] =>
   readdirSync(join(site.archive, "heads")).filter((name) => !name.startsWith("."));
@@ -80,7 +60,7 @@ async function tryCommit(
 }
 
 test("a commit needs no second copies: where they can't be made it is one all the same", async () => {
-  using site = await prepared();
+  using site = await committedSite();
   rmSync(join(site.archive, "copies"), { recursive: true });
   mkdirSync(join(site.archive, "copies"));
   writeFileSync(join(site.archive, "copies", "work"), "mine");
@@ -94,7 +74,7 @@ test("a commit needs no second copies: where they can't be made it is one all th
 });
 
 test("once a head has its name, nothing that it names can be put again, whatever fails then", async () => {
-  using site = await prepared();
+  using site = await committedSite();
   const { second, session } = site;
   {
     await using client = site.start();
@@ -119,7 +99,7 @@ test("once a head has its name, nothing that it names can be put again, whatever
 });
 
 describe("refused, and nothing is committed:", () => {
-  const cases: Record<string, (site: Prepared, client: AgentClient) => Promise<unknown>> = {
+  const cases: Record<string, (site: CommittedSite, client: AgentClient) => Promise<unknown>> = {
     "stale: another generation": async ({ second }, client) =>
       tryCommit(client, second, altered(second, {}), { base: 0 }),
     "stale: another digest of the base": async ({ second }, client) =>
@@ -190,7 +170,7 @@ describe("refused, and nothing is committed:", () => {
   };
 
   test.each(Object.keys(cases))("%s", async (name) => {
-    using site = await prepared();
+    using site = await committedSite();
     await using client = site.start();
     await client.hello(site.mountpoint, archiveDirectory);
     await sendSession(client, site.session);
@@ -231,7 +211,7 @@ describe.each(["dir", "tar"] as const)("a session that is not all there (%s)", (
     ],
   };
   test.each(Object.keys(damage))("%s", async (name) => {
-    using site = await prepared(form);
+    using site = await committedSite(form);
     await using client = site.start();
     await client.hello(site.mountpoint, archiveDirectory);
     await sendSession(client, site.session);
@@ -245,7 +225,7 @@ describe.each(["dir", "tar"] as const)("a session that is not all there (%s)", (
 });
 
 test("a session that was finished in one call can be committed in the next", async () => {
-  using site = await prepared();
+  using site = await committedSite();
   {
     await using client = site.start();
     await client.hello(site.mountpoint, archiveDirectory);
@@ -264,7 +244,7 @@ test("a session that was finished in one call can be committed in the next", asy
 });
 
 test("the index of an attempt that was not committed gives way to the next one", async () => {
-  using site = await prepared();
+  using site = await committedSite();
   await using client = site.start();
   await client.hello(site.mountpoint, archiveDirectory);
   await sendSession(client, site.session);
@@ -275,7 +255,7 @@ test("the index of an attempt that was not committed gives way to the next one",
 });
 
 test("a head that was half written is no head, and one that is damaged is said to be", async () => {
-  using site = await prepared();
+  using site = await committedSite();
   writeFileSync(
     join(site.archive, "heads", ".tmp-head"),
     bytesOf(join(site.source, "heads", "2")).subarray(0, 90),
@@ -300,7 +280,7 @@ test("a head that was half written is no head, and one that is damaged is said t
 });
 
 test("heads that are gone are not taken for a new archive", async () => {
-  using site = await prepared();
+  using site = await committedSite();
   rmSync(join(site.archive, "heads"), { recursive: true });
   {
     await using client = site.start("sparsebak.Receive");
@@ -321,7 +301,7 @@ test("heads that are gone are not taken for a new archive", async () => {
 });
 
 test("what stands in the place of second copies, damaged or no copies at all, is in nobody's way", async () => {
-  using site = await prepared();
+  using site = await committedSite();
   const copies = join(site.archive, "copies");
   const hello = async (): Promise<void> => {
     await using client = site.start();

@@ -8,41 +8,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import type { SessionUid } from "../../../protocol/archive/types.ts";
 import type { AgentClient } from "../../support/agent-client.ts";
-import {
-  begin,
-  putIndex,
-  putMeta,
-  sendChunks,
-  sendSession,
-  sendState,
-  type SourceSession,
-  type SourceState,
-  sourceState,
-} from "../replay.ts";
-import { archiveDirectory, randomImage, receiverSite, type ReceiverSite, sourceArchive } from "../site.ts";
-
-interface Prepared extends ReceiverSite {
-  readonly source: string;
-  readonly second: SourceState;
-  readonly session: SourceSession;
-}
-
-async function prepared(form: "dir" | "tar" = "dir"): Promise<Prepared> {
-  const site = receiverSite();
-  const image = randomImage(12);
-  const next = image.slice();
-  next.fill(3, 0, 300_000);
-  const source = sourceArchive(site, [image, next], form);
-  await using client = site.start();
-  await client.hello(site.mountpoint, archiveDirectory);
-  await sendState(client, source.path, 1);
-  await client.goodbye();
-  const second = sourceState(source.path, 2);
-  return { ...site, source: source.path, second, session: second.sessions[0]! };
-}
+import { type CommittedSite, committedSite } from "../committed-site.ts";
+import { begin, putIndex, putMeta, sendChunks, sendSession, sendState, sourceState } from "../replay.ts";
+import { archiveDirectory } from "../site.ts";
 
 test("a volume whose index is lost with its copy keeps nobody from listing what others have left", async () => {
-  using site = await prepared();
+  using site = await committedSite();
   const { name, uid } = site.session.container;
   {
     await using client = site.start();
@@ -58,7 +29,7 @@ test("a volume whose index is lost with its copy keeps nobody from listing what 
   expect(await client.listPending()).toMatchObject([{ name, finished: false, session: uid }]);
 });
 
-const committed = (site: Prepared): string =>
+const committed = (site: CommittedSite): string =>
   execFileSync(
     "bash",
     ["-c", "find heads/1 archive work/index.1 work/S_20261123-101500* -type f | sort | xargs sha256sum"],
@@ -69,7 +40,7 @@ const committed = (site: Prepared): string =>
   );
 
 /** How far a run gets before it is killed. */
-const points: Record<string, (client: AgentClient, site: Prepared) => Promise<void>> = {
+const points: Record<string, (client: AgentClient, site: CommittedSite) => Promise<void>> = {
   "after the hello": async () => {},
   "after beginSession": async (client, { session }) => begin(client, session),
   "between chunks": async (client, { session }) => {
@@ -107,7 +78,7 @@ const points: Record<string, (client: AgentClient, site: Prepared) => Promise<vo
 
 describe.each(["dir", "tar"] as const)("killed, writing a %s,", (form) => {
   test.each(Object.keys(points))("%s: the next run clears up and succeeds", async (point) => {
-    using site = await prepared(form);
+    using site = await committedSite(form);
     const before = committed(site);
     {
       await using client = site.start();
@@ -140,7 +111,7 @@ describe.each(["dir", "tar"] as const)("killed, writing a %s,", (form) => {
 });
 
 test("what a kill leaves of files that never got their names is swept up, and nothing else", async () => {
-  using site = await prepared();
+  using site = await committedSite();
   const before = committed(site);
   const left = [
     ".tmp-probe",
@@ -171,7 +142,7 @@ test("what a kill leaves of files that never got their names is swept up, and no
 
 describe("discard", () => {
   test("never removes what is committed, nor what it does not know", async () => {
-    using site = await prepared();
+    using site = await committedSite();
     const before = committed(site);
     const first = sourceState(site.source, 1).sessions[0]!;
     await using client = site.start();
@@ -189,7 +160,7 @@ describe("discard", () => {
   });
 
   test("does not remove a session in whose directory something else lies", async () => {
-    using site = await prepared();
+    using site = await committedSite();
     await using client = site.start();
     await client.hello(site.mountpoint, archiveDirectory);
     await sendSession(client, site.session);
@@ -205,7 +176,7 @@ describe("discard", () => {
   });
 
   test("removes a part whose record is damaged, under the uid of zeros", async () => {
-    using site = await prepared();
+    using site = await committedSite();
     await using client = site.start();
     await client.hello(site.mountpoint, archiveDirectory);
     const part = join(site.archive, "work", "S_20261123-120000.part");
@@ -220,7 +191,7 @@ describe("discard", () => {
 
 describe("one writer at a time", () => {
   test("a second sender is refused while the first holds the archive, and served when it is gone", async () => {
-    using site = await prepared();
+    using site = await committedSite();
     await using first = site.start();
     await first.hello(site.mountpoint, archiveDirectory);
     for (const service of ["sparsebak.Send", "sparsebak.Prune"] as const) {
@@ -249,7 +220,7 @@ describe("told to stop", () => {
     ["SIGINT", 130],
     ["SIGHUP", 129],
   ] as const)("by %s: it says so in band and lets go of the archive", async (signal, exitCode) => {
-    using site = await prepared();
+    using site = await committedSite();
     {
       await using client = site.start();
       await client.hello(site.mountpoint, archiveDirectory);
@@ -265,7 +236,7 @@ describe("told to stop", () => {
   });
 
   test("a caller that goes away without a goodbye leaves its session for the next run", async () => {
-    using site = await prepared();
+    using site = await committedSite();
     {
       await using client = site.start();
       await client.hello(site.mountpoint, archiveDirectory);
@@ -283,7 +254,7 @@ describe("told to stop", () => {
 });
 
 test("a quiet sender is told every second that the receiver lives", async () => {
-  using site = await prepared();
+  using site = await committedSite();
   await using client = site.start();
   await client.hello(site.mountpoint, archiveDirectory);
   await begin(client, site.session);

@@ -22,18 +22,11 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { fileStorage } from "../../../../dom0-agent/storage/file/file-storage.ts";
 import type { Extent } from "../../../../dom0-agent/delta/extent.ts";
 import type { StorageOptions } from "../../../../dom0-agent/storage/storage.ts";
-import {
-  assertCovers,
-  assertRising,
-  differences,
-  list,
-  noise,
-  rejects,
-  stateOf,
-  storageCases,
-  type StorageHarness,
-  total,
-} from "../../../suites/storage.ts";
+import { storageCases } from "../../../suites/storage.ts";
+import { noise } from "../../../suites/storage/content.ts";
+import type { StorageHarness } from "../../../suites/storage/harness.ts";
+import { assertCovers, assertRising, differences, rejects, total } from "../../../suites/storage/judging.ts";
+import { list, stateOf } from "../../../suites/storage/reading.ts";
 import { restoreStorageCases } from "../../../suites/restore-storage.ts";
 import { tempDir } from "../../../support/temp-dir.ts";
 import { fileSystems, type Mounted, mounted, run } from "./file-systems.ts";
