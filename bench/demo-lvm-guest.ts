@@ -2,32 +2,18 @@
 // together again and compared with what the volume was. The guest's archive is not sealed, and nothing is timed, since an
 // emulated processor says nothing about a real one: ./run demo has both.
 
-import {
-  check,
-  device,
-  makeGuestSite,
-  mib,
-  must,
-  type Ran,
-  say,
-  sha256,
-  startVm,
-  write,
-} from "../test/lab/backup/guest-site.ts";
+import { check, linesOf, mib, must, say, sha256 } from "../test/lab/backup/guest-program.ts";
+import { makeGuestSite } from "../test/lab/backup/guest-site.ts";
+import { device, startVm, write } from "../test/lab/backup/guest-volumes.ts";
 import { bytesText } from "../dom0-agent/units.ts";
-import { type ReportLine, table } from "./programs.ts";
+import { table } from "./programs.ts";
 
 const work = "vm-work-private";
 const personal = "vm-personal-private";
-const site = makeGuestSite({ volumes: [work, personal] });
+const site = makeGuestSite({ volumes: [work, personal], volumeSize: "64M" });
 const rows = [["", "read", "sent", "stored"]];
 /** SHA-256 of what each volume was when a session of it was sent. */
 const sent: { readonly volume: string; readonly session: string; readonly digest: string }[] = [];
-
-function good(ran: Ran): string {
-  check(ran.code === 0, `exit status ${ran.code}\n${ran.stderr}`);
-  return ran.stdout;
-}
 
 function show(title: string, text: string): void {
   say(`\n== ${title}`);
@@ -40,11 +26,8 @@ function current(volume: string): string {
 }
 
 function send(title: string, ...options: readonly string[]): void {
-  const stdout = good(site.sparsebak("-u", "--json", "send", ...options));
-  const lines = stdout.split("\n").filter(Boolean);
-  const volumes = lines
-    .map((line) => JSON.parse(line) as ReportLine)
-    .filter((line) => line["type"] === "volume");
+  const lines = linesOf(site.good("-u", "--json", "send", ...options));
+  const volumes = lines.filter((line) => line["type"] === "volume");
   show(title, volumes.map((line) => `${String(line["volume"])}: ${String(line["message"])}`).join("\n"));
   const sum = (name: string): string =>
     bytesText(volumes.reduce((total, line) => total + Number(line[name]), 0));
@@ -54,8 +37,6 @@ function send(title: string, ...options: readonly string[]): void {
       sent.push({ volume: String(volume), session, digest: current(String(volume)) });
 }
 
-for (const volume of [work, personal])
-  must("lvcreate", "-V", "64M", "-T", "qubes_dom0/vm-pool", "-n", volume);
 must("mkfs.ext4", "-q", "-F", device(work));
 write(work, 40 * mib, 4 * mib);
 write(personal, 0, 2 * mib);
@@ -64,12 +45,12 @@ say("two thin volumes in qubes_dom0/vm-pool; the VM work is running, so it write
 send("first send: everything that is mapped");
 write(`${work}-snap`, 50 * mib, mib);
 write(`${work}-snap`, 10 * mib, 4096);
-show("the VM writes 1 MiB and 4 KiB; sparsebak monitor", good(site.sparsebak("monitor")));
-show("sparsebak status", good(site.sparsebak("status")));
+show("the VM writes 1 MiB and 4 KiB; sparsebak monitor", site.good("monitor").stdout);
+show("sparsebak status", site.good("status").stdout);
 send("second send: what changed");
 must("blkdiscard", "-o", "0", "-l", String(mib), device(personal));
 send("send --tarfile: 1 MiB of the other volume is discarded", "--tarfile");
-show("sparsebak list", good(site.sparsebak("list", work, personal)));
+show("sparsebak list", site.good("list", work, personal).stdout);
 say("\n== spbk-assemble: each session of each volume");
 for (const { volume, session, digest } of sent) {
   const found = site.assembled(volume, session);

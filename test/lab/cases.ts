@@ -2,6 +2,7 @@
 // on this side turns the lines into assertions. The names are known on both sides, so that a case that never ran, or a
 // guest that died in the middle, is a failure and no silence.
 
+import { writeSync } from "node:fs";
 import type { Case } from "../suites/case.ts";
 
 /** What the guest said of a case. */
@@ -15,9 +16,8 @@ export interface CaseReport {
 
 const mark = "case: ";
 
-/** In the guest: runs all cases, one after another, whatever becomes of each. Gives how many failed. */
-export async function runCases(cases: readonly Case[], print: (line: string) => void): Promise<number> {
-  let failed = 0;
+/** In the guest: runs all cases, one after another, whatever becomes of each. The process ends with 1 when one failed. */
+export async function runCases(cases: readonly Case[]): Promise<void> {
   for (const each of cases) {
     const started = performance.now();
     const report = (error?: string): void => {
@@ -28,17 +28,16 @@ export async function runCases(cases: readonly Case[], print: (line: string) => 
         seconds,
         ...(error === undefined ? {} : { error }),
       };
-      print(mark + JSON.stringify(line));
+      writeSync(1, `${mark}${JSON.stringify(line)}\n`);
     };
     try {
       await each.run();
       report();
     } catch (error) {
-      failed++;
+      process.exitCode = 1;
       report(error instanceof Error ? (error.stack ?? error.message) : String(error));
     }
   }
-  return failed;
 }
 
 /** On this side: the reports among what the guest printed, in its order. */

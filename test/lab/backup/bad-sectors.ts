@@ -5,17 +5,9 @@
 import { appendFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { spawnSync } from "node:child_process";
-import {
-  check,
-  checkNothingLeft,
-  device,
-  makeGuestSite,
-  mib,
-  must,
-  say,
-  sha256,
-  write,
-} from "./guest-site.ts";
+import { check, mib, must, say, sha256 } from "./guest-program.ts";
+import { checkNothingLeft, makeGuestSite } from "./guest-site.ts";
+import { device, write } from "./guest-volumes.ts";
 
 const [work, mail] = ["vm-work-private", "vm-my-mail-private"] as const;
 const sector = 512;
@@ -63,11 +55,10 @@ const disk = process.env["VM_DISK"] ?? "/nonexistent";
 const below = new Layered("below-pool", disk);
 process.env["VM_DISK"] = below.path;
 appendFileSync("/etc/lvm/lvmlocal.conf", `devices { global_filter = [ "r|^${disk}$|" ] }\n`);
-const site = makeGuestSite({ volumes: [work, mail], settings: ["chunk-size = 64K"] });
+const site = makeGuestSite({ volumes: [work, mail], volumeSize: "16M", settings: ["chunk-size = 64K"] });
 must("umount", site.drive);
 const drive = new Layered("below-drive", "/dev/vdb");
 must("mount", drive.path, site.drive);
-for (const volume of [work, mail]) must("lvcreate", "-V", "16M", "-T", "qubes_dom0/vm-pool", "-n", volume);
 
 /** Where the pool's data begins on its disk: extents of 4 MiB behind the first. */
 function startOfData(): number {
@@ -76,8 +67,7 @@ function startOfData(): number {
 }
 
 function send(): void {
-  const ended = site.sparsebak("-u", "send");
-  check(ended.code === 0, `send: ${ended.code}\n${ended.stdout}\n${ended.stderr}`);
+  site.good("-u", "send");
   checkNothingLeft(site);
   for (const volume of [work, mail])
     check(site.assembled(volume) === sha256(device(volume)), `${volume} is not what was sent`);
@@ -128,7 +118,6 @@ check(site.assembled(mail) === sha256(device(mail)), "the other volume can't be 
 say("ok drive");
 write(mail, 2 * mib, 4096);
 send();
-const healed = site.sparsebak("check", "--read-data");
-check(healed.code === 0, `check after a send: ${healed.code}\n${healed.stdout}\n${healed.stderr}`);
+site.good("check", "--read-data");
 say("ok drive again");
 say("done");

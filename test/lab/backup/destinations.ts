@@ -1,53 +1,34 @@
 // In the guest: two destinations from one pair of snapshots. What is sent to one is not compared again for the other: each
 // send reads what has changed since the last one to the same destination, and a volume never has more than one snapshot.
 
-import {
-  check,
-  checkNothingLeft,
-  device,
-  makeGuestSite,
-  mib,
-  must,
-  say,
-  sha256,
-  write,
-} from "./guest-site.ts";
+import { check, linesOf, mib, must, say, sha256 } from "./guest-program.ts";
+import { checkNothingLeft, makeGuestSite } from "./guest-site.ts";
+import { device, ourSnapshots, write } from "./guest-volumes.ts";
 
 const volumes = ["vm-work-private", "vm-debian-root"] as const;
-const site = makeGuestSite({ volumes, archives: ["usb"] });
-for (const volume of volumes) {
-  must("lvcreate", "-V", "32M", "-T", "qubes_dom0/vm-pool", "-n", volume);
-  write(volume, 0, 3 * mib);
-}
-
-interface Sent {
-  readonly type: string;
-  readonly volume: string;
-  readonly archive: string;
-  readonly kind: string;
-  readonly readBytes: number;
-}
+const site = makeGuestSite({ volumes, volumeSize: "32M", archives: ["usb"] });
+for (const volume of volumes) write(volume, 0, 3 * mib);
 
 /** Sends, and expects of each volume and destination what kind of session it was and how many bytes were read at most. */
 function send(dest: string, wanted: Readonly<Record<string, readonly [kind: string, most: number]>>): void {
-  const ended = site.sparsebak("-u", "--json", "--dest", dest, "send");
-  check(ended.code === 0, `send --dest ${dest}: ${ended.code}\n${ended.stdout}\n${ended.stderr}`);
-  const sent = ended.stdout
-    .split("\n")
-    .filter((line) => line.includes('"type":"volume"'))
-    .map((line) => JSON.parse(line) as Sent);
+  const ended = site.good("-u", "--json", "--dest", dest, "send");
+  const sent = linesOf(ended)
+    .filter((line) => line["type"] === "volume")
+    .map((line) => ({
+      of: `${String(line["archive"])} ${String(line["volume"])}`,
+      kind: String(line["kind"]),
+      readBytes: Number(line["readBytes"]),
+    }));
   for (const [key, [kind, most]] of Object.entries(wanted)) {
-    const line = sent.find((each) => `${each.archive} ${each.volume}` === key);
+    const line = sent.find((each) => each.of === key);
     const found = `${key}: ${line?.kind ?? "nothing"}, read ${line?.readBytes ?? 0}`;
     check(line?.kind === kind && line.readBytes <= most, `${found}; wanted ${kind}, at most ${most}`);
   }
   check(sent.length === Object.keys(wanted).length, `${sent.length} lines\n${ended.stdout}`);
-  const snapshots = must("lvs", "--noheadings", "-o", "lv_name", "@sparsebak").trim().split(/\s+/);
+  const snapshots = ourSnapshots();
   check(snapshots.length === volumes.length, `snapshots: ${snapshots.join(" ")}`);
   checkNothingLeft(site);
-  say(
-    `ok send --dest ${dest}: ${sent.map((each) => `${each.archive} ${each.volume} ${each.kind} ${each.readBytes}`).join(", ")}`,
-  );
+  say(`ok send --dest ${dest}: ${sent.map((each) => Object.values(each).join(" ")).join(", ")}`);
 }
 
 const [work, root] = volumes;
@@ -63,8 +44,7 @@ for (const at of [8, 12, 16]) {
   write(work, at * mib, 4096);
   send("default", { [`default ${work}`]: ["incremental", mib / 4], [`default ${root}`]: ["unchanged", 0] });
 }
-const monitored = site.sparsebak("monitor");
-check(monitored.code === 0, `monitor: ${monitored.stderr}`);
+site.good("monitor");
 write(root, 20 * mib, 4096);
 send("usb", { [`usb ${work}`]: ["incremental", mib], [`usb ${root}`]: ["incremental", mib / 4] });
 // One of them is not there: the other one is sent to, and later the first one catches up by what it has missed.

@@ -5,20 +5,9 @@
 import { once } from "node:events";
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import {
-  check,
-  checkNothingLeft,
-  device,
-  exists,
-  makeGuestSite,
-  mib,
-  must,
-  say,
-  sha256,
-  untilStopped,
-  write,
-  writeSettings,
-} from "./guest-site.ts";
+import { check, mib, must, say, sha256 } from "./guest-program.ts";
+import { checkNothingLeft, makeGuestSite, untilStopped, writeSettings } from "./guest-site.ts";
+import { device, exists, write } from "./guest-volumes.ts";
 
 const volume = "vm-work-private";
 const disk = "/dev/vdb";
@@ -34,14 +23,7 @@ const drives: Readonly<Record<string, Drive>> = {
   // The last ones: it keeps the disk.
   nfs: { make: [nfs, "make"], mount: [nfs, "mount"] },
 };
-const site = makeGuestSite({ volumes: [volume] });
-must("lvcreate", "-V", "16M", "-T", "qubes_dom0/vm-pool", "-n", volume);
-
-function good(...args: readonly string[]): string {
-  const ended = site.sparsebak("-u", ...args);
-  check(ended.code === 0, `${args.join(" ")}: ${ended.code}\n${ended.stdout}\n${ended.stderr}`);
-  return ended.stdout + ended.stderr;
-}
+const site = makeGuestSite({ volumes: [volume], volumeSize: "16M" });
 
 /** A drive and a dom0 that know nothing. */
 function anew({ make, mount }: Drive): void {
@@ -62,24 +44,24 @@ for (const what of process.argv.slice(2)) {
   const form = kind === "tar" ? ["--tarfile"] : [];
   anew(drive);
   write(volume, 0, 6 * mib);
-  good("send", ...form);
+  site.good("-u", "send", ...form);
   const before = sha256(device(volume));
   write(volume, 4 * mib, 4 * mib);
   const killed = site.heldAt(/journal-/, "-u", "send", ...form);
   await untilStopped(killed);
   killed.kill("SIGKILL");
   await once(killed, "exit");
-  good("send", ...form);
+  site.good("-u", "send", ...form);
   checkNothingLeft(site);
   const [first, last, ...more] = site.sessions(volume);
   check(last !== undefined && more.length === 0, `${what}: ${site.sessions(volume)}, wanted two`);
   check(site.assembled(volume, first) === before, `${what}: the first session is not what was sent`);
   say(`ok sent: ${what}`);
 
-  good("prune", volume, "--keep-last", "1");
+  site.good("-u", "prune", volume, "--keep-last", "1");
   check(site.sessions(volume).join() === last, `${what}: ${site.sessions(volume)}, wanted ${last}`);
-  good("check", "--read-data");
-  good("assemble", volume, "--save-to", "work.img");
+  site.good("-u", "check", "--read-data");
+  site.good("-u", "assemble", volume, "--save-to", "work.img");
   const image = sha256(join(site.drive, "work.img"));
   check(image === sha256(device(volume)), `${what}: the image is not what was sent`);
   say(`ok kept: ${what}`);

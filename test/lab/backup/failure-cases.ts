@@ -5,19 +5,9 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { closeSync, constants, fsyncSync, openSync, readSync, writeSync } from "node:fs";
 import type { Case } from "../../suites/case.ts";
-import {
-  checkNothingLeft,
-  device,
-  exists,
-  type GuestSite,
-  makeGuestSite,
-  mib,
-  must,
-  type Ran,
-  sha256,
-  write,
-  writeSettings,
-} from "./guest-site.ts";
+import { lineOf, linesOf, mib, must, type Ran, sha256 } from "./guest-program.ts";
+import { checkNothingLeft, type GuestSite, makeGuestSite, writeSettings } from "./guest-site.ts";
+import { device, exists, makeVolume, write } from "./guest-volumes.ts";
 
 const volume = "vm-work-private";
 const other = "vm-mail-private";
@@ -33,8 +23,7 @@ let turn = 0;
 
 function site(): GuestSite {
   if (made !== undefined) return made;
-  made = makeGuestSite({ volumes, poolSize: `${poolMiB}M` });
-  for (const each of volumes) must("lvcreate", "-V", "16M", "-T", pool, "-n", each);
+  made = makeGuestSite({ volumes, volumeSize: "16M", poolSize: `${poolMiB}M` });
   write(volume, 0, 4 * mib);
   write(other, 0, mib);
   send();
@@ -46,11 +35,7 @@ function send(code = 0): Ran {
   const digest = sha256(device(volume));
   const ended = site().sparsebak("-u", "--json", "send");
   assert.equal(ended.code, code, ended.stderr);
-  const lines = ended.stdout.trim().split("\n");
-  const line = lines
-    .map((each) => JSON.parse(each) as Record<string, unknown>)
-    .find((each) => each["volume"] === volume);
-  const session = String(line?.["session"]);
+  const session = String(lineOf(ended, volume)["session"]);
   assert.ok(!wanted.has(session), `${session}: found twice`);
   wanted.set(session, digest);
   checkNothingLeft(site());
@@ -60,11 +45,7 @@ function send(code = 0): Ran {
 
 /** Session names of `volume` in their order. */
 function listed(): readonly string[] {
-  const ended = good(site().sparsebak("--json", "list", volume));
-  return ended.stdout
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line) as Record<string, unknown>)
+  return linesOf(site().good("--json", "list", volume))
     .filter((line) => line["type"] === "session")
     .map((line) => String(line["name"]));
 }
@@ -72,11 +53,6 @@ function listed(): readonly string[] {
 function change(): void {
   turn++;
   write(volume, 8 * mib + turn * 131_072, 4096);
-}
-
-function good(ended: Ran): Ran {
-  assert.equal(ended.code, 0, ended.stderr);
-  return ended;
 }
 
 function refused(ended: Ran, code: number, message: RegExp): void {
@@ -94,7 +70,7 @@ function goesOn(): void {
 /** Fills the pool up to so many of its MiB with a volume of somebody else's; gives what removes it again. */
 function fillPool(upToMiB: number): () => void {
   const used = (Number(must("lvs", "--noheadings", "-o", "data_percent", pool).trim()) / 100) * poolMiB;
-  must("lvcreate", "-V", `${poolMiB}M`, "-T", pool, "-n", "vm-filler-private");
+  makeVolume("vm-filler-private", `${poolMiB}M`);
   for (let at = 0; at < Math.floor(upToMiB - used); at += 4) write("vm-filler-private", at * mib, 4 * mib);
   return () => void must("lvremove", "-f", "qubes_dom0/vm-filler-private");
 }
@@ -116,7 +92,7 @@ function scatter(name: string, step: number): void {
 
 /** A volume of somebody else's that is all mapped, and snapshots of it, which share its mapping. Gives their names. */
 function makeMapped(snapshots: number): readonly string[] {
-  must("lvcreate", "-V", `${mappedChunks / 16}M`, "-T", pool, "-n", "vm-mapped-private");
+  makeVolume("vm-mapped-private", `${mappedChunks / 16}M`);
   scatter("vm-mapped-private", 1);
   const names = Array.from({ length: snapshots }, (_, i) => `vm-other-${i}-private`);
   const lines = names.map((name) => `lvcreate -kn -ay -s qubes_dom0/vm-mapped-private -n ${name}`);
@@ -134,7 +110,7 @@ function fillMetadata(snapshots: readonly string[], percent: number): readonly s
   return assert.fail(`metadata: found ${metadataPercent()} % in use, wanted ${percent} %`);
 }
 
-function ourSnapshots(): string {
+function snapshotUuids(): string {
   return must("lvs", "--noheadings", "-o", "lv_name,lv_uuid", "@sparsebak");
 }
 
@@ -184,7 +160,7 @@ export function failureCases(): readonly Case[] {
           assert.match(ended.stderr, /hint: extend the pool/);
         }
         assert.equal(must("lvs", "--noheadings", "-o", "lv_name", "@sparsebak"), snapshots);
-        assert.match(good(before.sparsebak("status")).stdout, /pool: data 9\d/);
+        assert.match(before.good("status").stdout, /pool: data 9\d/);
         writeSettings({ volumes, settings: ["max-data-percent = 99"] });
         send();
         writeSettings({ volumes });
@@ -209,7 +185,7 @@ export function failureCases(): readonly Case[] {
         // Data is not to be what runs out. The metadata has the smallest size that LVM gives it here, and does not grow.
         must("lvextend", "-L", "512M", pool);
         const others = makeMapped(60);
-        const [ours, sessions] = [ourSnapshots(), listed()];
+        const [ours, sessions] = [snapshotUuids(), listed()];
         // LVM itself makes no more snapshots in a pool as small as this when three quarters are in use.
         const left = fillMetadata(others, 76);
         for (const command of [["monitor"], ["-u", "send"]]) {
@@ -223,9 +199,9 @@ export function failureCases(): readonly Case[] {
           assert.match(ended.stderr, /hint: extend the pool .*--poolmetadatasize/);
           checkNothingLeft(site());
         }
-        assert.deepEqual(ourSnapshots(), ours);
+        assert.deepEqual(snapshotUuids(), ours);
         assert.deepEqual(listed(), sessions);
-        assert.match(good(site().sparsebak("status")).stdout, /metadata 9\d/);
+        assert.match(site().good("status").stdout, /metadata 9\d/);
         must("lvremove", "-f", ...["vm-mapped-private", ...others].map((name) => `qubes_dom0/${name}`));
         const sent = send();
         assert.match(sent.stdout, new RegExp(`"volume":"${volume}".*"kind":"incremental"`));
@@ -256,10 +232,7 @@ export function failureCases(): readonly Case[] {
         const ended = send(3);
         assert.match(ended.stdout, new RegExp(`${other}: there is no such volume`));
         assert.match(ended.stdout, new RegExp(`"volume":"${volume}".*"kind":"incremental"`));
-        assert.match(
-          good(site().sparsebak("status")).stdout,
-          new RegExp(`${other} .*gone from this machine`),
-        );
+        assert.match(site().good("status").stdout, new RegExp(`${other} .*gone from this machine`));
         refused(site().sparsebak("monitor"), 3, new RegExp(`${other}: there is no such volume`));
         // Its snapshot stays for the time that the settings name.
         assert.ok(exists(`${other}.tick`));
@@ -270,7 +243,7 @@ export function failureCases(): readonly Case[] {
         );
         assert.ok(!exists(`${other}.tick`));
         writeSettings({ volumes });
-        must("lvcreate", "-V", "20M", "-T", pool, "-n", other);
+        makeVolume(other, "20M");
         write(other, 3 * mib, mib);
         goesOn();
         assert.equal(site().assembled(other), sha256(device(other)));
@@ -315,7 +288,7 @@ export function failureCases(): readonly Case[] {
         setClock(now + 3600);
         goesOn();
         assert.deepEqual(listed(), [...wanted.keys()]);
-        assert.match(good(site().sparsebak("status")).stdout, new RegExp(`${volume} .*ago`));
+        assert.match(site().good("status").stdout, new RegExp(`${volume} .*ago`));
       },
     },
     {

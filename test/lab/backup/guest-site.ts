@@ -2,45 +2,15 @@
 // built programs. Everything runs as on a real dom0 with a drive of its own (destvm = none).
 
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import {
-  appendFileSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  closeSync,
-  fsyncSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { check, linesOf, must, type Ran, sha256 } from "./guest-program.ts";
+import { makeVolume, ourSnapshots, vg } from "./guest-volumes.ts";
 
-const vg = "qubes_dom0";
 const dist = new URL("../../../dist/", `file://${process.env["LAB_PROJECT"] ?? ""}/test/lab/backup/`)
   .pathname;
 const killer = `${process.env["LAB_PROJECT"] ?? ""}/test/support/kill-at.mjs`;
-
-export const mib: number = 1024 * 1024;
-
-export interface Ran {
-  readonly code: number | null;
-  readonly signal: string | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** Runs a command; its output is only shown when it fails. Throws then. */
-export function must(command: string, ...args: readonly string[]): string {
-  const done = spawnSync(command, args, { encoding: "utf8", maxBuffer: 64 * mib });
-  if (done.status !== 0) throw new Error(`${command} ${args.join(" ")}: ${done.status}: ${done.stderr}`);
-  return done.stdout;
-}
-
-export function device(name: string): string {
-  return `/dev/${vg}/${name}`;
-}
 
 export interface GuestSite {
   readonly ini: string;
@@ -48,6 +18,8 @@ export interface GuestSite {
   readonly drive: string;
   readonly archive: string;
   sparsebak(...args: readonly string[]): Ran;
+  /** The same, where it has to succeed. */
+  good(...args: readonly string[]): Ran;
   /** Kills it right before the `at`-th thing that it does, or the first one whose text fits. */
   killed(at: number | RegExp, ...args: readonly string[]): Ran;
   /** Cuts the guest's power right before the `at`-th thing that it does: does not come back then. */
@@ -65,6 +37,8 @@ export interface GuestSite {
 
 export interface GuestSiteOptions {
   readonly volumes: readonly string[];
+  /** Of each of them, as lvcreate takes it. */
+  readonly volumeSize: string;
   readonly poolChunk?: string;
   readonly poolSize?: string;
   readonly archives?: readonly string[];
@@ -74,7 +48,7 @@ export interface GuestSiteOptions {
 const drive = "/mnt/volume";
 const state = "/sparsebak";
 
-/** The volume group and pool, the drive, and the settings. With a third disk, dom0's state is kept on that. */
+/** The volume group, pool and volumes, the drive, and the settings. With a third disk, dom0's state is kept on that. */
 export function makeGuestSite(options: GuestSiteOptions): GuestSite {
   const disk = process.env["VM_DISK"] ?? "/nonexistent";
   if (process.env["VM_RUN"] !== "1") throw new Error("only inside the lab's guest");
@@ -90,6 +64,7 @@ export function makeGuestSite(options: GuestSiteOptions): GuestSite {
     "-c",
     options.poolChunk ?? "64k",
   );
+  for (const each of options.volumes) makeVolume(each, options.volumeSize);
   for (const each of ["/dev/vdb", "/dev/vdc"]) if (existsSync(each)) must("mkfs.ext4", "-q", "-F", each);
   mountAll();
   const site = guestSite();
@@ -112,7 +87,9 @@ function mountAll(): void {
 }
 
 /** Writes sparsebak.ini. */
-export function writeSettings(options: Omit<GuestSiteOptions, "poolChunk" | "poolSize">): void {
+export function writeSettings(
+  options: Omit<GuestSiteOptions, "volumeSize" | "poolChunk" | "poolSize">,
+): void {
   const more = (options.archives ?? []).map(
     (name) => `[archive ${name}]\ndestvm = none\ndestmountpoint = ${drive}\ndestdir = ${name}\n`,
   );
@@ -157,12 +134,18 @@ function guestSite(): GuestSite {
     });
     return { code: done.status, signal: done.signal, stdout: done.stdout, stderr: done.stderr };
   };
+  const sparsebak = (...args: readonly string[]): Ran => run("sparsebak.mjs", args);
   return {
     ini,
     state,
     drive,
     archive,
-    sparsebak: (...args) => run("sparsebak.mjs", args),
+    sparsebak,
+    good: (...args) => {
+      const ran = sparsebak(...args);
+      check(ran.code === 0, `${args.join(" ")}: ${ran.code}\n${ran.stdout}\n${ran.stderr}`);
+      return ran;
+    },
     killed: (at, ...args) => {
       const env = typeof at === "number" ? { KILL_AT: String(at) } : { KILL_AT: "1", KILL_FROM: at.source };
       return run("sparsebak.mjs", args, env, ["--import", killer]);
@@ -198,73 +181,13 @@ function guestSite(): GuestSite {
     },
     sessions: (volume) => {
       if (!existsSync(join(archive, "heads"))) return [];
-      const done = run("sparsebak.mjs", ["--json", "list", volume]);
+      const done = sparsebak("--json", "list", volume);
       if (done.code !== 0 && /has no volume/.test(done.stderr)) return [];
       if (done.code !== 0) throw new Error(`list: ${done.code}: ${done.stderr}`);
-      const lines = done.stdout.split("\n").filter((line) => line.includes('"type":"session"'));
-      return lines.map((line) => (JSON.parse(line) as { name: string }).name).sort();
+      const found = linesOf(done).filter((line) => line["type"] === "session");
+      return found.map((line) => String(line["name"])).sort();
     },
   };
-}
-
-export function sha256(path: string): string {
-  return must("sha256sum", path).slice(0, 64);
-}
-
-/** Repeatable random numbers, good enough to choose what a test does. */
-export function randomOf(seed: number): (below: number) => number {
-  let drawn = seed >>> 0 || 1;
-  return (below) => {
-    drawn ^= drawn << 13;
-    drawn >>>= 0;
-    drawn ^= drawn >>> 17;
-    drawn ^= drawn << 5;
-    drawn >>>= 0;
-    return drawn % below;
-  };
-}
-
-let filled = 0;
-
-/** Writes `length` bytes that were never written before, synced on the device: a thin LV forgets others when the
- *  machine dies. */
-export function write(name: string, offset: number, length: number): void {
-  const block = Buffer.alloc(length);
-  for (let at = 0; at + 8 <= length; at += 512) block.writeUInt32LE(++filled, at);
-  const fd = openSync(device(name), "r+");
-  writeSync(fd, block, 0, length, offset);
-  fsyncSync(fd);
-  closeSync(fd);
-}
-
-export function sizeOf(name: string): number {
-  return Number(must("blockdev", "--getsize64", device(name)).trim());
-}
-
-export function exists(name: string): boolean {
-  return spawnSync("lvs", [`${vg}/${name}`], { stdio: "ignore" }).status === 0;
-}
-
-/** What Qubes does when a VM starts: its own working copy, which it holds open (facts of Qubes). */
-export function startVm(volume: string): number {
-  if (!exists(`${volume}-snap`))
-    must("lvcreate", "-kn", "-ay", "-s", `${vg}/${volume}`, "-n", `${volume}-snap`);
-  return openSync(device(`${volume}-snap`), "r");
-}
-
-/** What it does when the VM stops: the old state is put aside, the working copy takes its place. Gives the name under
- *  which the old state is kept as a revision. */
-export function putAside(volume: string, held: number): string {
-  closeSync(held);
-  const back = `${volume}-${Date.now()}-back`;
-  must("lvrename", `${vg}/${volume}`, `${vg}/${back}`);
-  must("lvrename", `${vg}/${volume}-snap`, `${vg}/${volume}`);
-  return back;
-}
-
-/** The same, where no revisions are kept. */
-export function stopVm(volume: string, held: number): void {
-  must("lvremove", "-f", `${vg}/${putAside(volume, held)}`);
 }
 
 /** Resolves once a process that `heldAt` has started stands still. Throws when it ends before that. */
@@ -280,11 +203,7 @@ export async function untilStopped(held: ChildProcess): Promise<void> {
 
 /** Nothing of ours is left but one `.tick` for each volume that was sent, and the metadata is free. */
 export function checkNothingLeft(site: GuestSite): void {
-  const snapshots = must("lvs", "--noheadings", "-o", "lv_name", "@sparsebak")
-    .split("\n")
-    .map((line) => line.trim())
-    .filter(Boolean);
-  const stray = snapshots.filter((name) => !name.endsWith(".tick"));
+  const stray = ourSnapshots().filter((name) => !name.endsWith(".tick"));
   if (stray.length > 0) throw new Error(`snapshots left: ${stray.join(" ")}`);
   const held = must("dmsetup", "status", "qubes_dom0-vm--pool-tpool").trim().split(/\s+/)[6];
   if (held !== "-") throw new Error(`the metadata snapshot is held: ${held}`);
@@ -317,13 +236,4 @@ export function checkNothingLeft(site: GuestSite): void {
     ")",
   ).trim();
   if (own !== "") throw new Error(`state left: ${own}`);
-}
-
-export function check(condition: boolean, what: string): void {
-  if (!condition) throw new Error(what);
-}
-
-/** A line for the test that started the guest. */
-export function say(text: string): void {
-  process.stdout.write(`${text}\n`);
 }

@@ -3,33 +3,17 @@
 
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import {
-  check,
-  checkNothingLeft,
-  device,
-  makeGuestSite,
-  mib,
-  must,
-  say,
-  sha256,
-  write,
-} from "./guest-site.ts";
+import { check, lineOf, linesOf, mib, say, sha256 } from "./guest-program.ts";
+import { checkNothingLeft, makeGuestSite } from "./guest-site.ts";
+import { device, write } from "./guest-volumes.ts";
 
 const volume = "vm-work-private";
-const site = makeGuestSite({ volumes: [volume] });
-must("lvcreate", "-V", "32M", "-T", "qubes_dom0/vm-pool", "-n", volume);
+const site = makeGuestSite({ volumes: [volume], volumeSize: "32M" });
 write(volume, 0, 3 * mib);
-
-function run(code: number, ...args: string[]): readonly Readonly<Record<string, unknown>>[] {
-  const ended = site.sparsebak("-u", "--json", ...args);
-  check(ended.code === code, `${args.join(" ")}: ${ended.code}\n${ended.stdout}\n${ended.stderr}`);
-  const lines = ended.stdout.split("\n").filter(Boolean);
-  return lines.map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>);
-}
 
 /** Sends; gives the line of the volume. */
 function send(): Readonly<Record<string, unknown>> {
-  return run(0, "send").find((each) => each["type"] === "volume") ?? {};
+  return lineOf(site.good("-u", "--json", "send"), volume);
 }
 
 /** Changes a byte in the n-th chunk of the first session. */
@@ -47,7 +31,7 @@ function note(): void {
 }
 
 function expectWhole(what: string, sessions: number): void {
-  run(0, "check", "--read-data");
+  site.good("-u", "check", "--read-data");
   for (const [session, digest] of digests)
     check(site.assembled(volume, session) === digest, `${what}: ${session} is not what it was`);
   const found = site.sessions(volume).length;
@@ -64,7 +48,8 @@ write(volume, 2 * mib, 4096);
 send();
 note();
 damage(3);
-run(5, "check");
+const found = site.sparsebak("-u", "check");
+check(found.code === 5, `check: ${found.code}\n${found.stdout}\n${found.stderr}`);
 const sent = send();
 check(
   sent["kind"] === "incremental" && sent["chunks"] === 1 && sent["readBytes"] === 128 * 1024,
@@ -72,7 +57,7 @@ check(
 );
 expectWhole("put back by a send", 3);
 damage(5);
-const repaired = run(0, "check", "--repair", "--yes");
+const repaired = linesOf(site.good("-u", "--json", "check", "--repair", "--yes"));
 check(
   repaired.some((each) => each["heldChunks"] === 1),
   JSON.stringify(repaired),

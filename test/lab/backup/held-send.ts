@@ -9,33 +9,13 @@ import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import {
-  check,
-  checkNothingLeft,
-  device,
-  makeGuestSite,
-  mib,
-  must,
-  say,
-  sha256,
-  startVm,
-  stopVm,
-  untilStopped,
-  write,
-} from "./guest-site.ts";
+import { check, lineOf, linesOf, mib, say, sha256 } from "./guest-program.ts";
+import { checkNothingLeft, makeGuestSite, untilStopped } from "./guest-site.ts";
+import { device, startVm, stopVm, write } from "./guest-volumes.ts";
 
 const [volume, other] = ["vm-work-private", "vm-mail-private"] as const;
-const site = makeGuestSite({ volumes: [volume, other] });
-for (const each of [volume, other]) {
-  must("lvcreate", "-V", "64M", "-T", "qubes_dom0/vm-pool", "-n", each);
-  write(each, 0, 4 * mib);
-}
-
-function good(...args: readonly string[]): string {
-  const ended = site.sparsebak(...args);
-  check(ended.code === 0, `${args.join(" ")}: ${ended.code}\n${ended.stderr}`);
-  return ended.stdout;
-}
+const site = makeGuestSite({ volumes: [volume, other], volumeSize: "64M" });
+for (const each of [volume, other]) write(each, 0, 4 * mib);
 
 /** True while a send of any volume is under way, or was interrupted. */
 function pinned(): boolean {
@@ -58,13 +38,13 @@ async function letGo(send: ChildProcess): Promise<void> {
   check(send.exitCode === 0, `the held send: ${send.exitCode}`);
 }
 
-good("-u", "send");
+site.good("-u", "send");
 write(volume, 8 * mib, 3 * mib);
 const began = sha256(device(volume));
 const first = await heldSend();
 for (const at of [20, 30]) {
   write(volume, at * mib, 64 * 1024);
-  const monitored = good("--json", "monitor");
+  const monitored = site.good("--json", "monitor").stdout;
   check(/"changedBytes":[1-9]/.test(monitored), `the monitor beside a send saw no change: ${monitored}`);
 }
 const locked = site.sparsebak("-u", "send");
@@ -73,13 +53,10 @@ await letGo(first);
 check(site.assembled(volume) === began, "the held session is not what the volume was when it began");
 say("ok held");
 
-const line = good("-u", "--json", "send")
-  .split("\n")
-  .find((each) => each.includes(`"volume":"${volume}"`));
-const { kind, readBytes } = JSON.parse(line ?? "{}") as { kind?: string; readBytes?: number };
+const { kind, readBytes } = lineOf(site.good("-u", "--json", "send"), volume);
 check(kind === "incremental", `the next send: ${String(kind)}, wanted incremental`);
 // What changed, and a sample of what should not have.
-check((readBytes ?? Infinity) < 4 * mib, `the next send read ${String(readBytes)} bytes`);
+check(Number(readBytes) < 4 * mib, `the next send read ${String(readBytes)} bytes`);
 check(site.assembled(volume) === sha256(device(volume)), "the next session is not what the volume is");
 const [, held, last] = site.sessions(volume);
 check(held !== undefined && last !== undefined, "wanted three sessions");
@@ -94,17 +71,16 @@ for (const committed of [true, false]) {
   const send = await heldSend(...(committed ? ["--committed"] : []));
   const vm = startVm(other);
   write(`${other}-snap`, 16 * mib, 64 * 1024);
-  good("monitor");
+  site.good("monitor");
   await letGo(send);
   const wanted = committed
     ? { consistency: "committed", digest: clean }
     : { consistency: "crash", digest: sha256(device(`${other}-snap`)) };
-  const listed = [...good("--json", "list", other).matchAll(/"consistency":"([a-z]+)"/g)];
-  const consistency = listed.at(-1)?.[1];
+  const consistency = String(linesOf(site.good("--json", "list", other)).at(-1)?.["consistency"]);
   check(consistency === wanted.consistency, `${consistency}, wanted ${wanted.consistency}`);
   check(site.assembled(other) === wanted.digest, `the session is not what was ${wanted.consistency}`);
   stopVm(other, vm);
-  good("-u", "send");
+  site.good("-u", "send");
   check(site.assembled(other) === sha256(device(other)), "the session after it is not what the volume is");
 }
 checkNothingLeft(site);

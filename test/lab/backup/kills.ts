@@ -2,38 +2,23 @@
 // instant between two archives' maps is met. After each kill the next run succeeds and leaves nothing behind. What the
 // sessions have to be is printed; at the end the archives are copied out, for the other side to assemble every session.
 
-import {
-  check,
-  checkNothingLeft,
-  device,
-  makeGuestSite,
-  mib,
-  must,
-  say,
-  sha256,
-  write,
-} from "./guest-site.ts";
+import { check, lineOf, mib, must, say, sha256 } from "./guest-program.ts";
+import { checkNothingLeft, makeGuestSite } from "./guest-site.ts";
+import { device, write } from "./guest-volumes.ts";
 
 const command = process.argv[2] === "monitor" ? "monitor" : "send";
 /** How many kills, spread over all that it does; or each `stride`-th thing, where that is not 0. */
 const [kills = 0, stride = 0, offset = 0] = process.argv.slice(3, 6).map(Number);
 const copyTo = process.argv[6] ?? "";
 const volume = "vm-work-private";
-const site = makeGuestSite({ volumes: [volume], archives: ["second"] });
-must("lvcreate", "-V", "16M", "-T", "qubes_dom0/vm-pool", "-n", volume);
+const site = makeGuestSite({ volumes: [volume], volumeSize: "16M", archives: ["second"] });
 write(volume, 0, 2 * mib);
-
-function run(...args: string[]): string {
-  const ended = site.sparsebak("-u", ...args);
-  check(ended.code === 0, `${args.join(" ")}: ${ended.code}\n${ended.stderr}`);
-  return ended.stdout;
-}
 
 /** Says what the session that is made now, if one is, has to be. */
 function send(...args: string[]): void {
   const digest = sha256(device(volume));
-  const session = /"session":"(S_[^"]*)"/.exec(run("--json", "send", ...args))?.[1];
-  say(`sent ${args[1] ?? "default"} ${session ?? "nothing"} ${digest}`);
+  const { session } = lineOf(site.good("-u", "--json", "send", ...args), volume);
+  say(`sent ${args[1] ?? "default"} ${typeof session === "string" ? session : "nothing"} ${digest}`);
   checkNothingLeft(site);
 }
 
@@ -67,7 +52,7 @@ for (let n = 1 + (offset % every); n <= steps; n += every) {
   change();
   if (done++ % sendEvery === 0) send();
   else {
-    run("monitor");
+    site.good("-u", "monitor");
     checkNothingLeft(site);
   }
   say(`ok ${n}`);

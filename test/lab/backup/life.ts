@@ -1,46 +1,21 @@
 // In the guest: what becomes of delta maps and snapshots when sessions and volumes go or get another name. The next send
 // is incremental as before, and no snapshot stays without a purpose.
 
-import {
-  check,
-  checkNothingLeft,
-  device,
-  makeGuestSite,
-  mib,
-  must,
-  say,
-  sha256,
-  write,
-} from "./guest-site.ts";
+import { check, lineOf, mib, must, say, sha256 } from "./guest-program.ts";
+import { checkNothingLeft, makeGuestSite } from "./guest-site.ts";
+import { device, ourSnapshots, write } from "./guest-volumes.ts";
 
 const [work, mail] = ["vm-work-private", "vm-mail-private"] as const;
 const office = "vm-office-private";
-const site = makeGuestSite({ volumes: [work, mail] });
-for (const volume of [work, mail]) {
-  must("lvcreate", "-V", "32M", "-T", "qubes_dom0/vm-pool", "-n", volume);
-  write(volume, 0, 3 * mib);
-}
-
-function run(...args: string[]): string {
-  const ended = site.sparsebak("-u", ...args);
-  check(ended.code === 0, `${args.join(" ")}: ${ended.code}\n${ended.stdout}\n${ended.stderr}`);
-  return ended.stdout + ended.stderr;
-}
+const site = makeGuestSite({ volumes: [work, mail], volumeSize: "32M" });
+for (const volume of [work, mail]) write(volume, 0, 3 * mib);
 
 /** Sends and expects what kind of session it was. */
 function send(volume: string, kind: string): void {
-  const lines = run("--json", "send", volume).split("\n");
-  const line = lines.find((each) => each.includes('"type":"volume"')) ?? "{}";
-  const { kind: found, readBytes } = JSON.parse(line) as { kind?: string; readBytes?: number };
-  check(found === kind, `send of ${volume}: found ${String(found)}, wanted ${kind}\n${lines.join("\n")}`);
+  const ran = site.good("-u", "--json", "send", volume);
+  const { kind: found, readBytes } = lineOf(ran, volume);
+  check(found === kind, `send of ${volume}: found ${String(found)}, wanted ${kind}\n${ran.stdout}`);
   say(`ok send ${volume}: ${kind}, read ${String(readBytes)}`);
-}
-
-function ours(): string[] {
-  return must("lvs", "--noheadings", "-o", "lv_name", "@sparsebak")
-    .split("\n")
-    .map((each) => each.trim())
-    .filter(Boolean);
 }
 
 for (const volume of [work, mail]) send(volume, "full");
@@ -49,7 +24,7 @@ for (const at of [8, 12, 16]) {
   send(work, "incremental");
 }
 write(work, 20 * mib, 64 * 1024);
-run("prune", work, "--keep-last", "1");
+site.good("-u", "prune", work, "--keep-last", "1");
 send(work, "incremental");
 check(
   site.assembled(work) === sha256(device(work)),
@@ -60,8 +35,8 @@ say("ok prune");
 
 // The VM gets another name.
 must("lvrename", `qubes_dom0/${work}`, `qubes_dom0/${office}`);
-run("rename", work, office);
-run("add", office);
+site.good("-u", "rename", work, office);
+site.good("-u", "add", office);
 send(office, "unchanged");
 write(office, 24 * mib, 64 * 1024);
 send(office, "incremental");
@@ -69,13 +44,16 @@ check(
   site.assembled(work) === sha256(device(office)),
   "after a rename the last session is not what the volume is",
 );
-check(ours().sort().join() === `${mail}.tick,${office}.tick`, `snapshots: ${ours().join()}`);
+check(
+  ourSnapshots().toSorted().join() === `${mail}.tick,${office}.tick`,
+  `snapshots: ${ourSnapshots().join()}`,
+);
 say("ok rename");
 
-run("delete", mail, "--yes");
-check(ours().join() === `${office}.tick`, `snapshots: ${ours().join()}`);
-run("delete", office, "--local");
-check(ours().length === 0, `snapshots: ${ours().join()}`);
+site.good("-u", "delete", mail, "--yes");
+check(ourSnapshots().join() === `${office}.tick`, `snapshots: ${ourSnapshots().join()}`);
+site.good("-u", "delete", office, "--local");
+check(ourSnapshots().length === 0, `snapshots: ${ourSnapshots().join()}`);
 write(office, 28 * mib, 64 * 1024);
 send(office, "compared");
 check(

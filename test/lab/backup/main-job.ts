@@ -1,26 +1,15 @@
 // In the guest: the main job on real thin volumes named as Qubes names them, one of them of a running VM that stops and
 // starts in between. Every session of every volume assembles to what the volume was when it was sent.
 
-import {
-  check,
-  checkNothingLeft,
-  device,
-  makeGuestSite,
-  mib,
-  must,
-  say,
-  sha256,
-  startVm,
-  stopVm,
-  write,
-} from "./guest-site.ts";
+import { check, linesOf, mib, must, say, sha256 } from "./guest-program.ts";
+import { checkNothingLeft, makeGuestSite } from "./guest-site.ts";
+import { device, makeVolume, startVm, stopVm, write } from "./guest-volumes.ts";
 
 const volumes = ["vm-work-private", "vm-my-mail-private", "vm-debian-12-root"];
 const poolChunk = process.argv[2] ?? "64k";
-const site = makeGuestSite({ volumes, poolChunk });
+const site = makeGuestSite({ volumes, volumeSize: "48M", poolChunk });
 const wanted = new Map<string, Map<string, string>>(volumes.map((volume) => [volume, new Map()]));
 
-for (const volume of volumes) must("lvcreate", "-V", "48M", "-T", "qubes_dom0/vm-pool", "-n", volume);
 write("vm-work-private", 0, 5 * mib);
 write("vm-work-private", 30 * mib + 4096, 2 * mib);
 write("vm-my-mail-private", 3 * mib, 64 * 1024);
@@ -34,12 +23,8 @@ function source(volume: string): string {
 
 function send(expected: Record<string, string>, ...args: string[]): void {
   const contents = new Map(volumes.map((volume) => [volume, sha256(device(source(volume)))]));
-  const ended = site.sparsebak("-u", "--json", "send", ...args);
-  check(ended.code === 0, `send ${args.join(" ")}: ${ended.code}\n${ended.stdout}\n${ended.stderr}`);
-  const lines = ended.stdout
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  const ended = site.good("-u", "--json", "send", ...args);
+  const lines = linesOf(ended);
   for (const volume of volumes) {
     const line = lines.find((each) => each["volume"] === volume);
     check(
@@ -62,8 +47,7 @@ function send(expected: Record<string, string>, ...args: string[]): void {
 }
 
 function monitor(): void {
-  const ended = site.sparsebak("monitor");
-  check(ended.code === 0, `monitor: ${ended.code}\n${ended.stderr}`);
+  const ended = site.good("monitor");
   checkNothingLeft(site);
   say(`ok monitor: ${ended.stdout.trim().replaceAll("\n", "; ")}`);
 }
@@ -98,14 +82,13 @@ send(
 );
 // Recreated under the same name: nothing of the old delta may be believed.
 must("lvremove", "-f", "qubes_dom0/vm-debian-12-root");
-must("lvcreate", "-V", "48M", "-T", "qubes_dom0/vm-pool", "-n", "vm-debian-12-root");
+makeVolume("vm-debian-12-root", "48M");
 write("vm-debian-12-root", 4 * mib, mib);
 send({ ...all("unchanged"), "vm-debian-12-root": "incremental" });
 // The working copy is what a running VM has; --committed is what its last start left.
 write("vm-work-private-snap", 12 * mib, 4096);
 const committed = sha256(device("vm-work-private"));
-const ended = site.sparsebak("-u", "send", "--committed", "--tag", "committed", "vm-work-private");
-check(ended.code === 0, `send --committed: ${ended.stderr}`);
+site.good("-u", "send", "--committed", "--tag", "committed", "vm-work-private");
 check(site.assembled("vm-work-private") === committed, "--committed: not what the last start left");
 const listed = site.sparsebak("list", "vm-work-private").stdout;
 check(/committed/.test(listed) && /crash/.test(listed), `list says how each session was taken: ${listed}`);
@@ -119,7 +102,6 @@ for (const [volume, sessions] of wanted) {
     say(`ok assembled ${volume} ${session}`);
   }
 }
-const status = site.sparsebak("status");
-check(status.code === 0 && /pool: data/.test(status.stdout), `status: ${status.stderr}`);
+check(/pool: data/.test(site.good("status").stdout), "status says nothing of the pool");
 stopVm("vm-work-private", running);
 say("done");

@@ -2,19 +2,9 @@
 // was not synced is gone. After each boot the next run succeeds, every session is what the volume was, and nothing is
 // left. What has to be remembered from boot to boot is printed, and given back as arguments.
 
-import {
-  check,
-  checkNothingLeft,
-  device,
-  type GuestSite,
-  makeGuestSite,
-  mib,
-  must,
-  reopenGuestSite,
-  say,
-  sha256,
-  write,
-} from "./guest-site.ts";
+import { check, mib, say, sha256 } from "./guest-program.ts";
+import { checkNothingLeft, type GuestSite, makeGuestSite, reopenGuestSite } from "./guest-site.ts";
+import { device, write } from "./guest-volumes.ts";
 
 /** What one boot is told. */
 export interface Boot {
@@ -48,8 +38,7 @@ function change(site: GuestSite): void {
 }
 
 function send(site: GuestSite): void {
-  const ended = site.sparsebak("-u", "send");
-  check(ended.code === 0, `send: ${ended.code}\n${ended.stderr}`);
+  site.good("-u", "send");
   checkNothingLeft(site);
   const digest = sha256(device(volume));
   for (const name of site.sessions(volume)) if (!sessions.has(name)) remember(name, digest);
@@ -58,8 +47,7 @@ function send(site: GuestSite): void {
 
 let site: GuestSite;
 if (boot.number === 0) {
-  site = makeGuestSite({ volumes: [volume], poolSize: "600M" });
-  must("lvcreate", "-V", "32M", "-T", "qubes_dom0/vm-pool", "-n", volume);
+  site = makeGuestSite({ volumes: [volume], volumeSize: "32M", poolSize: "600M" });
   write(volume, 0, 2 * mib);
 } else {
   site = reopenGuestSite();

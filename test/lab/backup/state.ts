@@ -6,60 +6,38 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import {
-  checkNothingLeft,
-  device,
-  makeGuestSite,
-  mib,
-  must,
-  putAside,
-  type Ran,
-  say,
-  sha256,
-  startVm,
-  write,
-} from "./guest-site.ts";
+import { lineOf, linesOf, mib, must, say, sha256 } from "./guest-program.ts";
+import { checkNothingLeft, makeGuestSite } from "./guest-site.ts";
+import { device, putAside, startVm, write } from "./guest-volumes.ts";
 
 const [part = "", copyTo = "", ...killed] = process.argv.slice(2);
 /** The first one is sent first: a send that is killed is killed there. */
 const [work, mail] = ["vm-work-private", "vm-mail-private"] as const;
 const volumes = [work, mail] as const;
-const site = makeGuestSite({ volumes });
-for (const volume of volumes) {
-  must("lvcreate", "-V", "8M", "-T", "qubes_dom0/vm-pool", "-n", volume);
-  write(volume, 0, mib);
-}
+const site = makeGuestSite({ volumes, volumeSize: "8M" });
+for (const volume of volumes) write(volume, 0, mib);
 
 type Kind = "full" | "incremental" | "compared" | "unchanged";
 
 /** Sends, and expects what kind of session each volume gets. Gives what was said besides. */
 function send(ofWork: Kind, ofMail: Kind = "unchanged"): string {
   const digests = volumes.map((volume) => sha256(device(volume)));
-  const ended = good(site.sparsebak("-u", "--json", "send"));
-  const lines = ended.stdout
-    .split("\n")
-    .filter(Boolean)
-    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  const ended = site.good("-u", "--json", "send");
   for (const [i, kind] of [ofWork, ofMail].entries()) {
-    const line = lines.find((each) => each["type"] === "volume" && each["volume"] === volumes[i]);
-    assert.equal(line?.["kind"], kind, `${volumes[i]}: ${ended.stdout}`);
-    if (kind !== "unchanged") say(`sent ${volumes[i]} ${String(line?.["session"])} ${digests[i]}`);
+    const line = lineOf(ended, volumes[i] ?? "");
+    assert.equal(line["kind"], kind, `${volumes[i]}: ${ended.stdout}`);
+    if (kind !== "unchanged") say(`sent ${volumes[i]} ${String(line["session"])} ${digests[i]}`);
   }
   checkNothingLeft(site);
-  return lines
+  return linesOf(ended)
     .filter((each) => each["type"] === "warning" || each["type"] === "notice")
     .map((each) => `${String(each["message"])}\n`)
     .join("");
 }
 
-function good(ended: Ran): Ran {
-  assert.equal(ended.code, 0, `${ended.stdout}\n${ended.stderr}`);
-  return ended;
-}
-
 /** Gives what was said besides. */
 function monitor(): string {
-  return good(site.sparsebak("monitor")).stderr;
+  return site.good("monitor").stderr;
 }
 
 /** A chunk of each, seldom the same one. */
@@ -227,14 +205,12 @@ function revertedVolume(): void {
  *  followed. */
 function joined(): void {
   const form = "/run/recovery";
-  const groups = good(site.sparsebak("key", "--show-recovery")).stdout.match(
-    /^[0-9A-Z]{4}(?:-[0-9A-Z]{4})+$/gm,
-  );
+  const groups = site.good("key", "--show-recovery").stdout.match(/^[0-9A-Z]{4}(?:-[0-9A-Z]{4})+$/gm);
   writeFileSync(form, (groups ?? []).join("-"), { mode: 0o600 });
   change(work, mail);
   for (const name of readdirSync(site.state))
     if (name !== "sparsebak.ini") must("rm", "-rf", join(site.state, name));
-  good(site.sparsebak("-u", "init", "--join", "--passphrase-file", form));
+  site.good("-u", "init", "--join", "--passphrase-file", form);
   const refused = site.sparsebak("-u", "send");
   assert.notEqual(refused.code, 0);
   for (const volume of volumes)
@@ -252,6 +228,6 @@ function joined(): void {
 send("full", "full");
 const parts: Record<string, () => void> = { damagedFiles, olderCopy, revertedVolume, joined };
 parts[part]?.();
-good(site.sparsebak("check", "--read-data"));
+site.good("check", "--read-data");
 must("tar", "-C", site.drive, "-cf", `${copyTo}/archive.tar`, "backups");
 say("done");

@@ -5,41 +5,20 @@
 import { spawn, spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import {
-  check,
-  checkNothingLeft,
-  device,
-  exists,
-  makeGuestSite,
-  mib,
-  must,
-  type Ran,
-  say,
-  sha256,
-  startVm,
-  stopVm,
-  write,
-} from "../backup/guest-site.ts";
+import { check, linesOf, mib, must, say, sha256 } from "../backup/guest-program.ts";
+import { checkNothingLeft, makeGuestSite } from "../backup/guest-site.ts";
+import { device, exists, startVm, stopVm, write } from "../backup/guest-volumes.ts";
 import { installQubesTools } from "./qubes-tools.ts";
 
 const work = "vm-work-private";
 const mail = "vm-my-mail-private";
-const site = makeGuestSite({ volumes: [work, mail], settings: ["chunk-size = 64K"] });
+const site = makeGuestSite({ volumes: [work, mail], volumeSize: "32M", settings: ["chunk-size = 64K"] });
 const tools = "/run/qubes-tools";
 
 type Line = Readonly<Record<string, unknown>>;
 
-function linesOf(ran: Ran): readonly Line[] {
-  return ran.stdout
-    .split("\n")
-    .filter((line) => line.startsWith("{"))
-    .map((line) => JSON.parse(line) as Line);
-}
-
 function good(...args: readonly string[]): Line {
-  const ran = site.sparsebak("--json", ...args);
-  check(ran.code === 0, `${args.join(" ")}: ${ran.code}\n${ran.stdout}\n${ran.stderr}`);
-  return linesOf(ran).find((line) => line["type"] === "volume") ?? {};
+  return linesOf(site.good("--json", ...args)).find((line) => line["type"] === "volume") ?? {};
 }
 
 function refused(code: number, message: RegExp, ...args: readonly string[]): void {
@@ -73,12 +52,10 @@ function restoreNames(): readonly string[] {
 }
 
 function confirm(): void {
-  const ran = site.sparsebak("receive", "--confirm", work, mail);
-  check(ran.code === 0, `confirm: ${ran.stderr}`);
+  site.good("receive", "--confirm", work, mail);
   check(restoreNames().length === 0, `left: ${restoreNames().join(" ")}`);
 }
 
-for (const volume of [work, mail]) must("lvcreate", "-V", "32M", "-T", "qubes_dom0/vm-pool", "-n", volume);
 write(work, 0, 3 * mib);
 write(work, 20 * mib + 4096, mib);
 write(mail, 5 * mib, mib);
