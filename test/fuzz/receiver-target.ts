@@ -9,7 +9,7 @@ import * as fc from "fast-check";
 import { decodeHead } from "../../protocol/archive/head.ts";
 import { concatBytes, toHex } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
-import { encodeFrame, encodePreamble, frameDecoder } from "../../protocol/wire/frame.ts";
+import { encodeFrame, encodePreamble, frameDecoder, frameHeaderBytes } from "../../protocol/wire/frame.ts";
 import {
   type MessageName,
   type Messages,
@@ -231,7 +231,9 @@ function stepped(
       order.step(frame.type, frame.id);
       frames++;
     }
-    return frames === 1 ? "legal" : "half";
+    // Behind a whole frame the beginning of another one may stand.
+    const length = frames === 1 ? frameHeaderBytes + Buffer.from(bytes).readUInt32BE(8) : 0;
+    return bytes.length === length ? "legal" : "half";
   } catch (error) {
     if (error instanceof FormatError) return "broken";
     throw error;
