@@ -65,7 +65,7 @@ export function readArchiveRecord(paths: ArchivePaths): ArchiveRecord | undefine
   return readRecord(paths.archive, (value) => ({
     uuid: field.hex<ArchiveUuid>(value, "uuid", uidBytes),
     sealed: field.flag(value, "sealed"),
-    chunkSize: field.number(value, "chunkSize"),
+    chunkSize: field.chunkSize(value, "chunkSize"),
     level: field.number(value, "level"),
     idSeed: field.hex(value, "idSeed", 32),
     head: checkMark(value),

@@ -13,6 +13,7 @@ import {
   type VolumeId,
   volumeId,
   volumeSize,
+  chunkSizeField,
 } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
@@ -51,7 +52,7 @@ const stored: Codec<Stored> = struct<Stored>({
   volume: volumeId,
   base: sessionUid,
   baseMapRoot: digest,
-  chunkSize: u32,
+  chunkSize: chunkSizeField,
   size: volumeSize,
   poolUuid: text(128),
   snapshotUuid: text(128),

@@ -151,7 +151,7 @@ function checkStamp(value: Record<string, unknown>): MapStamp {
     session: field.hex<SessionUid>(value, "session", uidBytes),
     sequence: field.number(value, "sequence"),
     size: field.number(value, "size"),
-    chunkSize: field.number(value, "chunkSize"),
+    chunkSize: field.chunkSize(value, "chunkSize"),
     mapRoot: field.hex<Digest>(value, "mapRoot", digestBytes),
   };
 }

@@ -22,6 +22,7 @@ import {
   type VolumeId,
   volumeId,
   volumeSize,
+  chunkSizeField,
 } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
@@ -74,7 +75,7 @@ const head: Codec<Head> = struct<Head>({
   session: sessionUid,
   group: groupId,
   size: volumeSize,
-  chunkSize: u32,
+  chunkSize: chunkSizeField,
 });
 
 /** The journal of a session at `path`; the file is made with the first chunk. */

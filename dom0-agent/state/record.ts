@@ -2,6 +2,7 @@
 // is told apart from one that is not there: the first is damage, and is said.
 
 import { createHash } from "node:crypto";
+import { isChunkSize } from "../../protocol/archive/types.ts";
 import { utf8 } from "../../protocol/wire/writer.ts";
 import { AgentError } from "../errors.ts";
 import { readIfThere, replaceFile } from "./atomic-file.ts";
@@ -57,6 +58,11 @@ export const field = {
     if (typeof found !== "number" || !Number.isSafeInteger(found) || found < 0) {
       throw new Error(`${name}: found ${String(found)}, wanted a whole number`);
     }
+    return found;
+  },
+  chunkSize: (value: Record<string, unknown>, name: string): number => {
+    const found = field.number(value, name);
+    if (!isChunkSize(found)) throw new Error(`${name}: found ${found}, wanted the size of a chunk`);
     return found;
   },
   flag: (value: Record<string, unknown>, name: string): boolean => {

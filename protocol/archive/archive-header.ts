@@ -10,13 +10,12 @@ import {
   oneOf,
   only,
   struct,
-  u32,
   u8,
 } from "../wire/codec.ts";
 import { concatBytes } from "../bytes.ts";
 import { FormatError } from "../errors.ts";
 import { decodeFile, encodeFile, noVolume, type FilePrefix, plainPrefix } from "./prefix.ts";
-import { type ArchiveUuid, type Generation, isChunkSize, type Mac, time } from "./types.ts";
+import { type ArchiveUuid, type Generation, chunkSizeField, type Mac, time } from "./types.ts";
 
 /** The master key, wrapped under a passphrase. Fixed size; docs/archive-format.md, "Key slots". */
 export interface KeySlot {
@@ -65,7 +64,7 @@ const keySlot: Codec<KeySlot> = struct<KeySlot>({
 
 type Body = Omit<ArchiveHeader, "uuid" | "mac">;
 const body: Codec<Body> = struct<Body>({
-  chunkSize: only(u32, isChunkSize, "a power of two from 64 KiB to 4 MiB"),
+  chunkSize: chunkSizeField,
   compression: oneOf({ zstd: 1 }),
   level: only(u8, (n) => n >= 1 && n <= 19, "1 to 19"),
   sealed: bool,

@@ -9,7 +9,7 @@
 
 import { concatBytes } from "../bytes.ts";
 import { FormatError, InternalError } from "../errors.ts";
-import { type Codec, encode, list, only, struct, u32, u64 } from "../wire/codec.ts";
+import { type Codec, encode, list, struct, u64 } from "../wire/codec.ts";
 import { byteReader } from "../wire/reader.ts";
 import {
   decodePrefix,
@@ -34,7 +34,7 @@ import {
   type Digest,
   digestBytes,
   type Generation,
-  isChunkSize,
+  chunkSizeField,
   maxStoredLength,
   type SessionUid,
   sessionUid,
@@ -92,7 +92,7 @@ const noPublicPart = new Uint8Array(0);
 const head: Codec<ManifestHead> = struct<ManifestHead>({
   session: sessionUid,
   size: volumeSize,
-  chunkSize: only(u32, isChunkSize, "a power of two from 64 KiB to 4 MiB"),
+  chunkSize: chunkSizeField,
   containers: list(struct<ContainerRef>({ volume: volumeId, session: sessionUid }), maxContainers),
 });
 

@@ -1,6 +1,6 @@
 // `header` of a session: what was backed up. It never changes (design section 7).
 
-import { type Codec, decode, encode, only, oneOf, struct, u32, u64 } from "../wire/codec.ts";
+import { type Codec, decode, encode, only, oneOf, struct, u64 } from "../wire/codec.ts";
 import { type Consistency, consistencies } from "./index-file.ts";
 import { sessionName, volumeName } from "./names.ts";
 import { decodeFile } from "./prefix.ts";
@@ -10,7 +10,7 @@ import {
   type Digest,
   digest,
   type Generation,
-  isChunkSize,
+  chunkSizeField,
   type SessionName,
   type SessionUid,
   sessionUid,
@@ -51,7 +51,7 @@ const body: Codec<Body> = struct<Body>({
   volumeName,
   takenAt: time,
   size: volumeSize,
-  chunkSize: only(u32, isChunkSize, "a power of two from 64 KiB to 4 MiB"),
+  chunkSize: chunkSizeField,
   consistency: oneOf(consistencies),
   mapRoot: digest,
 });

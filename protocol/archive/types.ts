@@ -1,6 +1,6 @@
 // The branded types of the archive: a number or a byte array that has been checked to be what its name says.
 
-import { type Codec, fixedBytes, only, u64 } from "../wire/codec.ts";
+import { type Codec, fixedBytes, only, u32, u64 } from "../wire/codec.ts";
 
 declare const brand: unique symbol;
 type Branded<Base, Name extends string> = Base & { readonly [brand]: Name };
@@ -46,6 +46,8 @@ export const defaultChunkSize: number = 128 * 1024;
 export function isChunkSize(bytes: number): boolean {
   return bytes >= minChunkSize && bytes <= maxChunkSize && Number.isInteger(Math.log2(bytes));
 }
+
+export const chunkSizeField: Codec<number> = only(u32, isChunkSize, "a power of two from 64 KiB to 4 MiB");
 
 /** Largest stored form of a chunk of `chunkSize` bytes: what zstd may need for incompressible data (its own bound),
  *  and 128 bytes for the sealing around it. */

@@ -12,7 +12,7 @@ import {
   archiveUuid,
   digestBytes,
   generation,
-  isChunkSize,
+  chunkSizeField,
   sessionUid,
   volumeId,
   volumeSize,
@@ -26,7 +26,6 @@ import {
   only,
   struct,
   u16,
-  u32,
 } from "../../protocol/wire/codec.ts";
 import { utf8 } from "../../protocol/wire/writer.ts";
 import type { Form, NewSession } from "./store.ts";
@@ -50,7 +49,7 @@ const layout: Codec<Layout> = struct<Layout>({
   session: sessionUid,
   generation,
   name: sessionName,
-  chunkSize: only(u32, isChunkSize, "a power of two from 64 KiB to 4 MiB"),
+  chunkSize: chunkSizeField,
   size: volumeSize,
 });
 

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -30,6 +31,19 @@ describe("delta map file", () => {
     expect(readDeltaMap(path)).toBeUndefined();
     writeDeltaMap(path, sample());
     expect(readDeltaMap(path)).toEqual(sample());
+  });
+
+  test("of chunks that none can be is damaged", () => {
+    using directory = tempDir();
+    const path = join(directory.path, "delta");
+    writeDeltaMap(path, sample());
+    const body = readFileSync(path).subarray(0, -32);
+    const at = body.indexOf(Buffer.from([0, 2, 0, 0]));
+    for (const odd of [0, 65_537]) {
+      body.writeUInt32BE(odd, at);
+      writeFileSync(path, Buffer.concat([body, createHash("sha256").update(body).digest()]));
+      expect(() => readDeltaMap(path)).toThrow(DamagedStateError);
+    }
   });
 
   test("every damaged byte and every cut is noticed", () => {

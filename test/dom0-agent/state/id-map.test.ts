@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { dropIdMap, type IdMap, type MapChange, openIdMap } from "../../../dom0-agent/state/id-map.ts";
 import { stateLayout, type VolumePaths } from "../../../dom0-agent/state/layout.ts";
 import { makeDirectory } from "../../../dom0-agent/state/atomic-file.ts";
-import { DamagedStateError } from "../../../dom0-agent/state/record.ts";
+import { DamagedStateError, writeRecord } from "../../../dom0-agent/state/record.ts";
 import { groupChunks, mapRootBuilder } from "../../../protocol/archive/map-root.ts";
 import { chunkCount } from "../../../protocol/archive/manifest.ts";
 import type { SessionUid, VolumeId } from "../../../protocol/archive/types.ts";
@@ -44,6 +44,20 @@ const edits = fc.array(fc.tuple(fc.nat(groupChunks * 2), fc.integer({ min: 1, ma
 });
 
 describe("id map", () => {
+  test("of chunks that none can be is damaged", () => {
+    using directory = tempDir();
+    const paths = pathsIn(directory.path);
+    {
+      using map = openIdMap(paths);
+      commit(map, [], 65_536, 1);
+    }
+    const stamp = JSON.parse(readFileSync(paths.stamp, "utf8").split("\n")[0] ?? "") as object;
+    for (const odd of [0, 65_537, 2 ** 33]) {
+      writeRecord(paths.stamp, { ...stamp, chunkSize: odd });
+      expect(() => openIdMap(paths)).toThrow(DamagedStateError);
+    }
+  });
+
   test("has the map root of the whole map after any changes, growth and shrinking", () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(resize, edits), { minLength: 1, maxLength: 4 }), (steps) => {
