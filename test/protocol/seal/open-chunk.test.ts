@@ -3,6 +3,8 @@
 
 import { constants, zstdCompressSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
+import type { ArchiveUuid, ChunkId } from "../../../protocol/archive/types.ts";
+import { chunkOpener, chunkSealBytes, chunkSealer } from "../../../protocol/seal/chunk-seal.ts";
 import { type ExpectedChunk, openChunk } from "../../../protocol/seal/open-chunk.ts";
 import { chunkIdOf } from "../../../protocol/archive/chunk-id.ts";
 import { sha256 } from "../../../protocol/archive/prefix.ts";
@@ -43,6 +45,21 @@ describe("openChunk", () => {
     const other = { ...expected, id: new Uint8Array(32).fill(1) };
     expect(() => openChunk(stored, other, idKey, undefined)).toThrow(/id that its manifest names/);
     expect(() => openChunk(stored, expected, new Uint8Array(32), undefined)).toThrow(/id that/);
+  });
+
+  test("refuses a sealed chunk with any byte changed, the CRC's too, before it opens the seal", () => {
+    const archive = new Uint8Array(16).fill(3) as ArchiveUuid;
+    const { id } = expectedOf(stored);
+    const into = new Uint8Array(stored.length + chunkSealBytes);
+    chunkSealer(idKey, archive).seal(id as ChunkId, stored, into, 0);
+    const expected = { ...expectedOf(into), id };
+    const opener = chunkOpener(idKey, archive);
+    expect(openChunk(into, expected, idKey, opener)).toEqual(Buffer.from(plain));
+    for (const at of [0, 20, 40, into.length - 20, into.length - 4, into.length - 1]) {
+      const changed = into.slice();
+      changed[at] = (changed[at] ?? 0) ^ 1;
+      expect(() => openChunk(changed, expected, idKey, opener), `byte ${at}`).toThrow(/checksum/);
+    }
   });
 
   test("refuses what only the manifest vouches for: no frame, a bomb, a rest, a short one", () => {
