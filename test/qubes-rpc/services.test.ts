@@ -5,7 +5,7 @@ import { rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { qrexecTransport } from "../../dom0-agent/transport/qrexec.ts";
-import { readAll } from "../suites/transport.ts";
+import { readAll } from "../suites/transport/reading.ts";
 import { qrexecLab, type QrexecLab } from "../support/qrexec/lab.ts";
 import { installLab, serviceNames } from "./installer.ts";
 

@@ -3,7 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { localTransport } from "../../../dom0-agent/transport/local.ts";
-import { readAll, running, type TransportHarness, transportSuite, until } from "../../suites/transport.ts";
+import { transportSuite } from "../../suites/transport.ts";
+import { type TransportHarness } from "../../suites/transport/harness.ts";
+import { running, until } from "../../suites/transport/processes.ts";
+import { readAll } from "../../suites/transport/reading.ts";
 
 const never: AbortSignal = new AbortController().signal;
 

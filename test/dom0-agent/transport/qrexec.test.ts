@@ -9,7 +9,10 @@ import { qrexecTransport } from "../../../dom0-agent/transport/qrexec.ts";
 import { TransportError } from "../../../dom0-agent/transport/transport.ts";
 import { connectionLost } from "../../../dom0-agent/transport/child-connection.ts";
 import { qrexecLab, type QrexecLab } from "../../support/qrexec/lab.ts";
-import { failureOf, readAll, type TransportHarness, transportSuite, until } from "../../suites/transport.ts";
+import { transportSuite } from "../../suites/transport.ts";
+import { type TransportHarness } from "../../suites/transport/harness.ts";
+import { until } from "../../suites/transport/processes.ts";
+import { failureOf, readAll } from "../../suites/transport/reading.ts";
 
 const never: AbortSignal = new AbortController().signal;
 

@@ -12,7 +12,9 @@ import { sshTransport } from "../../../dom0-agent/transport/ssh.ts";
 import { TransportError } from "../../../dom0-agent/transport/transport.ts";
 import { qrexecLab } from "../../support/qrexec/lab.ts";
 import { sshServer } from "../../support/qrexec/ssh-server.ts";
-import { readAll, type TransportHarness, transportSuite } from "../../suites/transport.ts";
+import { transportSuite } from "../../suites/transport.ts";
+import { type TransportHarness } from "../../suites/transport/harness.ts";
+import { readAll } from "../../suites/transport/reading.ts";
 
 const never: AbortSignal = new AbortController().signal;
 const unpacked = fileURLToPath(new URL("../../.cache/sshd/sshd", import.meta.url));

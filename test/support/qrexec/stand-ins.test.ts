@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { until } from "../../suites/transport.ts";
+import { until } from "../../suites/transport/processes.ts";
 import { qrexecLab, type QrexecLab, type QrexecLabOptions } from "./lab.ts";
 
 const client = (lab: QrexecLab, call: string): readonly [string, readonly string[]] => [
