@@ -3,6 +3,7 @@
 import { existsSync } from "node:fs";
 import { loadSettings } from "../config/settings.ts";
 import type { Context } from "../context.ts";
+import { UnansweredError } from "../errors.ts";
 import { ownerOf, stateLayout } from "../state/layout.ts";
 import { setDamagedAside } from "../state/set-aside.ts";
 import { takeLock } from "../state/lock.ts";
@@ -53,7 +54,12 @@ export async function openContext(
     acceptRollback: async (what) => {
       if (options["accept-rollback"]) return true;
       if (unattended || !process.stdin.isTTY) return false;
-      return confirm(`${what}. Go on from it, and forget what was sent since?`, signal);
+      try {
+        return await confirm(`${what}. Go on from it, and forget what was sent since?`, signal);
+      } catch (error) {
+        if (error instanceof UnansweredError) return false;
+        throw error;
+      }
     },
     askPassphrase: async (what) =>
       what === "new"

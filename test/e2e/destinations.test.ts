@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
 import { type Ended, makeSite, sha256Of, type Site } from "../support/site.ts";
+import { linesOf } from "../support/site-sessions.ts";
 
 const mib = 1024 * 1024;
 const size = 8 * mib;
@@ -21,19 +22,14 @@ interface Line {
 }
 
 /** What was done and what failed, without what is said besides. */
-function linesOf(ended: Ended): Line[] {
-  return ended.stdout
-    .trim()
-    .split("\n")
-    .filter(Boolean)
-    .map((line) => JSON.parse(line) as Line)
-    .filter(({ type }) => type !== "notice" && type !== "warning");
+function doneIn(ended: Ended): Line[] {
+  return (linesOf(ended) as unknown as Line[]).filter(({ type }) => type !== "notice" && type !== "warning");
 }
 
 async function sendTo(site: Site, dest: string, code = 0): Promise<Line[]> {
   const ended = await site.sparsebak(["-u", "--json", "--dest", dest, "send"]);
   expect(ended, ended.stderr).toMatchObject({ code });
-  return linesOf(ended);
+  return doneIn(ended);
 }
 
 /** Until the clock shows another second. */
@@ -89,7 +85,7 @@ test("one, another, all; one of them not there; none of them there", async () =>
   const sessions = async (name: string): Promise<string[]> => {
     const listed = await site.sparsebak(["--json", "--dest", name, "list", volume]);
     expect(listed, listed.stderr).toMatchObject({ code: 0 });
-    return linesOf(listed).flatMap((each) =>
+    return doneIn(listed).flatMap((each) =>
       each.type === "session" ? [(each as { name?: string }).name ?? ""] : [],
     );
   };

@@ -152,12 +152,15 @@ test("an older state is asked about at a terminal: no refuses it, yes goes on fr
       [["Go on from it, and forget what was sent since? [y/N] ", answer]],
     );
 
-  const refused = await send("n");
-  expect(refused.output).toContain("found an older state");
-  expect(refused.output).not.toContain("ACCEPTED");
-  expect(refused.code, refused.output).toBe(5);
-  expect(readFileSync(recordFile, "utf8")).toBe(record);
-  expect(filesOf(site.archive)).toEqual(files);
+  // No, and given up with ^D.
+  for (const answer of ["n", "\u0004"]) {
+    const refused = await send(answer);
+    expect(refused.output).toContain("found an older state");
+    expect(refused.output).not.toContain("ACCEPTED");
+    expect(refused.code, refused.output).toBe(5);
+    expect(readFileSync(recordFile, "utf8")).toBe(record);
+    expect(filesOf(site.archive)).toEqual(files);
+  }
   // Where nobody is asked it is no.
   expect(await site.sparsebak(["-u", "send"])).toMatchObject({ code: 5 });
 

@@ -16,8 +16,10 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { stripVTControlCharacters } from "node:util";
 import { expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
+import { atTerminal } from "../support/at-terminal.ts";
 import { makeSite, type Site } from "../support/site.ts";
 
 const document = new URL("../../docs/tour.md", import.meta.url).pathname;
@@ -103,6 +105,25 @@ function installPrograms(site: Site): void {
     );
 }
 
+/** Prompts at which the passphrase is typed, by the document's word for them. */
+const prompted: Readonly<Record<string, readonly string[]>> = {
+  new: ["New passphrase: ", "The same passphrase again: "],
+  known: ["Passphrase, or recovery form of the key: "],
+};
+
+/** What a command prints: in a shell, or, where there are prompts, at a terminal. */
+async function printed(site: Site, command: string, prompts: readonly string[] | undefined): Promise<string> {
+  if (prompts !== undefined) {
+    const answers = prompts.map((prompt) => [prompt, site.passphrase] as const);
+    const { code, output } = await atTerminal(site, "sparsebak", command.split(" ").slice(1), answers);
+    expect(code, output).toBe(0);
+    return stripVTControlCharacters(output).replaceAll("\r", "");
+  }
+  const script = `exec 2>&1; ${command}; status=$?; [ $status = 0 ] || echo "(exit status $status)"`;
+  const options = { encoding: "utf8", env: environment(site), cwd: site.directory } as const;
+  return spawnSync("bash", ["-c", script], options).stdout;
+}
+
 /** Output without what is another each time. */
 function steady(text: string): string {
   return (
@@ -114,6 +135,7 @@ function steady(text: string): string {
       .replace(/\b\d+ (?:s|min|h|days)\b/g, "SPAN")
       .replace(/\b[0-9.]+ (?:s|[KMG]iB\/s)\b/g, "SPEED")
       .replace(/\b\d+:\d\d\b/g, "SPAN")
+      .replace(/\b[0-9A-Z]{4}(?:-[0-9A-Z]{4}){13}\b/g, "RECOVERY FORM")
       .replace(/\b[0-9A-Z]{4}(?:-[0-9A-Z]{4}){3}\b/g, "RECEIPT")
       // How far an interrupted send had come.
       .replace(/\d+ chunks of it are there/g, "CHUNKS of it are there")
@@ -124,33 +146,28 @@ function steady(text: string): string {
 
 test("the tour", { timeout: 300_000 }, async () => {
   const volumes = ["vm-work-private", "vm-debian-root", "vm-clone-root", "vm-big-private"];
-  await using site = await makeSite({ volumes, local: true, sealed: true, driveBytes: 512 * mib });
+  await using site = await makeSite({ volumes, local: true, sealed: "later", driveBytes: 512 * mib });
   installPrograms(site);
   const lines = readFileSync(document, "utf8").split("\n");
   const written: string[] = [];
+  let prompts: readonly string[] | undefined;
   for (let i = 0; i < lines.length; i++) {
     const line = lines[i] ?? "";
     written.push(line);
     const [, name = "", args = ""] = /^<!-- (\w+)((?: [^ ]+)*) -->$/.exec(line) ?? [];
-    if (name !== "") await actions[name]?.(site, ...args.trim().split(" "));
-    expect(name === "" || name in actions, line).toBe(true);
+    if (name === "type") prompts = prompted[args.trim()];
+    else if (name !== "") await actions[name]?.(site, ...args.trim().split(" "));
+    expect(name === "" || name in actions || prompts !== undefined, line).toBe(true);
     const command = /^    \$ (.*)$/.exec(line)?.[1];
     if (command === undefined) continue;
     const wanted: string[] = [];
     while (/^    (?!\$ )/.test(lines[i + 1] ?? "")) wanted.push((lines[++i] ?? "").slice(4));
-    const ended = spawnSync(
-      "bash",
-      [
-        "-c",
-        `exec 2>&1; ${command.replaceAll(shown, site.drive)}; status=$?; [ $status = 0 ] || echo "(exit status $status)"`,
-      ],
-      { encoding: "utf8", env: environment(site), cwd: site.directory },
-    );
-    const found = ended.stdout
+    const found = (await printed(site, command.replaceAll(shown, site.drive), prompts))
       .replaceAll(site.drive, shown)
       .replaceAll(site.state, "/sparsebak")
       .replaceAll(`${site.directory}/`, "")
       .trimEnd();
+    prompts = undefined;
     for (const each of found === "" ? [] : found.split("\n")) written.push(`    ${each}`.trimEnd());
     if (process.env["SPARSEBAK_WRITE_TOUR"] === undefined)
       expect(steady(found), `tour.md: $ ${command}`).toBe(steady(wanted.join("\n").trimEnd()));

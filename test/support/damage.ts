@@ -1,0 +1,42 @@
+// What may befall the files of an archive.
+
+import {
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+
+/** The files of the chunks of a session in a directory, in the order of their addresses. */
+export function chunksOf(session: string): readonly string[] {
+  return readdirSync(session)
+    .filter((name) => /^[0-9a-f]{9}$/.test(name))
+    .flatMap((group) => readdirSync(join(session, group)).map((name) => join(session, group, name)))
+    .sort();
+}
+
+/** The file whose name matches, of several the one with the highest number: the one that counts. */
+export function theOne(directory: string, pattern: RegExp): string {
+  const names = readdirSync(directory).filter((name) => pattern.test(name));
+  const [last = ""] = names.sort((a, b) => Number(b.split(".").at(-1)) - Number(a.split(".").at(-1)));
+  return join(directory, last);
+}
+
+/** Flips a bit; `at` is the part of the file that lies before it. */
+export const flip = (path: string, at = 0.5): void => {
+  const bytes = readFileSync(path);
+  const i = Math.floor(bytes.length * at);
+  bytes[i] = (bytes[i] ?? 0) ^ 0x10;
+  writeFileSync(path, bytes);
+};
+export const cut = (path: string): void => truncateSync(path, Math.floor(statSync(path).size / 2));
+export const remove = (path: string): void => rmSync(path, { recursive: true });
+export const swap = (a: string, b: string): void => {
+  renameSync(a, `${a}.swapped`);
+  renameSync(b, a);
+  renameSync(`${a}.swapped`, b);
+};
