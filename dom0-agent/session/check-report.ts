@@ -15,6 +15,9 @@ import { isDamaged, sayDamage } from "../restore/damage-report.ts";
 const mostShown = 16;
 const mostRanges = 1000;
 
+/** Of what no session needs dom0 reads nothing, with --read-data either. */
+const word = ", by the destination's own word";
+
 /** Reports a volume. True where anything of it is damaged. */
 export function reportVolume(context: Context, checked: CheckedVolume, chunkSize: number): boolean {
   const { volume, containers, sessions, unneeded } = checked;
@@ -101,7 +104,7 @@ function sayContainer(context: Context, volume: string, health: ContainerHealth,
     );
   }
   if (spares.length > 0)
-    context.report.warn(`${volume}: ${name}: damaged, and no session needs it: ${kindsOf(spares)}`, {
+    context.report.warn(`${volume}: ${name}: damaged${word}, and no session needs it: ${kindsOf(spares)}`, {
       volume,
       container: name,
       spares: spares.length,
@@ -165,7 +168,7 @@ export function reportRest(
   const byVolume = Map.groupBy(damaged, ({ volume }) => names.get(toHex(volume)) ?? "");
   for (const [volume, found] of byVolume) {
     const of = volume === "" ? "the archive" : volume;
-    report.warn(`${of}: damaged or missing, and no session needs it: ${kindsOf(found)}`, {
+    report.warn(`${of}: damaged or missing${word}, and no session needs it: ${kindsOf(found)}`, {
       ...(volume === "" ? {} : { volume }),
       spares: found.length,
     });

@@ -104,6 +104,8 @@ function connect(command: ChildCommand, child: PipedChild, pid: number, signal: 
       killGroup(pid, "SIGKILL");
       timer = setTimeout(() => {
         destroyStreams(child);
+        // It waits in the kernel, for a file server that is gone: nobody waits for it, this process's end neither.
+        child.nodeChildProcess.unref();
         conclude(undefined, undefined, { meaning: "it did not end when it was killed", unreachable: false });
       }, killMs);
     }, graceMs);

@@ -127,7 +127,9 @@ describe.each(cases)("$file $how", ({ file, how }) => {
     expect((await good("list", work)).stderr).toBe("");
     // The damaged file is of an older state now, which no session needs; it goes with that.
     const found = await site.sparsebak(["check"]);
-    expect(found.stderr).toMatch(new RegExp(`damaged or missing, and no session needs it: older ${file}`));
+    expect(found.stderr).toMatch(
+      new RegExp(`damaged or missing, by the destination's own word, and no session needs it: older ${file}`),
+    );
     expect(found).toMatchObject({ code: 5 });
     await good("check", "--repair", "--yes");
     expect((await good("check", "--read-data")).stderr).toBe("");

@@ -1,6 +1,6 @@
 // In the guest: the file systems that a drive comes with, as the arguments say ("vfat tar"). FAT and exFAT have no hard links,
 // no holes and no modes; NTFS is there through FUSE, where syncing the file system proves nothing; NFS has a server of its
-// own. The life of an archive on each, with a send that is killed when its data is on the way.
+// own. The life of an archive on each, with a send that is killed when its data is on the way; and one whose server goes.
 
 import { once } from "node:events";
 import { mkdirSync, rmSync } from "node:fs";
@@ -15,25 +15,37 @@ const nfs = join(process.env["LAB_PROJECT"] ?? "", "test/lab/backup/nfs-drive.sh
 interface Drive {
   readonly make: readonly [string, ...string[]];
   readonly mount: readonly [string, ...string[]];
+  readonly settings?: readonly string[];
 }
 const drives: Readonly<Record<string, Drive>> = {
   vfat: { make: ["mkfs.vfat", "-F", "32"], mount: ["mount", "-t", "vfat"] },
   exfat: { make: ["mkfs.exfat"], mount: ["mount", "-t", "exfat"] },
   "ntfs-3g": { make: ["mkfs.ntfs", "--quick", "--force"], mount: ["ntfs-3g"] },
   // The last ones: it keeps the disk.
-  nfs: { make: [nfs, "make"], mount: [nfs, "mount"] },
+  nfs: { make: [nfs, "make"], mount: [nfs, "mount"], settings: ["stall-seconds = 30"] },
 };
 const site = makeGuestSite({ volumes: [volume], volumeSize: "16M" });
 
 /** A drive and a dom0 that know nothing. */
-function anew({ make, mount }: Drive): void {
+function anew({ make, mount, settings = [] }: Drive): void {
   must("umount", site.drive);
   must(...make, disk);
   must(...mount, disk, site.drive);
   if (exists(`${volume}.tick`)) must("lvremove", "-f", "@sparsebak");
   rmSync(site.state, { recursive: true });
   mkdirSync(site.state);
-  writeSettings({ volumes: [volume] });
+  writeSettings({ volumes: [volume], settings });
+}
+
+/** The server of the drive goes away while a send's data is on the way, and comes back when the send has given up. */
+async function serverGone(...send: readonly string[]): Promise<void> {
+  const held = site.heldAt(/journal-/, ...send);
+  await untilStopped(held);
+  must(nfs, "stop");
+  process.kill(held.pid ?? 0, "SIGCONT");
+  await once(held, "exit");
+  check(held.exitCode === 4, `a send to a drive whose server is gone: ${held.exitCode}, wanted 4`);
+  must(nfs, "start");
 }
 
 for (const what of process.argv.slice(2)) {
@@ -51,6 +63,7 @@ for (const what of process.argv.slice(2)) {
   await untilStopped(killed);
   killed.kill("SIGKILL");
   await once(killed, "exit");
+  if (name === "nfs") await serverGone("-u", "send", ...form);
   site.good("-u", "send", ...form);
   checkNothingLeft(site);
   const [first, last, ...more] = site.sessions(volume);
