@@ -106,7 +106,7 @@ function newestHeader(folder: string): string {
       : undefined;
     return generation === undefined ? [] : [generation];
   });
-  return archiveFile(Math.max(0, ...numbers) as Generation);
+  return archiveFile(numbers.reduce((most, each) => (each > most ? each : most), 0 as Generation));
 }
 
 /** AssembleError `sealed` where a key is wanted and none was given; `corrupt-archive` where one was given and the archive

@@ -32,7 +32,9 @@ export function sessionLines(index: VolumeIndex): readonly string[] {
 }
 
 function tableLines(table: readonly (readonly string[])[]): readonly string[] {
-  const widths = table[0]?.map((_, column) => Math.max(...table.map((row) => (row[column] ?? "").length)));
+  const widths = table[0]?.map((_, column) =>
+    table.reduce((most, row) => Math.max(most, (row[column] ?? "").length), 0),
+  );
   return table.map((row) =>
     row
       .map((cell, column) => cell.padEnd(widths?.[column] ?? 0))

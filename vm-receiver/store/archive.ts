@@ -109,7 +109,7 @@ function directoriesOf(current: CurrentHead | undefined): ReadonlyMap<string, He
 
 function newestHead(root: Directory): CurrentHead | undefined {
   const copied = copiedHeads(root);
-  const newest = Math.max(0, ...ownHeads(root, copied.length > 0), ...copied);
+  const newest = highest([...ownHeads(root, copied.length > 0), ...copied]);
   if (newest === 0) {
     if (readWhole(root, fileNames.readme, maxReadmeBytes) === undefined) return undefined;
     throw new RefusalError(
@@ -130,6 +130,11 @@ function newestHead(root: Directory): CurrentHead | undefined {
   if (found === undefined)
     throw new RefusalError("corrupt", "the newest head has gone while it was being read");
   return found;
+}
+
+/** There may be a million, which are too many for arguments of a call. */
+function highest(generations: readonly number[]): number {
+  return generations.reduce((most, each) => Math.max(most, each), 0);
 }
 
 /** Generations in heads/; where there are copies, none if it is damaged: the newest head is among them. */
