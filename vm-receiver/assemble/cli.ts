@@ -10,7 +10,7 @@ import type { Generation } from "../../protocol/archive/types.ts";
 import { programVersion } from "../../protocol/version.ts";
 import { AssembleError, exitStatuses } from "./errors.ts";
 import type { OpenKeys } from "./open-keys.ts";
-import { printable } from "./printable.ts";
+import { printable, printableJson } from "./printable.ts";
 import type { VolumePath } from "./volume-path.ts";
 
 const name = "spbk-assemble";
@@ -187,13 +187,13 @@ async function scrub(found: Arguments, signal: AbortSignal): Promise<number> {
       head: found.head,
       onFound: (each) => {
         bar?.clear();
-        const line = found.json ? JSON.stringify(foundObject(each)) : printable(foundLine(each));
+        const line = found.json ? printableJson(foundObject(each)) : printable(foundLine(each));
         print(process.stdout, [line]);
       },
       onUncopied: (where) => {
         bar?.clear();
         const line = found.json
-          ? JSON.stringify({ type: "remark", where, file: "copy", what: "missing" })
+          ? printableJson({ type: "remark", where, file: "copy", what: "missing" })
           : printable(
               `${where} is missing: a second copy; the next command that writes to the archive makes it`,
             );
@@ -205,7 +205,7 @@ async function scrub(found: Arguments, signal: AbortSignal): Promise<number> {
     bar?.clear();
     const { scrubLines } = await import("./report.ts");
     const seconds = (performance.now() - started) / 1000;
-    if (found.json) print(process.stdout, [JSON.stringify({ type: "scrubbed", ...summary, seconds })]);
+    if (found.json) print(process.stdout, [printableJson({ type: "scrubbed", ...summary, seconds })]);
     else if (!found.quiet) print(process.stdout, scrubLines(summary, seconds));
     if (summary.damages === 0) return exitStatuses.done;
     if (!summary.movedOn) return exitStatuses.integrity;
@@ -232,7 +232,7 @@ async function untrash(found: Arguments, signal: AbortSignal): Promise<void> {
   print(
     process.stdout,
     found.json
-      ? states.map((each) => JSON.stringify({ type: "head", ...each }))
+      ? states.map((each) => printableJson({ type: "head", ...each }))
       : untrashLines(states, found.path),
   );
 }
@@ -265,7 +265,7 @@ async function run(found: Arguments, signal: AbortSignal): Promise<void> {
   const { index } = openVolume(options);
   if (found.list) {
     const lines = found.json
-      ? report.sessionObjects(index).map((each) => JSON.stringify(each))
+      ? report.sessionObjects(index).map((each) => printableJson(each))
       : report.sessionLines(index);
     print(process.stdout, lines);
     return;
@@ -296,7 +296,7 @@ async function run(found: Arguments, signal: AbortSignal): Promise<void> {
       path: path === "-" || path === undefined ? path : resolve(path),
       seconds,
     };
-    const lines = found.json ? [JSON.stringify(report.outcomeObject(outcome))] : report.outcomeLines(outcome);
+    const lines = found.json ? [printableJson(report.outcomeObject(outcome))] : report.outcomeLines(outcome);
     const to = path === "-" ? process.stderr : process.stdout;
     if (!found.quiet || found.json) print(to, lines);
   } finally {
@@ -311,7 +311,7 @@ async function listArchive(found: Arguments, archivePath: string, signal: AbortS
   const { listVolumes } = await import("./list-archive.ts");
   const { volumeLines, volumeObjects } = await import("./report.ts");
   const volumes = listVolumes(archivePath, { keys, head, allowOlderHead, warn: warnerFor(found) });
-  const objects = (): readonly string[] => volumeObjects(volumes).map((each) => JSON.stringify(each));
+  const objects = (): readonly string[] => volumeObjects(volumes).map((each) => printableJson(each));
   print(process.stdout, found.json ? objects() : volumeLines(volumes));
   for (const { index } of volumes) if (index instanceof AssembleError) throw index;
 }
@@ -320,7 +320,7 @@ async function listArchive(found: Arguments, archivePath: string, signal: AbortS
 function reportProgress(found: Arguments, progress: object, last: number): number {
   const now = performance.now();
   if (!found.reportProgress || now - last < 500) return last;
-  print(process.stdout, [JSON.stringify({ type: "progress", ...progress })]);
+  print(process.stdout, [printableJson({ type: "progress", ...progress })]);
   return now;
 }
 

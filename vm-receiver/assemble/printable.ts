@@ -1,10 +1,21 @@
 // Names and messages may hold what an archive's writer put there; a terminal must not take any of it for a command.
 
+const unprintable = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+
 /** `text` with control characters, line breaks, bidirectional marks and lone surrogates as \u{…}. */
 export function printable(text: string): string {
-  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (character) => {
+  return text.replaceAll(unprintable, (character) => {
     return `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`;
   });
+}
+
+/** An object as JSON, with the same characters as \uXXXX, of which JSON itself leaves many as they are. */
+export function printableJson(value: object): string {
+  return JSON.stringify(value).replaceAll(unprintable, (character) =>
+    Array.from({ length: character.length }, (_, i) => {
+      return `\\u${character.charCodeAt(i).toString(16).padStart(4, "0")}`;
+    }).join(""),
+  );
 }
 
 const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"] as const;

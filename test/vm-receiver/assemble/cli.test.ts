@@ -278,6 +278,25 @@ describe("finding the volume", () => {
     expect(ran.stderr).toContain("x\\u{1b}]0;owned\\u{7}\\u{202e}");
     expect(ran.stderr).not.toContain("\u001b");
   });
+  test("and escaped in JSON, whatever the archive or a file in it is called", async () => {
+    // CSI in one character, which JSON leaves as it is, a direction override, and one of two UTF-16 units.
+    const name = "x\u009b2Jy\u202ez\u{e0001}";
+    const own = createTestArchive(join(scratch(), "archive"));
+    own.send({ [name]: older });
+    writeFileSync(join(own.path, `${name}\u007f`), "");
+    for (const args of [
+      [own.volumePath(name), "--list"],
+      [own.path, "--list"],
+      [own.volumePath(name), "--verify"],
+      [own.path, "--scrub"],
+    ]) {
+      const { stdout } = await run([...args, "--json"]);
+      expect(stdout.toString(), args.join(" ")).toMatch(/^[ -~\n]+$/);
+      expect(Object.values(JSON.parse(stdout.toString().split("\n")[0] ?? "") as object)).toContain(
+        args[1] === "--scrub" ? `${name}\u007f` : name,
+      );
+    }
+  });
 });
 
 describe("wrong arguments", () => {
