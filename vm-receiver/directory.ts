@@ -3,7 +3,7 @@
 
 import { closeSync, constants, fsyncSync, mkdirSync, opendirSync, openSync } from "node:fs";
 import { InternalError } from "../protocol/errors.ts";
-import { RefusalError, systemCode, unless } from "./errors.ts";
+import { isDamage, RefusalError, systemCode, unless } from "./errors.ts";
 
 export interface Directory extends Disposable {
   readonly fd: number;
@@ -59,6 +59,16 @@ export function openDirectory(parent: Directory, name: string): Directory {
 /** Like openDirectory; undefined where it is not there. */
 export function openIfThere(parent: Directory, name: string): Directory | undefined {
   return unless(["ENOENT"], () => openDirectory(parent, name));
+}
+
+/** The same; undefined also for what is no directory, and for one that is damaged. */
+export function openIfDirectory(parent: Directory, name: string): Directory | undefined {
+  try {
+    return openIfThere(parent, name);
+  } catch (error) {
+    if (error instanceof RefusalError || isDamage(error)) return undefined;
+    throw error;
+  }
 }
 
 /** Makes `name` below `parent`, for us alone, where it is not there, and opens it. */

@@ -9,7 +9,7 @@ import { fileDigest } from "../../protocol/archive/prefix.ts";
 import type { Generation } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { InternalError } from "../../protocol/errors.ts";
-import { type Directory, openAbsolute, openIfThere } from "../directory.ts";
+import { type Directory, openAbsolute, openIfDirectory } from "../directory.ts";
 import { isDamage, RefusalError, systemCode } from "../errors.ts";
 import { readWhole } from "../files.ts";
 import { type Archive, maxArchiveHeaderBytes, openArchive } from "../store/archive.ts";
@@ -47,6 +47,18 @@ export function openChecked(path: string, wanted?: Generation): Archive {
   }
 }
 
+/** Runs `read`, which works as the receiver does: what that refuses is said as what it is to spbk-assemble. Throws
+ *  AssembleError `corrupt-archive`, `io`. */
+export async function orRefused<T>(path: string, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (error) {
+    if (!(error instanceof RefusalError)) throw error;
+    const code = error.code === "io" ? "io" : "corrupt-archive";
+    throw new AssembleError(code, `${error.message}, ${printable(path)}`, undefined, { cause: error });
+  }
+}
+
 /** The head that the archive was opened as of. */
 export function headOf({ current }: Archive): Head {
   if (current === undefined) throw new InternalError("an archive without a head was opened");
@@ -75,7 +87,7 @@ export function anyHeader(archive: Archive, head: Head): ArchiveHeader | undefin
   const own = headerIn(archive.root, head).header;
   if (own !== undefined) return own;
   for (const { directory } of head.volumes) {
-    using volume = openIfThere(archive.root, directory);
+    using volume = openIfDirectory(archive.root, directory);
     const copy = volume && headerIn(volume, head).header;
     if (copy !== undefined) return copy;
   }

@@ -1,7 +1,7 @@
-// Reading files of an archive: regular ones only, never through a link in the last part of the path, never a byte more
-// than what was asked for, so that a device or a pipe under one of our names can't stall or flood the reader.
+// Reading files of an archive: regular ones only, never through a link, never a byte more than what was asked for, so
+// that a device or a pipe under one of our names can't stall or flood the reader.
 
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readlinkSync, readSync } from "node:fs";
 import { FormatError } from "../../protocol/errors.ts";
 
 export interface OpenFile {
@@ -13,7 +13,8 @@ export interface OpenFile {
 // O_NONBLOCK: a pipe without a writer opens at once and is then refused.
 const readFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
-/** Opens a regular file. Throws the system's error, or FormatError `bad-value` for what is no regular file. */
+/** Opens a regular file by a path without links, the beginning `/proc/self/fd/N` apart. Throws the system's error, or
+ *  FormatError `bad-value` for what is no regular file, and where a link on the way has led elsewhere. */
 export function openRegular(path: string): OpenFile {
   let fd: number;
   try {
@@ -25,11 +26,22 @@ export function openRegular(path: string): OpenFile {
   try {
     const stat = fstatSync(fd);
     if (!stat.isFile()) throw notRegular();
+    checkWay(fd, path);
     return { fd, size: stat.size };
   } catch (error) {
     closeSync(fd);
     throw error;
   }
+}
+
+/** Only the last part of a path can be kept from being a link when it is opened; where the others have led is seen then. */
+function checkWay(fd: number, path: string): void {
+  const [start = ""] = /^\/proc\/self\/fd\/\d+(?=\/)/.exec(path) ?? [];
+  const wanted = start === "" ? path : readlinkSync(start) + path.slice(start.length);
+  const found = readlinkSync(`/proc/self/fd/${fd}`);
+  // A prune may have removed it meanwhile.
+  if (found === wanted || found === `${wanted} (deleted)`) return;
+  throw new FormatError("bad-value", "a symbolic link stands in place of a directory on the way to it");
 }
 
 function notRegular(): FormatError {

@@ -5,7 +5,7 @@ import type { HeadVolume } from "../../protocol/archive/head.ts";
 import { indexFile } from "../../protocol/archive/names.ts";
 import type { Generation } from "../../protocol/archive/types.ts";
 import { isDamage } from "../../protocol/wire/messages.ts";
-import { openIfThere } from "../directory.ts";
+import { openIfDirectory } from "../directory.ts";
 import { RefusalError } from "../errors.ts";
 import { scrubContainer } from "../scrub/container.ts";
 import { containerName, type Found, sayTo } from "../scrub/found.ts";
@@ -13,7 +13,7 @@ import { historyOf } from "../scrub/history.ts";
 import { scrubRest } from "../scrub/rest.ts";
 import type { Archive } from "../store/archive.ts";
 import { movedOn } from "./archive-state.ts";
-import { anyHeader, headOf, openChecked } from "./checked-archive.ts";
+import { anyHeader, headOf, openChecked, orRefused } from "./checked-archive.ts";
 import { AssembleError } from "./errors.ts";
 import { formatAddress } from "./printable.ts";
 
@@ -44,6 +44,10 @@ export interface ScrubArchiveOptions {
 /** Checks the archive. Throws AssembleError `no-archive`, `corrupt-head`, `corrupt-archive` where nothing can be checked
  *  at all, `stopped`. */
 export async function scrubArchive(options: ScrubArchiveOptions): Promise<ScrubSummary> {
+  return orRefused(options.path, async () => scrubOpened(options));
+}
+
+async function scrubOpened(options: ScrubArchiveOptions): Promise<ScrubSummary> {
   using archive = openChecked(options.path, options.head);
   const head = headOf(archive);
   const { signal } = options;
@@ -72,7 +76,7 @@ export async function scrubArchive(options: ScrubArchiveOptions): Promise<ScrubS
     options.onProgress({ bytes, total: Math.max(total, bytes) });
   };
   for (const { volume, containers } of volumes) {
-    using directory = openIfThere(archive.root, volume.directory);
+    using directory = openIfDirectory(archive.root, volume.directory);
     if (directory === undefined) {
       say(volume.directory, "other", "missing", volume);
       continue;
@@ -130,7 +134,7 @@ function containersOf(
   volume: HeadVolume,
   say: ReturnType<typeof sayTo> | undefined,
 ): ReturnType<Archive["containers"]> {
-  using directory = openIfThere(archive.root, volume.directory);
+  using directory = openIfDirectory(archive.root, volume.directory);
   if (directory === undefined) return [];
   try {
     return archive.containers(volume);

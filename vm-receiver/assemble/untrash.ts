@@ -11,14 +11,14 @@ import type { BodyOpener } from "../../protocol/archive/sealed-body.ts";
 import { type Generation, maxStoredLength } from "../../protocol/archive/types.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
-import { namesIn, openIfThere } from "../directory.ts";
+import { namesIn, openIfDirectory } from "../directory.ts";
 import { isDamage, RefusalError } from "../errors.ts";
 import { readWhole } from "../files.ts";
 import type { Archive } from "../store/archive.ts";
 import { listRecords } from "../store/list-records.ts";
 import { stores } from "../store/stores.ts";
 import { stateOfFile } from "../store/whole-file.ts";
-import { anyHeader, headOf, openChecked } from "./checked-archive.ts";
+import { anyHeader, headOf, openChecked, orRefused } from "./checked-archive.ts";
 import { AssembleError } from "./errors.ts";
 import type { OpenKeys } from "./open-keys.ts";
 import { sharedChunksOf } from "./shared-chunks.ts";
@@ -55,6 +55,14 @@ export async function olderStates(
   signal: AbortSignal,
   keysOf: (header: ArchiveHeader) => OpenKeys | undefined = () => undefined,
 ): Promise<readonly OlderState[]> {
+  return orRefused(path, async () => statesOf(path, signal, keysOf));
+}
+
+async function statesOf(
+  path: string,
+  signal: AbortSignal,
+  keysOf: (header: ArchiveHeader) => OpenKeys | undefined,
+): Promise<readonly OlderState[]> {
   using now = openChecked(path);
   const header = anyHeader(now, headOf(now));
   const keys = header && keysOf(header);
@@ -71,7 +79,7 @@ export async function olderStates(
 }
 
 function olderGenerations(archive: Archive): readonly Generation[] {
-  using heads = openIfThere(archive.root, fileNames.heads);
+  using heads = openIfDirectory(archive.root, fileNames.heads);
   return [...(heads === undefined ? [] : namesIn(heads))]
     .flatMap((name) => parseGeneration(name) ?? [])
     .filter((each) => each < archive.generation)
@@ -166,7 +174,7 @@ async function conditionOf(
 function nameOf(archive: Archive, of: HeadVolume, opener: BodyOpener | undefined): string | undefined {
   const { volume, indexGeneration: generation } = of;
   try {
-    using directory = openIfThere(archive.root, of.directory);
+    using directory = openIfDirectory(archive.root, of.directory);
     const raw = directory && readWhole(directory, indexFile(generation), maxIndexBytes);
     return raw && decodeIndex(raw, { archive: headOf(archive).archive, volume, generation }, opener).name;
   } catch (error) {
@@ -182,7 +190,7 @@ async function isWhole(
   container: Container,
   chunkSize: number,
 ): Promise<boolean> {
-  using directory = openIfThere(archive.root, volume.directory);
+  using directory = openIfDirectory(archive.root, volume.directory);
   if (directory === undefined) return false;
   const store = stores[container.form];
   const { name, manifestGeneration, listGeneration } = container;

@@ -1,7 +1,7 @@
 // From PATH-TO-VOLUME, as it was typed, to the archive and the volume's directory in it.
 
-import { realpathSync, statSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { lstatSync, realpathSync, statSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { isSessionName } from "../../protocol/archive/names.ts";
 import { holdsHeads, openArchiveState, volumeDirectories, volumesHint } from "./archive-state.ts";
 import { AssembleError, systemCode } from "./errors.ts";
@@ -18,9 +18,9 @@ export function archiveAt(typed: string): string | undefined {
 }
 
 /**
- * The archive is the parent of the volume's directory, wherever relative paths and links lead. Where the archive itself
- * was typed, a read key may say which directory is meant. Throws AssembleError
- * `no-volume` with the names of the volumes where there is an archive but no such volume.
+ * The archive is the parent of the volume's directory, wherever relative paths and links lead, but for a link in the
+ * archive itself. Where the archive was typed, a read key may say which directory is meant. Throws AssembleError
+ * `no-volume` with the names of the volumes where there is an archive but no such volume; `corrupt-archive`.
  */
 export function resolveVolumePath(typed: string, directoryOfKey?: string): VolumePath {
   const shown = printable(typed);
@@ -33,6 +33,12 @@ export function resolveVolumePath(typed: string, directoryOfKey?: string): Volum
       code === "ENOENT" ? "no such directory" : `directory can't be reached (${code ?? String(error)})`;
     throw new AssembleError("no-volume", `${what}: ${shown}`, nearbyHint(dirname(typed)));
   }
+  const itself = resolve(typed);
+  if (lstatSync(itself).isSymbolicLink() && holdsHeads(dirname(itself)))
+    throw new AssembleError(
+      "corrupt-archive",
+      `a symbolic link stands in place of a volume's directory: ${shown}`,
+    );
   if (!statSync(path).isDirectory()) {
     throw new AssembleError(
       "no-volume",
@@ -58,7 +64,7 @@ export function resolveVolumePath(typed: string, directoryOfKey?: string): Volum
 function nearbyHint(archive: string): string | undefined {
   if (!holdsHeads(archive)) return undefined;
   try {
-    return volumesHint(volumeDirectories(openArchiveState(archive, ".")));
+    return volumesHint(volumeDirectories(openArchiveState(realpathSync(archive), ".")));
   } catch {
     return undefined; // a damaged archive is the next run's error, not this one's
   }

@@ -7,7 +7,7 @@ import { maxIndexBytes } from "../../protocol/archive/index-file.ts";
 import { fileNames, indexFile, parseGeneration } from "../../protocol/archive/names.ts";
 import { isFileOf } from "../../protocol/archive/prefix.ts";
 import type { Digest, VolumeId } from "../../protocol/archive/types.ts";
-import { type Directory, namesIn, openIfThere } from "../directory.ts";
+import { type Directory, namesIn, openIfDirectory } from "../directory.ts";
 import { isDamage } from "../errors.ts";
 import { readWhole, statOf } from "../files.ts";
 import { isTemporary, type Say } from "./found.ts";
@@ -39,13 +39,13 @@ export function checkCopied(
   const number = head.generation;
   wanted.set(fileNames.heads, { kind: "head", file: String(number), number, digest, max: maxHeadBytes });
   for (const [directory, each] of wanted) {
-    using own = openIfThere(root, directory);
+    using own = openIfDirectory(root, directory);
     const state = own === undefined ? "missing" : stateOf(own, each, onBytes);
     if (state !== "whole") say(`${directory}/${each.file}`, each.kind, state, each);
   }
-  using copies = openIfThere(root, fileNames.copies);
+  using copies = openIfDirectory(root, fileNames.copies);
   for (const [directory, { file }] of wanted) {
-    using place = copies && openIfThere(copies, directory);
+    using place = copies && openIfDirectory(copies, directory);
     if (place === undefined || statOf(place, file) === undefined)
       onUncopied(`${fileNames.copies}/${directory}/${file}`);
   }
@@ -54,7 +54,7 @@ export function checkCopied(
       say(`${fileNames.copies}/${name}`, "other", isTemporary(name) ? "leftover" : "extra");
       continue;
     }
-    using place = openIfThere(copies, name);
+    using place = openIfDirectory(copies, name);
     if (place !== undefined) checkPlace(`${fileNames.copies}/${name}`, place, wanted.get(name), say, onBytes);
   }
 }

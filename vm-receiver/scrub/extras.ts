@@ -12,7 +12,7 @@ import {
 import { chunkPath, fileNames, parseChunkFile } from "../../protocol/archive/names.ts";
 import { type ChunkAddress, maxStoredLength } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
-import { type Directory, namesIn, openIfThere } from "../directory.ts";
+import { type Directory, namesIn, openIfDirectory } from "../directory.ts";
 import { isDamage } from "../errors.ts";
 import { openFile, readWhole, statOf } from "../files.ts";
 import { listRecords } from "../store/list-records.ts";
@@ -27,7 +27,7 @@ export async function findExtras(
   report: Report,
 ): Promise<void> {
   const { directory, volume, container, chunkSize, trash } = options;
-  using session = openIfThere(directory, container.name);
+  using session = openIfDirectory(directory, container.name);
   if (session === undefined) return;
   const groups = (await groupsOf(session)).toSorted();
   using lists = await checkFiles(options, session, groups, report);
@@ -36,7 +36,7 @@ export async function findExtras(
   for (const group of groups) {
     const living = named(group);
     const older = dead.map((of) => of(group));
-    using files = openIfThere(session, group);
+    using files = openIfDirectory(session, group);
     for (const name of files === undefined ? [] : namesIn(files)) {
       const address = parseChunkFile(name);
       if (address === undefined || chunkPath(address).group !== group)

@@ -12,7 +12,7 @@ import {
 import type { Generation } from "../../protocol/archive/types.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import { type DamageKind, isDamage } from "../../protocol/wire/messages.ts";
-import { type Directory, namesIn, openDirectory, openIfThere } from "../directory.ts";
+import { type Directory, namesIn, openDirectory, openIfDirectory } from "../directory.ts";
 import { RefusalError, unless } from "../errors.ts";
 import { statOf } from "../files.ts";
 import type { Archive } from "../store/archive.ts";
@@ -71,7 +71,7 @@ function checkOwnHeaders(archive: Archive, head: Head, say: Say): void {
   const own = stateOfHeader(archive.root, name, head.archive, head.archiveDigest);
   if (own !== "whole") say(name, "archive", own, { number: head.archiveGeneration });
   for (const { directory, volume } of head.volumes) {
-    using opened = openIfThere(archive.root, directory);
+    using opened = openIfDirectory(archive.root, directory);
     const copy =
       opened === undefined ? "missing" : stateOfHeader(opened, name, head.archive, head.archiveDigest);
     // Any of them can stand in for the archive's own.
@@ -115,7 +115,7 @@ function checkNumbered(
   say: Say,
   stateOf: (generation: Generation) => "right" | DamageKind,
 ): void {
-  using directory = openIfThere(root, which);
+  using directory = openIfDirectory(root, which);
   const file = which === fileNames.heads ? "head" : "dead";
   for (const name of directory === undefined ? [] : [...namesIn(directory)].toSorted()) {
     const generation = parseGeneration(name);
@@ -146,7 +146,7 @@ async function scrubOld(
   history: History,
   { volume, container }: OldContainer,
 ): Promise<void> {
-  using directory = unless(["ENOENT"], () => openIfThere(archive.root, volume.directory));
+  using directory = openIfDirectory(archive.root, volume.directory);
   if (directory === undefined) return;
   const where = `${volume.directory}/${containerName(container)}`;
   if (statOf(directory, containerName(container)) === undefined) return;

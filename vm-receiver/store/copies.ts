@@ -8,8 +8,15 @@ import { fileNames, indexFile, isDirectoryName, parseGeneration } from "../../pr
 import { isFileOf } from "../../protocol/archive/prefix.ts";
 import type { Digest, Generation } from "../../protocol/archive/types.ts";
 import { toHex } from "../../protocol/bytes.ts";
-import { type Directory, ensureDirectory, namesIn, openDirectory, openIfThere } from "../directory.ts";
-import { ifPossible, isDamage, RefusalError, unless, unlessDamaged } from "../errors.ts";
+import {
+  type Directory,
+  ensureDirectory,
+  namesIn,
+  openDirectory,
+  openIfDirectory,
+  openIfThere,
+} from "../directory.ts";
+import { ifPossible, isDamage, unless, unlessDamaged } from "../errors.ts";
 import { createFile, readWhole, removeFile, statOf, writeAll } from "../files.ts";
 import { maxHeadBytes } from "../../protocol/archive/head.ts";
 import { maxIndexBytes } from "../../protocol/archive/index-file.ts";
@@ -22,18 +29,9 @@ export function inCopies<T>(
   directory: string,
   use: (copies: Directory) => T | undefined,
 ): T | undefined {
-  using copies = directoryIn(root, fileNames.copies);
-  using found = copies && directoryIn(copies, directory);
+  using copies = openIfDirectory(root, fileNames.copies);
+  using found = copies && openIfDirectory(copies, directory);
   return found && use(found);
-}
-
-function directoryIn(parent: Directory, name: string): Directory | undefined {
-  try {
-    return openIfThere(parent, name);
-  } catch (error) {
-    if (error instanceof RefusalError || isDamage(error)) return undefined;
-    throw error;
-  }
 }
 
 /** Generations of the heads of which there are copies; none where that can't be told. */

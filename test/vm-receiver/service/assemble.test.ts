@@ -8,6 +8,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -123,6 +124,20 @@ test("an image never lands among the files of an archive, nor behind a link", as
   expect(execFileSync("find", [site.mountpoint], { encoding: "utf8" })).toBe(before);
   expect(readdirSync(outside)).toEqual([]);
 });
+
+test.each(["work", "work/S_20261123-101500", "work/S_20261123-111500/000000000"])(
+  "nothing is read through a link in place of %s",
+  async (place) => {
+    using site = prepared();
+    const outside = join(site.path, "outside");
+    renameSync(join(site.archive, place), outside);
+    symlinkSync(outside, join(site.archive, place));
+    await using client = site.start("sparsebak.Assemble");
+    await client.hello(site.mountpoint, archiveDirectory);
+    const answer = await client.ask("assemble", site.asked, "refused");
+    expect(["corrupt", "not-allowed"]).toContain((answer.body as { code: string }).code);
+  },
+);
 
 test("told to stop, it leaves no half of an image", async () => {
   using site = prepared();
