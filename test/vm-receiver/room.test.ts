@@ -2,7 +2,7 @@
 
 import { expect, test } from "vitest";
 import type { Space } from "../../vm-receiver/space.ts";
-import { sessionRoom } from "../../vm-receiver/room.ts";
+import { fileRoom, sessionRoom } from "../../vm-receiver/room.ts";
 
 const mib = 1024 * 1024;
 
@@ -64,4 +64,11 @@ test("no session begins on a drive that is full", () => {
   expect(() => sessionRoom("tar", () => drive).take(0)).toThrow(
     "2097152 bytes are free on the drive, wanted more than 2097152",
   );
+});
+
+test("what is no chunk may have half of what sends leave, of bytes and of inodes", () => {
+  const drive = { freeBytes: 2 * mib, totalBytes: 128 * mib, freeInodes: 8, totalInodes: 640 };
+  fileRoom(() => drive).take(mib);
+  expect(() => fileRoom(() => ({ ...drive, freeBytes: mib })).take(0)).toThrow("a prune may need those");
+  expect(() => fileRoom(() => ({ ...drive, freeInodes: 5 })).take(0)).toThrow("5 inodes are free");
 });

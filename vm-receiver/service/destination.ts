@@ -16,6 +16,7 @@ import { ifPossible, RefusalError, systemCode, unless } from "../errors.ts";
 import { createFile, removeFile, statOf, writeAll } from "../files.ts";
 import { mountIdOf } from "../mount-table.ts";
 import { type Mountpoint, openMountpoint } from "../mountpoint.ts";
+import { fileRoom } from "../room.ts";
 import { shown } from "../sanitize.ts";
 import { type Archive, openArchive } from "../store/archive.ts";
 import { writeReadme } from "../store/readme.ts";
@@ -69,7 +70,8 @@ export async function openDestination(hello: AgentHello, settings: ReceiverSetti
     const mountpoint = keep(openMountpoint(hello.mountpoint, plain));
     if (writes) mountpoint.checkWritable();
     if (writes) checkApart(mountpoint.directory, hello.directory, locks);
-    const root = openBelow(mountpoint.directory, hello.directory, makes);
+    const there = openBelow(mountpoint.directory, hello.directory, false);
+    const root = there ?? (makes ? makeRoot(mountpoint, hello.directory) : undefined);
     if (root === undefined) {
       const nothing = helloOf(mountpoint, undefined, 0);
       return { mountpoint, archive: undefined, hello: nothing, [Symbol.dispose]: close };
@@ -98,6 +100,12 @@ export async function openDestination(hello: AgentHello, settings: ReceiverSetti
     close();
     throw error;
   }
+}
+
+/** RefusalError `no-space`, `no-inodes`. */
+function makeRoot(mountpoint: Mountpoint, path: string): Directory | undefined {
+  fileRoom(() => mountpoint.space()).take(0);
+  return openBelow(mountpoint.directory, path, true);
 }
 
 function checkHeader(archive: Archive): void {

@@ -13,7 +13,9 @@ import type { Directory } from "../directory.ts";
 import { ifPossible, RefusalError } from "../errors.ts";
 import type { Put } from "../../protocol/wire/messages.ts";
 import { createFile, removeFile } from "../files.ts";
+import { fileRoom } from "../room.ts";
 import { stateOfHeader } from "../scrub/header-file.ts";
+import type { Space } from "../space.ts";
 import { type Archive, maxArchiveHeaderBytes } from "../store/archive.ts";
 import { syncNamed } from "../store/durable.ts";
 import { temporaries } from "../store/temporaries.ts";
@@ -42,14 +44,24 @@ const kindsOf: Readonly<Record<Power, readonly Kind[]>> = {
   prune: ["archive", "dead", "manifest", "list", "index", "head"],
 };
 
-/** Begins the upload of a file. RefusalError where it may not be put now, or not by this service. */
-export function putFile(archive: Archive, memory: WriterMemory, announced: Put, power: Power): FileUpload {
+/** Begins the upload of a file; `space` is that of the file system. RefusalError where it may not be put now, or not by this
+ *  service, and `no-space`, `no-inodes`. */
+export function putFile(
+  archive: Archive,
+  memory: WriterMemory,
+  announced: Put,
+  power: Power,
+  space: () => Space,
+): FileUpload {
   const { name } = announced;
   const kind = kindsOf[power].find((each) => each === name.kind);
   if (kind === undefined) {
     throw new RefusalError("malformed", `a ${name.kind} can't be put here`);
   }
   checkGeneration(archive, power, kind, announced);
+  // A prune may take what others have to leave.
+  const room = power === "add" ? fileRoom(space) : undefined;
+  room?.take(0);
   const home = openHome(archive, memory, power, kind, name);
   const { directory } = home;
   const temporary = temporaries[kind];
@@ -60,7 +72,7 @@ export function putFile(archive: Archive, memory: WriterMemory, announced: Put, 
     removeFile(directory, temporary);
     const open = createFile(directory, temporary);
     fd = open;
-    const upload = startUpload(announced, open, largest[kind]);
+    const upload = startUpload(announced, open, largest[kind], room);
     return {
       upload,
       finish: async () => {

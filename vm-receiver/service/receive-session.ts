@@ -13,7 +13,7 @@ import type { Directory } from "../directory.ts";
 import { RefusalError } from "../errors.ts";
 import { statOf } from "../files.ts";
 import type { Space } from "../space.ts";
-import { type Room, sessionRoom } from "../room.ts";
+import { fileRoom, type Room, sessionRoom } from "../room.ts";
 import type { Archive } from "../store/archive.ts";
 import type { NewSession, SessionWriter, Written } from "../store/store.ts";
 import { namesOfSession, stores } from "../store/stores.ts";
@@ -58,6 +58,7 @@ export async function beginSession(
   }
   const room = sessionRoom(asked.form, space);
   room.take(0);
+  fileRoom(space).take(0);
   const volume = ensureVolumeDirectory(archive, asked.volume, asked.directory);
   try {
     for (const name of namesOfSession(asked.name)) {
@@ -120,7 +121,7 @@ function receivedSession(
       const largest = kind === "header" ? 2 * maxSessionHeaderBytes : maxManifestHeadBytes + 2 * records;
       const fd = writer.createMeta(kind);
       openMeta = { kind, fd };
-      return startUpload(announced, fd, largest);
+      return startUpload(announced, fd, largest, room);
     },
     putDone: (upload) => {
       upload.check();

@@ -132,7 +132,7 @@ export function requests(service: Service, settings: ReceiverSettings): Requests
       revealed = key.slice();
     },
     salvage: async (asked, onBytes) => salvage(writable(), asked, onBytes),
-    put: (announced) => putFile(fresh(), memory, announced, power),
+    put: (announced) => putFile(fresh(), memory, announced, power, () => there().mountpoint.space()),
     begin: async (asked) => {
       const session = await beginSession(fresh(), asked, () => there().mountpoint.space());
       memory.begun.set(toHex(asked.volume), asked.directory);

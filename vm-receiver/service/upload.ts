@@ -8,10 +8,12 @@ import { equalBytes } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import type { Put } from "../../protocol/wire/messages.ts";
 import { writeAll } from "../files.ts";
+import type { Room } from "../room.ts";
 
 export interface Upload {
   readonly announced: Put;
-  /** Takes the next part. FormatError `too-long` for more than was announced; what the system throws on writing. */
+  /** Takes the next part. FormatError `too-long` for more than was announced; RefusalError `no-space`,
+   *  `no-inodes`; what the system throws on writing. */
   take(untrusted: Uint8Array): void;
   /** Bytes that are still to come. */
   readonly left: number;
@@ -20,8 +22,9 @@ export interface Upload {
   check(): void;
 }
 
-/** Writes what comes to `fd` and follows its digest. Throws FormatError where the length can't be that of a file. */
-export function startUpload(announced: Put, fd: number, largest: number): Upload {
+/** Writes what comes to `fd`, as far as there is room, and follows its digest. Throws FormatError where the length can't be
+ *  that of a file. */
+export function startUpload(announced: Put, fd: number, largest: number, room?: Room): Upload {
   const { length } = announced;
   if (length < prefixBytes + digestBytes || length > largest) {
     throw new FormatError(
@@ -42,6 +45,7 @@ export function startUpload(announced: Put, fd: number, largest: number): Upload
           `put ${announced.name.kind}: more than the ${length} bytes announced`,
         );
       }
+      room?.take(untrusted.length);
       writeAll(fd, untrusted);
       const split = Math.min(untrusted.length, Math.max(0, hashed - seen));
       if (split > 0) hash.update(untrusted.subarray(0, split));

@@ -95,7 +95,10 @@ test("once a head has its name, nothing that it names can be put again, whatever
   expect(heads(site)).toEqual(["1", "2"]);
   const name = metaName({ kind: "index", volume: session.of.volume, generation: 2 as Generation });
   const announced = { name, length: session.indexBytes.length, digest: fileDigest(session.indexBytes) };
-  expect(() => putFile(archive, memory, announced, "add")).toThrow("a file for head 2, wanted 3");
+  const space = { freeBytes: 1e9, totalBytes: 1e9, freeInodes: 0, totalInodes: 0 };
+  expect(() => putFile(archive, memory, announced, "add", () => space)).toThrow(
+    "a file for head 2, wanted 3",
+  );
 });
 
 describe("refused, and nothing is committed:", () => {
