@@ -1,10 +1,10 @@
 // receiver.ini: who may call and where may be written. Without it: dom0 only, and real mountpoints only. A file that is
 // there but can't be understood allows nobody anything (design section 6).
 
-import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
+import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync } from "node:fs";
 import { parse } from "ini";
 import { type Service, services } from "../../protocol/wire/messages.ts";
-import { systemCode } from "../errors.ts";
+import { systemCode, unless } from "../errors.ts";
 import { shown } from "../sanitize.ts";
 import { maxTrashDays } from "../store/trash-time.ts";
 
@@ -64,7 +64,9 @@ function readSettings(file: string, mustExist: boolean): string | undefined {
     fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     const code = systemCode(error);
-    if (code === "ENOENT" && !mustExist) return undefined;
+    // A link that leads nowhere is there, and says nothing.
+    const isThere = unless(["ENOENT"], () => lstatSync(file)) !== undefined;
+    if (code === "ENOENT" && !mustExist && !isThere) return undefined;
     throw new SettingsError(`${shown(file)}: can't be read: ${code ?? String(error)}`);
   }
   try {
@@ -97,7 +99,17 @@ type Key = (typeof keys)[number];
 export function parseReceiverSettings(content: string, file: string): ReceiverSettings {
   const where = shown(file);
   const values = new Map<Key, string>();
-  for (const [section, body] of Object.entries<unknown>(parse(content))) {
+  // The parser would cut the value there, and what is left of a path is the directory of another.
+  const cut = /^[ \t]*[^;#\s][^=\n]*=[ \t]*(?![ \t"'])(?:\\.|[^\\\n;#])*(?<=\S)[;#].*$/m
+    .exec(content)?.[0]
+    .trim();
+  if (cut !== undefined)
+    throw new SettingsError(
+      `${where}: «${shown(cut)}»: wanted a space before a comment, or \\ before ; and #`,
+    );
+  // Of a key that stands there twice this gives both values, not the last.
+  const parsed = parse(content, { bracketedArray: false });
+  for (const [section, body] of Object.entries<unknown>(parsed)) {
     if (typeof body !== "object" || body === null) {
       throw new SettingsError(`${where}: «${shown(section)}» stands outside of [receiver]`);
     }

@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import {
@@ -44,12 +44,31 @@ trash-days = 30
   });
 });
 
+test("comments, and characters that begin one", () => {
+  const text = `; a comment
+# mountpoints = /x#y
+[receiver] 
+mountpoints = /mnt/a\\#b\\;c ; two in one
+plain-directories = "/mnt/d#e"
+trash-days = 3 # x;y
+`;
+  expect(parse(text)).toMatchObject({
+    mountpoints: ["/mnt/a#b;c"],
+    plainDirectories: ["/mnt/d#e"],
+    trashDays: 3,
+  });
+});
+
 describe("what is not understood allows nothing", () => {
   test.each([
     ["an unknown key", "[receiver]\nallow-caller = dom0"],
     ["an unknown section", "[reciever]\n"],
     ["a key outside of a section", "allow-callers = dom0"],
     ["a list in another notation", "[receiver]\nmountpoints[] = /a\nmountpoints[] = /b"],
+    ["a key that is there twice", "[receiver]\ntrash-days = 30\ntrash-days = 0"],
+    ["a key that is there twice, in two sections", "[receiver]\ntrash-days = 30\n[receiver]\ntrash-days = 0"],
+    ["a path that a comment cuts", "[receiver]\nplain-directories = /home/user#backups"],
+    ["a path that another comment cuts", "[receiver]\nplain-directories = /home/user;backups ; mine"],
     ["a relative path", "[receiver]\nmountpoints = mnt"],
     ["a path that leads upwards", "[receiver]\nplain-directories = /mnt/../etc"],
     ["the root", "[receiver]\nplain-directories = /"],
@@ -71,8 +90,15 @@ describe("what is not understood allows nothing", () => {
 describe("the file", () => {
   test("the first that exists counts, the one that is named before all", () => {
     using directory = tempDir();
-    const [a, b, c] = ["a", "b", "c"].map((name) => join(directory.path, name)) as [string, string, string];
+    const [a, b, c, link] = ["a", "b", "c", "link"].map((name) => join(directory.path, name)) as [
+      string,
+      string,
+      string,
+      string,
+    ];
     expect(loadReceiverSettings(undefined, [a, b])).toEqual(defaultSettings);
+    symlinkSync(c, link);
+    expect(() => loadReceiverSettings(undefined, [link, a])).toThrow("link: can't be read: ENOENT");
     writeFileSync(b, "[receiver]\nallow-callers = b");
     expect(loadReceiverSettings(undefined, [a, b]).allowCallers).toEqual(["b"]);
     writeFileSync(a, "[receiver]\nallow-callers = a");
