@@ -162,9 +162,7 @@ function refuseBeside(mode: (typeof modes)[number], found: Arguments): void {
     throw usageError("--untrash looks at all older heads, --allow-older-head does not go with it");
 }
 
-/** A reader that goes away before the end (`| head`) is no error. */
 function print(to: NodeJS.WriteStream, lines: readonly string[]): void {
-  to.once("error", () => undefined);
   to.write(lines.map((line) => `${line}\n`).join(""));
 }
 
@@ -379,6 +377,8 @@ function fail(error: unknown): number {
 }
 
 async function main(): Promise<number> {
+  // A reader that goes away before the end (`| head`) is no error.
+  for (const each of [process.stdout, process.stderr]) each.on("error", () => undefined);
   const controller = new AbortController();
   let signalled: NodeJS.Signals | undefined;
   for (const each of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {

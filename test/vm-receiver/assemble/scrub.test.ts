@@ -106,6 +106,14 @@ describe("--scrub", () => {
     });
   });
 
+  test("however many lines there are, standard error stays empty", async () => {
+    const archive = made();
+    for (let i = 0; i < 12; i++) writeFileSync(join(archive.path, `stranger-${i}!`), "");
+    const ran = await run(["--scrub", archive.path]);
+    expect(ran).toMatchObject({ status: 0, stderr: "" });
+    expect(ran.stdout.toString().match(/should not be there/g)).toHaveLength(12);
+  });
+
   test("not an archive; a newest head that can't be read, and the one before it", async () => {
     expect(await run(["--scrub", scratch()])).toMatchObject({ status: 1 });
     const archive = made();
