@@ -213,7 +213,7 @@ export interface OpenManifest extends ManifestHead {
   readonly prefix: FilePrefix;
   readonly records: number;
   /** Fills `into` with records, from record `first` on, as recordReader takes them. */
-  readRecords(into: Uint8Array, first: number): void;
+  readonly readRecords: (into: Uint8Array, first: number) => void;
 }
 
 /**
@@ -238,12 +238,16 @@ export function openManifest(
   const start = take(body, 0, Math.min(fixedBytes, body.length));
   const count = start.length < fixedBytes ? 0 : new DataView(start.buffer).getUint32(fixedBytes - 4);
   const headLength = fixedBytes + Math.min(count, maxContainers) * 32 + 8;
-  const found = decodeFields(take(body, 0, Math.min(headLength, body.length)), body.length);
+  const {
+    fields,
+    records,
+    length: recordsAt,
+  } = decodeFields(take(body, 0, Math.min(headLength, body.length)), body.length);
   return {
-    ...found.fields,
+    ...fields,
     prefix,
-    records: found.records,
-    readRecords: (into, first) => body.read(into, found.length + first * recordBytes),
+    records,
+    readRecords: (into, first) => body.read(into, recordsAt + first * recordBytes),
   };
 }
 
@@ -293,8 +297,14 @@ export interface RecordReader {
   read(untrusted: Uint8Array): ManifestEntry[];
 }
 
+/** What the records of a manifest are checked against. */
+export interface RecordBounds extends Pick<ManifestHead, "size" | "chunkSize"> {
+  /** The table; only how many there are counts here. */
+  readonly containers: { readonly length: number };
+}
+
 /** A reader for the records of one manifest, in the order of the file. */
-export function recordReader(of: Pick<ManifestHead, "size" | "chunkSize" | "containers">): RecordReader {
+export function recordReader(of: RecordBounds): RecordReader {
   const count = chunkCount(of.size, of.chunkSize);
   const longest = maxStoredLength(of.chunkSize);
   let next = 0;

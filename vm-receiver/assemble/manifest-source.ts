@@ -10,6 +10,7 @@ import {
   type ManifestEntry,
   type OpenManifest,
   openManifest,
+  type RecordBounds,
   recordBytes,
   recordReader,
 } from "../../protocol/archive/manifest.ts";
@@ -72,7 +73,16 @@ export function manifestSource(
     const manifest = guarded(() => checkedManifest(range, expected, opener));
     const own = numberOf({ volume: expected.volume, session: expected.session });
     const numbers = Uint32Array.from([own, ...manifest.containers.map(numberOf)]);
-    const records = recordSource(manifest, () => closeSync(range.fd));
+    // The table is not kept: it may be a hundred times what a manifest takes otherwise.
+    const { size, chunkSize, records: count, readRecords } = manifest;
+    const bounds = {
+      size,
+      chunkSize,
+      records: count,
+      readRecords,
+      containers: { length: numbers.length - 1 },
+    };
+    const records = recordSource(bounds, () => closeSync(range.fd));
     return {
       next: () => {
         const entry = guarded(() => records.next());
@@ -125,7 +135,7 @@ function checkedManifest(
 }
 
 /** Records that can be read a stretch at a time, and what they are checked against. */
-type Records = Pick<OpenManifest, "size" | "chunkSize" | "containers" | "records" | "readRecords">;
+type Records = RecordBounds & Pick<OpenManifest, "records" | "readRecords">;
 
 /** Entries of `from`, a stretch of records at a time. `close` is called once. */
 export function recordSource(from: Records, close: () => void): OpenSource {

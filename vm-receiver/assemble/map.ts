@@ -44,7 +44,7 @@ export function* sessionMap(request: MapRequest): Generator<MapStep, void, undef
   const { chunkSize } = request.state.header;
   // A batch must not cut a run in the middle of the last chunk: whether that one is short, the newest session says.
   const wholeChunks = chunkCount(size, chunkSize) * chunkSize;
-  const of = { size: wholeChunks, chunkSize, containers: request.containers.refs };
+  const of = { size: wholeChunks, chunkSize, containers: request.containers };
 
   const merged = function* (newestFirst: readonly OpenLater[]): Generator<MapStep, void, undefined> {
     const open: OpenSource[] = [];

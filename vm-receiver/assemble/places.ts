@@ -2,11 +2,11 @@
 // (design section 7), so the way from there to a directory or tar leads through the head and that volume's index.
 
 import { join } from "node:path";
-import { toHex } from "../../protocol/bytes.ts";
+import { concatBytes, toHex } from "../../protocol/bytes.ts";
 import type { Container, VolumeIndex } from "../../protocol/archive/index-file.ts";
-import type { ContainerRef } from "../../protocol/archive/manifest.ts";
+import { type ContainerRef, maxContainers } from "../../protocol/archive/manifest.ts";
 import { fileNames } from "../../protocol/archive/names.ts";
-import type { SessionName, VolumeId } from "../../protocol/archive/types.ts";
+import { type SessionName, uidBytes } from "../../protocol/archive/types.ts";
 import { type ArchiveState, readContainers } from "./archive-state.ts";
 import { AssembleError } from "./errors.ts";
 import { printable } from "./printable.ts";
@@ -35,9 +35,10 @@ export function sessionPlace(
 
 /** Containers by small numbers, from 1 on: one numbering for all manifests of a map. */
 export interface ContainerTable {
-  /** Container `k` is `refs[k - 1]`. */
-  readonly refs: readonly ContainerRef[];
-  /** The number of a container, a new one for a new container. */
+  /** How many there are so far: the highest number. */
+  readonly length: number;
+  /** The number of a container, a new one for a new container. Throws AssembleError `corrupt-manifest` where there are more
+   *  than a record can name. */
   numberOf(ref: ContainerRef): number;
   /** Where container `number` lies. Throws AssembleError `missing-container`. */
   place(number: number): Place;
@@ -53,7 +54,8 @@ interface OpenedVolume {
 
 /** An empty table for the volume of `index`, which lies in `directory`. */
 export function containerTable(state: ArchiveState, directory: string, index: VolumeIndex): ContainerTable {
-  const refs: ContainerRef[] = [];
+  /** Volume and session, one after the other in hexadecimal: a string takes a fifth of what two arrays would. */
+  const keys: string[] = [];
   const numbers = new Map<string, number>();
   const places = new Map<number, Place>();
   const volumes = new Map<string, OpenedVolume>();
@@ -65,8 +67,7 @@ export function containerTable(state: ArchiveState, directory: string, index: Vo
   });
   const ownVolume = opened(index, directory);
 
-  const volumeOf = (volume: VolumeId): OpenedVolume => {
-    const key = toHex(volume);
+  const volumeOf = (key: string): OpenedVolume => {
     if (key === own) return ownVolume;
     const kept = volumes.get(key);
     if (kept !== undefined) return kept;
@@ -92,26 +93,34 @@ export function containerTable(state: ArchiveState, directory: string, index: Vo
   };
 
   return {
-    refs,
+    get length() {
+      return keys.length;
+    },
     numberOf: (ref) => {
-      const key = toHex(ref.volume) + toHex(ref.session);
+      const key = toHex(concatBytes([ref.volume, ref.session]));
       const known = numbers.get(key);
       if (known !== undefined) return known;
-      refs.push({ volume: ref.volume, session: ref.session });
-      numbers.set(key, refs.length);
-      return refs.length;
+      if (keys.length === maxContainers)
+        throw new AssembleError(
+          "corrupt-manifest",
+          `manifests name more than ${maxContainers} containers, ${printable(join(state.path, directory))}`,
+        );
+      keys.push(key);
+      numbers.set(key, keys.length);
+      return keys.length;
     },
     place: (number) => {
       const known = places.get(number);
       if (known !== undefined) return known;
-      const ref = refs[number - 1];
-      if (ref === undefined) throw new RangeError(`container ${number} of ${refs.length}`);
-      const volume = volumeOf(ref.volume);
-      const container = volume.containers.get(toHex(ref.session));
+      const key = keys[number - 1];
+      if (key === undefined) throw new RangeError(`container ${number} of ${keys.length}`);
+      const volume = volumeOf(key.slice(0, 2 * uidBytes));
+      const session = key.slice(2 * uidBytes);
+      const container = volume.containers.get(session);
       if (container === undefined) {
         throw new AssembleError(
           "missing-container",
-          `chunks lie in a session that the index does not name, ${toHex(ref.session)}, ${printable(join(state.path, volume.directory))}`,
+          `chunks lie in a session that the index does not name, ${session}, ${printable(join(state.path, volume.directory))}`,
         );
       }
       const place = sessionPlace(state, volume.directory, container);

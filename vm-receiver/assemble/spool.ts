@@ -5,9 +5,9 @@ import { closeSync, constants, openSync, unlinkSync, writeSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import {
-  type ContainerRef,
   encodeRecord,
   type ManifestEntry,
+  type RecordBounds,
   recordBytes,
 } from "../../protocol/archive/manifest.ts";
 import type { ChunkAddress } from "../../protocol/archive/types.ts";
@@ -29,11 +29,7 @@ export interface MapStep {
  * Writes what `steps` say into a nameless file in `directory` and gives it back as a source. `of` is the volume as
  * the records see it; what nothing covers stays uncovered. Throws AssembleError `no-space`, `io`.
  */
-export function spool(
-  steps: Iterable<MapStep>,
-  directory: string,
-  of: { readonly size: number; readonly chunkSize: number; readonly containers: readonly ContainerRef[] },
-): OpenSource {
+export function spool(steps: Iterable<MapStep>, directory: string, of: RecordBounds): OpenSource {
   const path = join(directory, `.spbk-assemble-${randomBytes(8).toString("hex")}`);
   let fd: number | undefined;
   try {
