@@ -1,8 +1,8 @@
-// A drive on which a symbolic link stands in the place of what a sweep or a discard removes: it is not followed, and what
-// it points at stays, byte for byte and block for block (design section 6).
+// A drive on which a symbolic link stands in the place of what a sweep or a discard removes: it is not followed, what it
+// points at stays, byte for byte and block for block, and is not said to have come free (design section 6).
 
 import { execFileSync } from "node:child_process";
-import { renameSync, symlinkSync } from "node:fs";
+import { lstatSync, renameSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { SessionUid } from "../../../protocol/archive/types.ts";
@@ -31,7 +31,8 @@ const first = "S_20261123-101500";
 
 describe("a sweep", () => {
   /** What is linked away, the form, its path below the archive, whether one session of `work` goes or all of it, and the
-   *  answer: where a directory is a link nothing goes on, a link in place of a file is at most removed itself. */
+   *  answer: where a directory is a link nothing goes on; one in place of a file is nothing of ours and stays, but for
+   *  that of a tar, which goes itself. */
   test.each([
     ["the volume's directory", "dir", "work", "drop", "refused"],
     ["the directory of a volume that goes", "dir", "work", "remove", "refused"],
@@ -70,8 +71,13 @@ describe("a sweep", () => {
     const before = everything(outside);
     await using client = site.start("sparsebak.Prune");
     await client.hello(site.mountpoint, archiveDirectory);
-    await client.ask("sweep", {}, ends);
+    const answer = await client.ask("sweep", {}, ends);
     expect(everything(outside)).toBe(before);
+    const isThere = lstatSync(join(site.archive, path), { throwIfNoEntry: false })?.isSymbolicLink() === true;
+    expect(isThere).toBe(path !== `work/${first}.tar` || what === "drop");
+    // The other tar is smaller by far.
+    if (form === "tar" && answer.type === "done")
+      expect(answer.body.bytes).toBeLessThan(512 * lstatSync(outside).blocks);
   });
 });
 
