@@ -61,6 +61,12 @@ function placeOf(
 ): { readonly directory: Directory; readonly name: string } {
   if (saveTo === "") return { directory: ensureDirectory(archive.root, fileNames.assembled), name: usual };
   const parts = saveTo.split("/");
+  // A guest chooses what its image holds, and where the drive is somebody's home too, `.ssh/authorized_keys2` is read.
+  if (parts.some((each) => each.startsWith(".")))
+    throw new RefusalError(
+      "not-allowed",
+      "an image can't be hidden: name a place without a dot at the beginning",
+    );
   const name = parts.pop() ?? "";
   const root = fstatSync(archive.root.fd);
   const outside = (directory: Directory): void => {

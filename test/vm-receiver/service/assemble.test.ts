@@ -125,6 +125,20 @@ test("an image never lands among the files of an archive, nor behind a link", as
   expect(readdirSync(outside)).toEqual([]);
 });
 
+test("an image never lands where programs look for settings of their own", async () => {
+  using site = prepared();
+  // As that of an ssh server for the account's own keys would be.
+  mkdirSync(join(site.mountpoint, "user", ".ssh"), { recursive: true });
+  const before = execFileSync("find", [site.mountpoint], { encoding: "utf8" });
+  for (const saveTo of ["user/.ssh/authorized_keys2", "user/.profile", "user/.config/autostart/x", ".x/y"]) {
+    await using client = site.start("sparsebak.Assemble");
+    await client.hello(site.mountpoint, archiveDirectory);
+    const answer = await client.ask("assemble", { ...site.asked, saveTo }, "refused");
+    expect(answer, saveTo).toMatchObject({ body: { code: "not-allowed" } });
+  }
+  expect(execFileSync("find", [site.mountpoint], { encoding: "utf8" })).toBe(before);
+});
+
 test.each(["work", "work/S_20261123-101500", "work/S_20261123-111500/000000000"])(
   "nothing is read through a link in place of %s",
   async (place) => {
