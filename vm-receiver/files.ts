@@ -7,8 +7,8 @@ import {
   lstatSync,
   openSync,
   readSync,
-  rmSync,
   type Stats,
+  unlinkSync,
   writeSync,
 } from "node:fs";
 import { FormatError } from "../protocol/errors.ts";
@@ -95,7 +95,7 @@ export function statOf(directory: Directory, name: string): Stats | undefined {
   return unless(["ENOENT"], () => lstatSync(directory.at(name)));
 }
 
-/** Removes a file; one that is not there is fine. */
+/** Removes a file; one that is not there is fine. Throws what the system throws, EISDIR for a directory. */
 export function removeFile(directory: Directory, name: string): void {
-  rmSync(directory.at(name), { force: true });
+  unless(["ENOENT"], () => unlinkSync(directory.at(name)));
 }

@@ -118,3 +118,19 @@ test("a directory of somebody's own is not made a volume", async () => {
   expect(await client.listPending()).toEqual([]);
   expect(readdirSync(join(site.archive, "Photos"))).toEqual(["cat.jpg"]);
 });
+
+test("a directory in place of a second copy keeps nobody from sending and pruning", async () => {
+  using site = await committedSite();
+  const copies = join(site.archive, "copies");
+  for (const each of ["heads/.tmp-copy", "work/index.9"])
+    mkdirSync(join(copies, each, "full"), { recursive: true });
+  {
+    await using client = await greeted(site);
+    await client.send("listPending", {});
+    await client.expect("done");
+    await sendState(client, site.source, 2);
+    await client.goodbye();
+  }
+  await using prune = await greeted(site, "sparsebak.Prune");
+  await prune.ask("sweep", {}, "done");
+});
