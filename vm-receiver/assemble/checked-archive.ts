@@ -47,6 +47,11 @@ export function openChecked(path: string, wanted?: Generation): Archive {
   }
 }
 
+/** What ^C ends it with. */
+export function stopped(): AssembleError {
+  return new AssembleError("stopped", "stopped");
+}
+
 /** Runs `read`, which works as the receiver does: what that refuses is said as what it is to spbk-assemble. Throws
  *  AssembleError `corrupt-archive`, `io`. */
 export async function orRefused<T>(path: string, read: () => Promise<T>): Promise<T> {

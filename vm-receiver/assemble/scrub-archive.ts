@@ -13,7 +13,7 @@ import { historyOf } from "../scrub/history.ts";
 import { scrubRest } from "../scrub/rest.ts";
 import type { Archive } from "../store/archive.ts";
 import { movedOn } from "./archive-state.ts";
-import { anyHeader, headOf, openChecked, orRefused } from "./checked-archive.ts";
+import { anyHeader, headOf, openChecked, orRefused, stopped } from "./checked-archive.ts";
 import { AssembleError } from "./errors.ts";
 import { formatAddress } from "./printable.ts";
 
@@ -72,6 +72,7 @@ async function scrubOpened(options: ScrubArchiveOptions): Promise<ScrubSummary> 
   }));
   const total = volumes.flatMap((each) => each.containers).reduce((sum, each) => sum + each.storedBytes, 0);
   const onBytes = (count: number): void => {
+    if (signal.aborted) throw stopped();
     bytes += count;
     options.onProgress({ bytes, total: Math.max(total, bytes) });
   };
@@ -99,7 +100,7 @@ async function scrubOpened(options: ScrubArchiveOptions): Promise<ScrubSummary> 
         onBytes,
         signal,
       });
-      if (signal.aborted) throw new AssembleError("stopped", "stopped");
+      if (signal.aborted) throw stopped();
     }
   }
   // An older state does not know what lies there beside it.
@@ -116,7 +117,7 @@ async function scrubOpened(options: ScrubArchiveOptions): Promise<ScrubSummary> 
       onBytes,
       signal,
     });
-  if (signal.aborted) throw new AssembleError("stopped", "stopped");
+  if (signal.aborted) throw stopped();
   return {
     generation: head.generation,
     volumes: volumes.length,

@@ -15,6 +15,7 @@ import { isDamage, RefusalError } from "../errors.ts";
 import { fillFrom } from "../files.ts";
 import { type Archive, findContainer } from "../store/archive.ts";
 import type { StoredChunks } from "../store/stored-chunks.ts";
+import { pace } from "../store/pace.ts";
 import { stores } from "../store/stores.ts";
 import { headOf } from "./checked-archive.ts";
 import { recordSource } from "./manifest-source.ts";
@@ -24,15 +25,17 @@ const maxOpen = 16;
 
 /**
  * Reads every chunk that the manifest of a session finds in another volume, as of the archive's head, and checks it. The
- * manifest's digest is the caller's to check before. `unknown`: it is sealed, and `opener` does not open it.
+ * manifest's digest is the caller's to check before. `unknown`: it is sealed, and `opener` does not open it. `onBytes` is
+ * called on the way, and may throw.
  */
-export function sharedChunksOf(
+export async function sharedChunksOf(
   archive: Archive,
   of: HeadVolume,
   session: Container,
   { chunkSize, sealed }: ArchiveHeader,
   opener: BodyOpener | undefined,
-): "whole" | "broken" | "unknown" {
+  onBytes: () => void,
+): Promise<"whole" | "broken" | "unknown"> {
   const { name, form, manifestGeneration: generation } = session;
   using directory = openIfThere(archive.root, of.directory);
   try {
@@ -50,19 +53,28 @@ export function sharedChunksOf(
       if (sealed && error instanceof FormatError) return "unknown";
       throw error;
     }
-    return manifest.chunkSize === chunkSize && areWhole(archive, of, manifest) ? "whole" : "broken";
+    const right = manifest.chunkSize === chunkSize && (await areWhole(archive, of, manifest, onBytes));
+    return right ? "whole" : "broken";
   } catch (error) {
     if (isDamage(error) || error instanceof RefusalError) return "broken";
     throw error;
   }
 }
 
-function areWhole(archive: Archive, of: HeadVolume, manifest: OpenManifest): boolean {
+async function areWhole(
+  archive: Archive,
+  of: HeadVolume,
+  manifest: OpenManifest,
+  onBytes: () => void,
+): Promise<boolean> {
   if (manifest.containers.every((each) => equalBytes(each.volume, of.volume))) return true;
   using others = otherContainers(archive);
   const into = new Uint8Array(maxStoredLength(manifest.chunkSize));
   const records = recordSource(manifest, () => undefined);
+  const turn = pace();
   for (let entry = records.next(); entry !== undefined; entry = records.next()) {
+    await turn();
+    onBytes();
     // 0 is the session itself: what lies in its own volume is on that volume's lists.
     const ref = entry.kind === "chunk" ? manifest.containers[entry.container - 1] : undefined;
     if (entry.kind === "hole" || ref === undefined || equalBytes(ref.volume, of.volume)) continue;

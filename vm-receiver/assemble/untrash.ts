@@ -16,9 +16,10 @@ import { isDamage, RefusalError } from "../errors.ts";
 import { readWhole } from "../files.ts";
 import type { Archive } from "../store/archive.ts";
 import { listRecords } from "../store/list-records.ts";
+import { pace } from "../store/pace.ts";
 import { stores } from "../store/stores.ts";
 import { stateOfFile } from "../store/whole-file.ts";
-import { anyHeader, headOf, openChecked, orRefused } from "./checked-archive.ts";
+import { anyHeader, headOf, openChecked, orRefused, stopped } from "./checked-archive.ts";
 import { AssembleError } from "./errors.ts";
 import type { OpenKeys } from "./open-keys.ts";
 import { sharedChunksOf } from "./shared-chunks.ts";
@@ -159,11 +160,13 @@ async function conditionOf(
   },
 ): Promise<Condition> {
   let condition: Condition = "whole";
+  const onBytes = (): void => {
+    if (signal.aborted) throw stopped();
+  };
   for (const each of containers) {
-    if (!(await isWhole(archive, volume, each, header.chunkSize))) return "broken";
-    if (signal.aborted) throw new AssembleError("stopped", "stopped");
+    if (!(await isWhole(archive, volume, each, header.chunkSize, onBytes))) return "broken";
     if (each.manifestGeneration === 0) continue;
-    const shared = sharedChunksOf(archive, volume, each, header, opener);
+    const shared = await sharedChunksOf(archive, volume, each, header, opener, onBytes);
     if (shared === "broken") return "broken";
     if (shared === "unknown") condition = "ownFiles";
   }
@@ -183,12 +186,14 @@ function nameOf(archive: Archive, of: HeadVolume, opener: BodyOpener | undefined
   }
 }
 
-/** True where every file and every chunk of a container is there as this state names it. */
+/** True where every file and every chunk of a container is there as this state names it. `onBytes` is called on the way, and
+ *  may throw. */
 async function isWhole(
   archive: Archive,
   volume: HeadVolume,
   container: Container,
   chunkSize: number,
+  onBytes: () => void,
 ): Promise<boolean> {
   using directory = openIfDirectory(archive.root, volume.directory);
   if (directory === undefined) return false;
@@ -198,17 +203,24 @@ async function isWhole(
     if (manifestGeneration !== 0) {
       using header = store.open(directory, name, { kind: "header" });
       using manifest = store.open(directory, name, { kind: "manifest", generation: manifestGeneration });
-      if (header === undefined || (await stateOfFile(header, container.headerDigest)) !== "whole")
+      if (header === undefined || (await stateOfFile(header, container.headerDigest, onBytes)) !== "whole")
         return false;
-      if (manifest === undefined || (await stateOfFile(manifest, container.manifestDigest)) !== "whole")
+      if (
+        manifest === undefined ||
+        (await stateOfFile(manifest, container.manifestDigest, onBytes)) !== "whole"
+      )
         return false;
     }
     using list = store.open(directory, name, { kind: "list", generation: listGeneration });
-    if (list === undefined || (await stateOfFile(list, container.listDigest)) !== "whole") return false;
+    if (list === undefined || (await stateOfFile(list, container.listDigest, onBytes)) !== "whole")
+      return false;
     using chunks = store.chunks(directory, name);
     const into = new Uint8Array(maxStoredLength(chunkSize));
     const count = Math.floor((list.length - listHeadBytes - listTailBytes) / listRecordBytes);
+    const turn = pace();
     for (const { address, storedLength, checksum } of listRecords(list, count)) {
+      await turn();
+      onBytes();
       if (chunks?.read(address, into) !== storedLength) return false;
       if (!equalBytes(hash("sha256", into.subarray(0, storedLength), "buffer"), checksum)) return false;
     }
