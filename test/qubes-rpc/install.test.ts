@@ -112,6 +112,14 @@ describe("what is installed", () => {
     expect(settings).toEqual({ ...defaultSettings, requireServiceFlag: true });
   });
 
+  test("a template's services don't come before the settings that keep them off", () => {
+    using lab = installLab();
+    // The install breaks off there.
+    lab.write("/etc/sparsebak", "a file of somebody's own\n");
+    expect(lab.install("vm", "--template").status).not.toBe(0);
+    expect(files(lab).filter((line) => line.includes("qubes-rpc/sparsebak."))).toEqual([]);
+  });
+
   test("an ssh server gets no qrexec files, and is told what to put into authorized_keys", () => {
     using lab = installLab();
     const { status, stdout } = lab.install("ssh-server");
