@@ -36,3 +36,19 @@ test.each([
     rmSync(directory, { recursive: true });
   }
 });
+
+test("of what is built, only spbk-assemble and the thread that opens chunks hold what opens a seal", async () => {
+  const sealing = async (source: string, name: string): Promise<readonly string[]> =>
+    (await bundle(source, name)).flatMap(({ text }) =>
+      [...text.matchAll(/^\/\/ (protocol\/seal\/\S+)$/gm)].map(([, file]) => file ?? ""),
+    );
+  expect(await sealing("vm-receiver/service/main.ts", "receiver.mjs")).toEqual([]);
+  expect(await sealing("vm-receiver/assemble/cli.ts", "spbk-assemble.mjs")).toContain(
+    "protocol/seal/secret.ts",
+  );
+  const worker = await sealing("vm-receiver/assemble/worker.ts", "open-worker.mjs");
+  expect(worker).toContain("protocol/seal/open-chunk.ts");
+  // It opens chunks with the key that it is given, and makes none out of a passphrase.
+  expect(worker).not.toContain("protocol/seal/secret.ts");
+  expect(worker).not.toContain("protocol/seal/slot.ts");
+});
