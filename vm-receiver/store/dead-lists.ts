@@ -2,13 +2,7 @@
 // head never came. What a list that waits for its day names is not left over from anything: it is kept (design
 // section 7; archive-format.md, F33 to F35).
 
-import {
-  type ChunkRun,
-  type DeadFile,
-  decodeDead,
-  isInRuns,
-  maxDeadBytes,
-} from "../../protocol/archive/dead-file.ts";
+import { type ChunkRun, type DeadFile, decodeDead, maxDeadBytes } from "../../protocol/archive/dead-file.ts";
 import type { ListIdentity } from "../../protocol/archive/list-file.ts";
 import { fileNames, parseGeneration } from "../../protocol/archive/names.ts";
 import type { ArchiveUuid, Generation, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
@@ -41,7 +35,8 @@ export interface Trash {
   readonly unreadable: boolean;
   /** True for a session that a dead list keeps until it is due; also where a list that can't be read might. */
   keeps(session: ListIdentity): boolean;
-  /** Chunks of a container that are dead and may still be there. */
+  /** Chunks of a container that are dead and may still be there; where the lists name more runs than are kept, all that a
+   *  container has may be. */
   isDeadChunk(volume: VolumeId, container: SessionUid, address: number, chunkSize: number): boolean;
   /** Lists or manifests of a container that are superseded. */
   isDeadFile(
@@ -64,12 +59,45 @@ export interface Trash {
   touches(volume: string, container: string): boolean;
 }
 
+/** Runs that are kept at most, of 12 bytes: as many as one list has at most. There may be any number of lists. */
+const maxRuns = 4_194_304;
+
+interface Runs {
+  readonly addresses: Float64Array;
+  readonly counts: Uint32Array;
+}
+
+function compact(runs: readonly ChunkRun[]): Runs {
+  return {
+    addresses: Float64Array.from(runs, ({ address }) => address),
+    counts: Uint32Array.from(runs, ({ count }) => count),
+  };
+}
+
+/** True where one of the runs, which rise, holds the address. */
+function isInRuns({ addresses, counts }: Runs, address: number, chunkSize: number): boolean {
+  let [low, high] = [0, addresses.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((addresses[middle] ?? 0) <= address) low = middle + 1;
+    else high = middle;
+  }
+  const start = addresses[low - 1];
+  return start !== undefined && address < start + (counts[low - 1] ?? 0) * chunkSize;
+}
+
 /** Reads every dead list up to the current head. */
-export function readTrash(root: Directory, archive: ArchiveUuid, current: Generation): Trash {
+export function readTrash(
+  root: Directory,
+  archive: ArchiveUuid,
+  current: Generation,
+  mostRuns: number = maxRuns,
+): Trash {
   const removedVolumes = new Map<string, string>();
   const wholes = new Set<string>();
   /** Of each list those that it has of a container, which rise. */
-  const runs = new Map<string, (readonly ChunkRun[])[]>();
+  const runs = new Map<string, Runs[]>();
+  let kept = 0;
   const files = new Set<string>();
   const touched = new Set<string>();
   const touchedVolumes = new Set<string>();
@@ -87,7 +115,11 @@ export function readTrash(root: Directory, archive: ArchiveUuid, current: Genera
         touched.add(key);
         touchedVolumes.add(volume);
         if (whole) wholes.add(key);
-        else if (chunks.length > 0) runs.set(key, [...(runs.get(key) ?? []), chunks]);
+        else if (chunks.length > 0) {
+          kept += chunks.length;
+          if (kept > mostRuns) runs.clear();
+          else runs.set(key, [...(runs.get(key) ?? []), compact(chunks)]);
+        }
         if (manifests.length > 0) files.add(`${key} header`);
         for (const generation of manifests) files.add(`${key} manifest ${generation}`);
         for (const generation of lists) files.add(`${key} list ${generation}`);
@@ -114,8 +146,9 @@ export function readTrash(root: Directory, archive: ArchiveUuid, current: Genera
       return removedVolumes.has(id) || wholes.has(id + toHex(session));
     },
     isDeadChunk: (volume, container, address, chunkSize) => {
-      const of = runs.get(toHex(volume) + toHex(container)) ?? [];
-      return of.some((each) => isInRuns(each, address, chunkSize));
+      const key = toHex(volume) + toHex(container);
+      if (kept > mostRuns) return touched.has(key);
+      return (runs.get(key) ?? []).some((each) => isInRuns(each, address, chunkSize));
     },
     isDeadFile: (volume, container, kind, generation) =>
       files.has(`${toHex(volume)}${toHex(container)} ${kind} ${generation}`),
