@@ -26,6 +26,8 @@ export const serviceNames = [
   "sparsebak.Assemble",
 ] as const;
 
+export const ownPolicy = "/etc/qubes/policy.d/60-sparsebak.policy";
+
 const bundleNames = [
   "sparsebak",
   "sparsebak-chunk",
@@ -121,4 +123,9 @@ function listing(root: string, below: string): string[] {
       const mode = (stat.mode & 0o7777).toString(8);
       return stat.isDirectory() ? [`${mode} ${path}/`, ...listing(root, path)] : [`${mode} ${path}`];
     });
+}
+
+/** Of what is below root all but the directories. */
+export function files(lab: InstallLab): string[] {
+  return lab.tree().filter((line) => !line.endsWith("/"));
 }

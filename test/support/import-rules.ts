@@ -66,7 +66,7 @@ const restrictedFolders: Readonly<Record<Place, readonly Place[]>> = {
 /** npm packages, all that the product may use, and where. */
 const packageHomes: Readonly<Record<string, readonly Place[]>> = {
   execa: ["dom0-agent/tools.ts", "vm-receiver/tools.ts"],
-  yargs: ["dom0-agent/cli/", "vm-receiver/assemble/cli.ts"],
+  yargs: ["dom0-agent/cli/", "vm-receiver/assemble/arguments.ts"],
   "tar-stream": ["vm-receiver/store/tar/"],
   ini: ["dom0-agent/config/", "vm-receiver/config/"],
 };
