@@ -2,7 +2,13 @@
 // against what was asked before anything uses it.
 
 import type { Frame } from "../../protocol/wire/frame.ts";
-import type { Damage, Messages, MetaName, Pending } from "../../protocol/wire/messages.ts";
+import {
+  type Damage,
+  isDamage,
+  type Messages,
+  type MetaName,
+  type Pending,
+} from "../../protocol/wire/messages.ts";
 import { decodePrefix, noVolume } from "../../protocol/archive/prefix.ts";
 import type { ChunkAddress, Digest, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
 import { FormatError, InternalError } from "../../protocol/errors.ts";
@@ -42,7 +48,8 @@ export interface Client extends Pick<AgentDialogue, Shared>, AsyncDisposable {
     sink: ChunkSink,
   ): Promise<void>;
   /** Has the receiver read a whole container against its list, and gives what it says is wrong there: its word, which
-   *  proves nothing. Throws RefusedError `missing` where it has no such container. */
+   *  proves nothing. Where that is too much with what was found before, the rest of the damages are one of `other`, as the
+   *  receiver itself has it, and what is no damage is left out. Throws RefusedError `missing` where it has no such container. */
   scrub(volume: VolumeId, session: SessionUid, known: Scrubbed): Promise<readonly Damage[]>;
   /** The same for all of the archive that is in no container of its newest head. */
   scrubRest(): Promise<readonly Damage[]>;
@@ -80,7 +87,7 @@ const maxPending = 4096;
 const unknownWork: ReadonlySet<Opener> = new Set<Opener>(["sweep", "discard"]);
 /** Bytes behind the most that a file may have that are taken, and dropped, before the answer counts as one without end. */
 const foreignBytes = 64 * 1024 * 1024;
-/** Most things that it may find wrong with one container. */
+/** Most things that it may find wrong with one container, and most that are kept of all that a connection finds wrong. */
 const maxDamages = 65_536;
 /** Bytes that scrubbing reads for each chunk besides the chunk itself: its record in the list, its header in a tar. */
 const scrubOverhead = 2048;
@@ -89,6 +96,7 @@ const scrubOverhead = 2048;
 export async function connect(options: ConnectOptions): Promise<Client> {
   const dialogue = await openDialogue(options);
   const { name, request } = dialogue;
+  let damagesKept = 0;
 
   const checkDone = (what: string, frame: Frame, wanted: number): void => {
     if (frame.type !== "done") throw new InternalError(`${what}: answered by ${frame.type}`);
@@ -135,9 +143,11 @@ export async function connect(options: ConnectOptions): Promise<Client> {
     canHave: (damage: Damage) => boolean,
   ): Promise<readonly Damage[]> => {
     const found: Damage[] = [];
+    let count = 0;
+    let isMore = false;
     const onDamage = (frame: Frame): void => {
       if (frame.type !== "damage") throw new FormatError("bad-order", `${frame.type} in an answer to scrub`);
-      if (found.length === maxDamages)
+      if (count++ === maxDamages)
         throw new FormatError("too-long", `more than ${maxDamages} damages of one scrub`);
       const { what, file, number } = frame.body;
       if (!canHave(frame.body))
@@ -145,7 +155,13 @@ export async function connect(options: ConnectOptions): Promise<Client> {
           "bad-value",
           `damage: ${what} ${file} ${number}, which this container can't have`,
         );
-      found.push(frame.body);
+      if (damagesKept < maxDamages) {
+        damagesKept++;
+        found.push(frame.body);
+      } else if (isDamage(frame.body) && !isMore) {
+        isMore = true;
+        found.push({ ...frame.body, file: "other", what: "corrupt", number: 0 });
+      }
     };
     await request("scrub", of, "done", onDamage, about);
     return found;

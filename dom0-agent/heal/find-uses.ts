@@ -28,6 +28,8 @@ export interface Uses {
   readonly candidates: ReadonlyMap<string, readonly Candidate[]>;
   /** By hexadecimal volume id, by hexadecimal chunk id: addresses in the volume at which sessions have the chunk. */
   readonly addresses: ReadonlyMap<string, ReadonlyMap<string, readonly number[]>>;
+  /** A manifest that can't be read: what is behind it may need any of them. */
+  readonly unread: AgentError | undefined;
 }
 
 /** Other copies, and addresses in one volume, that are kept of a chunk: the newest of them. */
@@ -45,6 +47,7 @@ export async function findUses(
   const users = new Set<string>();
   const candidates = new Map<string, Candidate[]>();
   const addresses = new Map<string, Map<string, number[]>>();
+  let unread: AgentError | undefined;
   for (const { index } of volumes) {
     const own = new Map<string, number[]>();
     addresses.set(toHex(index.volume), own);
@@ -69,9 +72,10 @@ export async function findUses(
       }
     } catch (error) {
       if (!(error instanceof AgentError) || error.reason !== "integrity") throw error;
+      unread ??= error;
     }
   }
-  return { needed: [...needed], users, candidates, addresses };
+  return { needed: [...needed], users, candidates, addresses, unread };
 }
 
 function candidateOf(

@@ -12,7 +12,7 @@ import { findUses, type Uses } from "./find-uses.ts";
 import { type LostPlaces, lostPlaces } from "../state/lost-places.ts";
 import { readCopies } from "./read-copies.ts";
 
-export interface FoundCopies extends Pick<Uses, "needed" | "addresses"> {
+export interface FoundCopies extends Pick<Uses, "needed" | "addresses" | "unread"> {
   readonly copies: Copies;
 }
 

@@ -53,7 +53,7 @@ export async function planGroup({ open, volumes, lost, look, signal }: PlanOptio
   const archived = volumes.map((each) => each.volume);
   const found: FoundCopies =
     lost.length === 0
-      ? { needed: [], addresses: new Map(), copies: noCopies }
+      ? { needed: [], addresses: new Map(), unread: undefined, copies: noCopies }
       : await findCopies(open, archived, lostPlaces(lost), signal);
   const missing = found.needed.filter((each) => found.copies.in(each)?.has(each.address) !== true);
   const wanted = new Set(missing.map((each) => toHex(each.id)));

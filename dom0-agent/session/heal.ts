@@ -74,7 +74,8 @@ async function heal(context: Context, settings: ArchiveSettings, noted: readonly
   await sweepOrWarn(context.report, open);
 }
 
-/** The groups in which there is a copy of anything that is lost. */
+/** The groups in which there is a copy of anything that is lost. Throws AgentError `integrity` where it can't be said what
+ *  needs that. */
 async function healable(
   context: Context,
   open: OpenArchive,
@@ -90,7 +91,9 @@ async function healable(
     if (!lost.some(({ id }) => placeOf(index, id) !== undefined)) continue;
     view ??= await readView(open);
     const volumes = view.filter((each) => toHex(each.index.group) === key);
-    found.push({ volumes, lost, ...(await findCopies(open, volumes, places, context.signal)) });
+    const copies = await findCopies(open, volumes, places, context.signal);
+    if (copies.unread !== undefined) throw copies.unread;
+    found.push({ volumes, lost, ...copies });
   }
   return found;
 }

@@ -1,18 +1,21 @@
 // What a check has found to be lost is written down, so that the next send puts back what the volumes still hold.
 
-import { equalBytes } from "../../protocol/bytes.ts";
+import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import type { CheckedVolume } from "../check/check-group.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { readArchiveRecord } from "../state/archive-record.ts";
 import type { Lock } from "../state/lock.ts";
 import { type LostChunk, mostLost, readLost, writeLost } from "../state/lost-chunks.ts";
+import { lostPlaces } from "../state/lost-places.ts";
 import type { Context } from "../context.ts";
 
 /** What of a check is looked at. */
 interface Seen {
   /** Of the head that was checked. */
   readonly headDigest: Uint8Array;
-  readonly groups: readonly { readonly volumes: readonly CheckedVolume[] }[];
+  readonly groups: readonly { readonly group: string; readonly volumes: readonly CheckedVolume[] }[];
+  /** Volumes whose index can't be read. */
+  readonly lost: readonly unknown[];
 }
 
 /** The lost chunks of an archive that was checked, as far as it is known what they were. */
@@ -40,7 +43,17 @@ export function hasMoreLost({ groups }: Pick<Seen, "groups">): boolean {
   );
 }
 
-/** Writes down what was found, in place of what was known before. `lock` is the archive's; where another run has it, or
+/** Whether there may be lost chunks of the group that the check has not come to: behind a manifest or an index that can't be
+ *  read. */
+function isUnseen({ groups, lost }: Seen, { group }: LostChunk): boolean {
+  const own = groups.find((each) => each.group === toHex(group));
+  return (
+    lost.length > 0 ||
+    own?.volumes.some(({ sessions }) => sessions.some(({ whole }) => whole !== undefined)) === true
+  );
+}
+
+/** Writes down what was found, in place of what was known before; that stays where it was not looked at. `lock` is the archive's; where another run has it, or
  *  has changed the archive since, nothing is written, which is said. Gives the chunks. */
 export function noteLost(
   context: Context,
@@ -51,13 +64,16 @@ export function noteLost(
   const { report } = context;
   const paths = context.state.archive(settings.name);
   const lost = lostIn(checked);
-  if (lost.length === 0 && readLost(paths, () => undefined).length === 0) return lost;
+  const before = readLost(paths, () => undefined);
+  if (lost.length === 0 && before.length === 0) return lost;
   const head = readArchiveRecord(paths)?.head.digest;
   if (lock === undefined || head === undefined || !equalBytes(head, checked.headDigest)) {
     report.notice("what is lost was not written down, because another run is at work: run check again");
     return lost;
   }
-  writeLost(paths, lost);
+  const found = lostPlaces(lost);
+  const unseen = before.filter((each) => isUnseen(checked, each) && !found.has(each, each.address));
+  writeLost(paths, [...lost, ...unseen]);
   if (lost.length > mostLost || hasMoreLost(checked))
     report.notice(`more than ${mostLost} chunks are lost: the next send looks for so many of them`);
   return lost;

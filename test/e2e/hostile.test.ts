@@ -2,7 +2,7 @@
 // are named here, prints nothing that a terminal would obey, and changes nothing of dom0's state; nothing appears
 // outside of the archive, and with an honest receiver everything goes on (design sections 6 and 8).
 
-import { readdirSync, rmSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -263,7 +263,11 @@ const cases: Readonly<Record<string, Case>> = {
   "another archive's chunks": restoring(5, /checksum|stored bytes/),
 };
 
-const special = ["not committed, and said to be"];
+const special = [
+  "not committed, and said to be",
+  "as many extras as there may be, of every container",
+  "manifests that can't be read, for whoever reads only",
+];
 
 /** What a sealed archive is asked for otherwise. */
 const whereSealed: ReadonlyMap<readonly string[], readonly string[]> = new Map([
@@ -443,6 +447,57 @@ describe("an unsealed archive", () => {
   test.concurrent.each(all.filter(([lie]) => told(lie)))("%s", async (lie, expected) =>
     meets(expected.from === "interrupted" ? unsealed.interrupted : unsealed.known, lie, expected),
   );
+});
+
+describe("what is said of many containers", () => {
+  test("extras in each of them fill no memory", async () => {
+    using site = unsealed.first.copy();
+    for (let seed = 1; seed <= 10; seed++) {
+      site.change(seed);
+      await site.send();
+    }
+    const ended = await site.run(check, "as many extras as there may be, of every container");
+    expect(ended, ended.stderr).toMatchObject({ code: 0 });
+    expect(ended.stderr).toMatch(/work\.img: 65536 files that the archive does not name/);
+    await expectDecent(ended, site);
+  });
+});
+
+describe("a chunk that dom0 knows to be lost", () => {
+  /** Two sessions need it, the volume still holds it, and a check has noted it. */
+  async function lacking(): Promise<HostileSite> {
+    const site = unsealed.first.copy();
+    await site.send();
+    site.change(1);
+    await site.send();
+    const directory = join(site.archive, volume);
+    const [first, second] = namesIn(site)
+      .toSorted()
+      .map((name) => {
+        const files = readdirSync(join(directory, name), { recursive: true, encoding: "utf8" });
+        return files.filter((path) => /\/x[0-9a-f]{16}$/.test(path)).map((path) => join(name, path));
+      });
+    const isOld = (path: string): boolean =>
+      second?.some((each) => basename(each) === basename(path)) === false;
+    const lost = join(directory, first?.find(isOld) ?? "");
+    writeFileSync(lost, readFileSync(lost).fill(0, 20, 30));
+    expect((await site.run(check)).code).toBe(5);
+    return site;
+  }
+
+  test.each([
+    ["send", send, /stay as they are: manifest\.\d of S_[\d-]+: .*; run check/],
+    ["check", check, /2 of 2 sessions are damaged/],
+  ])("%s that can't read the manifests does not forget it", async (_, command, says) => {
+    using site = await lacking();
+    const ended = await site.run(command, "manifests that can't be read, for whoever reads only");
+    expect(ended, ended.stderr).toMatchObject({ code: 5 });
+    expect(ended.stderr).toMatch(says);
+    await expectDecent(ended, site);
+    const sent = await site.run(["send", "--tag", "again"]);
+    expect(sent.stderr).toMatch(/put back what was lost: 1 chunk/);
+    expect((await site.run(check)).code).toBe(0);
+  });
 });
 
 describe("what is found out later", () => {

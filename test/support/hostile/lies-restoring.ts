@@ -180,6 +180,9 @@ export const restoringLies: Readonly<Record<string, Lie>> = {
       return [];
     },
   },
+  "as many extras as there may be, of every container": damaged(() =>
+    Array.from({ length: 65_536 }, () => ({ file: "other", what: "extra" }) as const),
+  ),
   "damages of what was never there": damaged(() => [{ file: "chunk", what: "corrupt", number: 2 ** 49 }]),
   "damages of another container": damaged(() => [
     { file: "other", what: "corrupt", session: new Uint8Array(16).fill(7) as SessionUid },
@@ -217,6 +220,14 @@ export const restoringLies: Readonly<Record<string, Lie>> = {
   "damages, one after the other": slowly("scrub", (id, of) =>
     Array.from({ length: 1000 }, () => say("damage", id, { ...something, ...of })),
   ),
+  "manifests that can't be read, for whoever reads only": {
+    answer: (frame, stage) => {
+      const isReader = stage.last("agentHello")?.service === "sparsebak.Receive";
+      if (!isReader || stage.newest !== "readMeta" || stage.last("readMeta")?.kind !== "manifest")
+        return undefined;
+      return frame.type === "done" ? [say("refused", frame.id, { code: "io", reason: "" })] : [];
+    },
+  },
   "list altered": insteadOf("list", (id) => file(new Uint8Array(300))(id)),
   "endless list": flooding("list", (id) => frames(say("data", id, { bytes: new Uint8Array(65_000) }))),
   "an older head said to be missing": {
