@@ -43,6 +43,12 @@ export function hasMoreLost({ groups }: Pick<Seen, "groups">): boolean {
   );
 }
 
+/** How many chunks were found to be lost. */
+export function lostCount({ groups }: Pick<Seen, "groups">): number {
+  const health = groups.flatMap(({ volumes }) => volumes.flatMap(({ containers }) => containers));
+  return health.reduce((sum, { lost }) => sum + lost.size, 0);
+}
+
 /** Whether there may be lost chunks of the group that the check has not come to: behind a manifest or an index that can't be
  *  read. */
 function isUnseen({ groups, lost }: Seen, { group }: LostChunk): boolean {

@@ -1,10 +1,11 @@
-// What check --repair says before it asks and begins: what can be put back, and from where, and what is lost for good.
+// What check --repair says: before it asks and begins, what can be put back, and from where, and what is lost for good;
+// and behind it, what became of each volume.
 
-import type { LostVolume } from "../check/archived-volume.ts";
+import type { ArchivedVolume, LostVolume } from "../check/archived-volume.ts";
 import { isNothing, type Spoil } from "../check/rest.ts";
 import { countText } from "../units.ts";
 import { amountText, bytesIn } from "../heal/lost-text.ts";
-import type { GroupPlan } from "../heal/plan-group.ts";
+import type { GoingSession, GroupPlan } from "../heal/plan-group.ts";
 import type { LostChunk } from "../state/lost-chunks.ts";
 import type { Context } from "../context.ts";
 
@@ -65,4 +66,24 @@ export function sayPlan(
 
 function fieldsOf(what: string, chunks: readonly LostChunk[]): Readonly<Record<string, number>> {
   return { [`${what}Chunks`]: chunks.length, [`${what}Bytes`]: bytesIn(chunks) };
+}
+
+/** Reports what became of a volume; `gone` are its sessions that went. */
+export function sayRepaired(
+  context: Context,
+  { name, sessions }: ArchivedVolume["index"],
+  gone: readonly GoingSession[],
+): void {
+  const names = gone.map((each) => each.name);
+  const left = sessions.length - names.length;
+  context.report.volume({
+    volume: name,
+    command: "repair",
+    ok: true,
+    message:
+      names.length === 0
+        ? `${countText(left, "session")} stay`
+        : `${countText(names.length, "session")} removed, ${left} stay`,
+    fields: { removed: names, kept: left },
+  });
 }

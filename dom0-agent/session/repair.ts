@@ -12,25 +12,24 @@ import { writeAnew } from "../check/copies.ts";
 import { deadOf, isNothing, type Spoil, spoilOf, staysDamaged } from "../check/rest.ts";
 import { needsList, rebuildLists } from "../check/rebuild-lists.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
-import { countText } from "../units.ts";
 import { AgentError, type ExitReason } from "../errors.ts";
 import { healGroup } from "../heal/heal-group.ts";
 import { type LostPlaces, lostPlaces } from "../state/lost-places.ts";
 import { amountText } from "../heal/lost-text.ts";
 import { lookHere } from "../heal/look-here.ts";
-import { type GoingSession, type GroupPlan, planGroup } from "../heal/plan-group.ts";
+import { type GroupPlan, planGroup } from "../heal/plan-group.ts";
 import { type OldHeads, oldHeads } from "../prune/old-heads.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
 import { lockForRemoval, takeLock, type Lock } from "../state/lock.ts";
-import { type LostChunk, writeLost } from "../state/lost-chunks.ts";
+import { type LostChunk, mostLost, writeLost } from "../state/lost-chunks.ts";
 import { type OpenArchive, where } from "../archive/archive.ts";
 import { type Checked, checkArchive } from "./check.ts";
 import { commitStep, nextGeneration } from "../archive/commit-step.ts";
 import type { Context } from "../context.ts";
 import { openDestination } from "../archive/destination.ts";
 import { sweepOrWarn } from "../archive/sweep.ts";
-import { hasMoreLost, noteLost } from "./note-lost.ts";
-import { sayPlan } from "./repair-plan-report.ts";
+import { hasMoreLost, lostCount, noteLost } from "./note-lost.ts";
+import { sayPlan, sayRepaired } from "./repair-plan-report.ts";
 import { sendBack } from "../send/send-back.ts";
 import { stateLockSeconds } from "../monitor/state-lock.ts";
 
@@ -52,14 +51,18 @@ export async function repair(
   // Whoever is reading now is not to be found out about behind a long check.
   (await lockForRemoval(paths, `check --repair of ${settings.name}`))[Symbol.dispose]();
   await putHeaderBack(context, settings);
-  const first = await repairRound(context, settings, lock, options);
   let round: Round = options;
-  let came = first;
-  while (came === "put-off" || came === "more") {
+  let lostBefore = Number.POSITIVE_INFINITY;
+  for (;;) {
+    const came = await repairRound(context, settings, lock, round);
     if (came === "put-off") round = { ...options, agrees: undefined };
-    came = await repairRound(context, settings, lock, round);
+    else if (typeof came === "string") return came;
+    // Who loses again what is put back is not served for ever.
+    else if (came.lost > lostBefore - mostLost / 2) {
+      context.report.warn("as much was lost again as was put back; run check --repair again");
+      return "integrity";
+    } else lostBefore = came.lost;
   }
-  return came;
 }
 
 /** A header that the receiver has lost and dom0 has kept is put back by opening the archive for pruning. */
@@ -75,13 +78,13 @@ interface Round extends Pick<RepairOptions, "readData"> {
 }
 
 /** Gives `put-off` where nothing could be sent to a group, because a manifest was lost, and those sessions are gone now,
- *  and `more` where more is lost than is looked for at a time. */
+ *  and how many chunks were lost where that is more than is looked for at a time. */
 async function repairRound(
   context: Context,
   settings: ArchiveSettings,
   lock: Lock,
   { readData, agrees }: Round,
-): Promise<ExitReason | "put-off" | "more"> {
+): Promise<ExitReason | "put-off" | { readonly lost: number }> {
   const { reason, checked } = await checkArchive(context, settings, { readData });
   const lost = noteLost(context, settings, checked, lock);
   const volumes = checked.groups.flatMap((each) => each.volumes);
@@ -135,7 +138,7 @@ async function repairRound(
     return "integrity";
   }
   if (isPutOff) return "put-off";
-  if (hasMoreLost(checked)) return "more";
+  if (hasMoreLost(checked)) return { lost: lostCount(checked) };
   if (!staysDamaged(checked.rest, volumes)) return "done";
   context.report.warn(
     "some of what is damaged, and no session needs, stays: see above, or until it is pruned",
@@ -249,25 +252,6 @@ async function repairGroup(
   for (const [i, { volume }] of volumes.entries()) sayRepaired(context, volume.index, leaving[i] ?? []);
   const healed = needed.filter((each) => copies.in(each)?.has(each.address) === true);
   if (healed.length > 0) context.report.notice(`put back: ${amountText(healed)}`, { healed: healed.length });
-}
-
-function sayRepaired(
-  context: Context,
-  { name, sessions }: CheckedVolume["volume"]["index"],
-  gone: readonly GoingSession[],
-): void {
-  const names = gone.map((each) => each.name);
-  const left = sessions.length - names.length;
-  context.report.volume({
-    volume: name,
-    command: "repair",
-    ok: true,
-    message:
-      names.length === 0
-        ? `${countText(left, "session")} stay`
-        : `${countText(names.length, "session")} removed, ${left} stay`,
-    fields: { removed: names, kept: left },
-  });
 }
 
 /** Removes a volume of which nothing can be found any more. The next send makes it anew. */

@@ -1,5 +1,7 @@
 // Lies about chunks, about what an interrupted session has left, and about lists.
 
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { concatBytes, equalBytes } from "../../../protocol/bytes.ts";
 import {
   decodeList,
@@ -97,6 +99,27 @@ function listedIn(stage: Stage, session: SessionUid): readonly ChunkAddress[] {
       return Array.from(decodeList(list), ({ address }) => address);
   }
   return [];
+}
+
+/** Each check finds all chunks lost, and so does whoever reads before the next head is made. */
+function losing(): Lie {
+  const noted = (stage: Stage): string => join(stage.archive, "..", "lost-at");
+  const heads = (stage: Stage): string => readdirSync(join(stage.archive, "heads")).sort().join();
+  const missing = chunks((all) => all.map((each) => ({ ...each, bytes: new Uint8Array(0) })));
+  return {
+    request: (frame, stage) => {
+      if (frame.type === "scrub") writeFileSync(noted(stage), heads(stage));
+      return undefined;
+    },
+    answer: (frame, stage) => {
+      const of = stage.newest === "scrub" ? stage.last("scrub") : undefined;
+      const isOfContainer = of?.volume.some((byte) => byte !== 0) === true;
+      if (of !== undefined && isOfContainer && frame.type === "done")
+        return [say("damage", frame.id, { ...something, ...structuredClone(of) }), bytesOf(frame)];
+      const isLost = existsSync(noted(stage)) && readFileSync(noted(stage), "utf8") === heads(stage);
+      return isLost ? missing.answer?.(frame, stage) : undefined;
+    },
+  };
 }
 
 const discarding = growing("discard");
@@ -228,6 +251,7 @@ export const restoringLies: Readonly<Record<string, Lie>> = {
       return frame.type === "done" ? [say("refused", frame.id, { code: "io", reason: "" })] : [];
     },
   },
+  "chunks that are lost as often as they are put back": losing(),
   "list altered": insteadOf("list", (id) => file(new Uint8Array(300))(id)),
   "endless list": flooding("list", (id) => frames(say("data", id, { bytes: new Uint8Array(65_000) }))),
   "an older head said to be missing": {
