@@ -12,6 +12,7 @@ import type { OpenArchive } from "../archive/archive.ts";
 import { RefusedError } from "../archive/refused-error.ts";
 import { isDamage } from "../archive/read-or-copy.ts";
 import { checkHeader } from "../restore/check-header.ts";
+import { type AddressSet, addressSet } from "./address-set.ts";
 import type { ArchivedVolume } from "./archived-volume.ts";
 import type { ChunkList, ListStore } from "./list-store.ts";
 
@@ -26,9 +27,10 @@ export interface ContainerHealth {
   readonly spares: readonly Damage[];
   /** What is there and shouldn't be, or is left over. */
   readonly extras: readonly Damage[];
-  /** Chunks that dom0 has read, or tried to, and that are not right. Of those beyond the first of a group it is not kept
-   *  what they are. */
-  readonly lost: ReadonlyMap<ChunkAddress, LostContent | undefined>;
+  /** Chunks that dom0 has read, or tried to, and that are not right. */
+  readonly lost: Pick<AddressSet, "size" | "has"> & Iterable<ChunkAddress>;
+  /** What these are: kept of the first of a group. */
+  readonly contents: ReadonlyMap<ChunkAddress, LostContent>;
   /** Chunks that the receiver calls missing or corrupt, and that dom0 has not found to be right. To be asked when all
    *  manifests have been looked at, and first while the list is there. */
   claimed(): readonly ChunkAddress[];
@@ -76,7 +78,8 @@ export async function examine(
   files.push(...said.files);
   // Something about it can't be told by its chunks one by one, so each is looked at.
   const readsAll = readAll || list === undefined || said.files.length > 0;
-  const lost = new Map<ChunkAddress, LostContent | undefined>();
+  const lost = addressSet();
+  const contents = new Map<ChunkAddress, LostContent>();
   let claimed: readonly ChunkAddress[] | undefined;
   const unlisted = new Set<ChunkAddress>();
   return {
@@ -87,6 +90,7 @@ export async function examine(
     spares: said.spares,
     extras: said.extras,
     lost,
+    contents,
     unlisted,
     claimed: () =>
       (claimed ??= [...said.chunks].filter((each) => lost.has(each) || list?.isMarked(each) === false)),
@@ -103,7 +107,10 @@ export async function examine(
       const isSuspect = said.chunks.has(address) || suspects?.has(address) === true;
       return fits && !readsAll && !isSuspect ? "right" : "read";
     },
-    addLost: (address, content) => lost.set(address, content),
+    addLost: (address, content) => {
+      lost.add(address);
+      if (content !== undefined) contents.set(address, content);
+    },
   };
 }
 

@@ -108,7 +108,7 @@ async function gather(
     for (const entry of manifest.entries()) {
       const of = entry.kind === "chunk" ? found[entry.container] : undefined;
       if (entry.kind !== "chunk" || of === undefined) continue;
-      const isLost = of.health.lost.get(entry.storedAddress) !== undefined;
+      const isLost = of.health.contents.has(entry.storedAddress);
       if (isLost && keptIn[entry.container]?.has(entry.storedAddress) !== true) continue;
       const { storedAddress: address, storedLength, checksum } = entry;
       of.chunks.set(address, { address, storedLength, checksum: checksum.slice() as typeof checksum });

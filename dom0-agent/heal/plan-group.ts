@@ -69,7 +69,7 @@ export async function planGroup({ open, volumes, lost, look, signal }: PlanOptio
   const held = lostPlaces(missing.filter(isHeld));
   const lostIn = new Map(
     volumes.flatMap(({ volume: { index }, containers }) =>
-      containers.map(({ container, lost: of }) => [
+      containers.map(({ container, contents: of }) => [
         refKey({ volume: index.volume, session: container.uid }),
         of,
       ]),
@@ -77,7 +77,7 @@ export async function planGroup({ open, volumes, lost, look, signal }: PlanOptio
   );
   // One of which it is not known what it is waits for the next round.
   const isGone = (ref: ContainerRef, address: ChunkAddress): boolean =>
-    lostIn.get(refKey(ref))?.get(address) !== undefined &&
+    lostIn.get(refKey(ref))?.has(address) === true &&
     found.copies.in(ref)?.has(address) !== true &&
     !held.has(ref, address);
   const judged = { open, known, isGone, signal };

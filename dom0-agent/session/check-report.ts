@@ -1,6 +1,7 @@
 // What check says: for each container what is wrong with it, for each session what that costs, for each volume a line.
 
 import type { LostVolume } from "../check/archived-volume.ts";
+import { addressSet } from "../check/address-set.ts";
 import type { CheckedVolume } from "../check/check-group.ts";
 import type { Damage } from "../../protocol/wire/messages.ts";
 import { toHex } from "../../protocol/bytes.ts";
@@ -88,20 +89,18 @@ function sayContainer(context: Context, volume: string, health: ContainerHealth,
       container: name,
       unlisted: unlisted.size,
     });
-  const gone = [...new Set([...lost.keys(), ...health.claimed()])].sort((a, b) => a - b);
-  if (gone.length > 0) {
+  const gone = addressSet(lost);
+  for (const each of health.claimed()) gone.add(each);
+  if (gone.size > 0) {
     const ranges = stretches(gone, chunkSize);
     const shown = ranges.slice(0, mostShown).map(rangeText).join(" ");
     const more = ranges.length > mostShown ? " …" : "";
-    context.report.warn(
-      `${volume}: ${name}: ${countText(gone.length, "stored chunk")} lost: ${shown}${more}`,
-      {
-        volume,
-        container: name,
-        lostChunks: gone.length,
-        ranges: ranges.slice(0, mostRanges),
-      },
-    );
+    context.report.warn(`${volume}: ${name}: ${countText(gone.size, "stored chunk")} lost: ${shown}${more}`, {
+      volume,
+      container: name,
+      lostChunks: gone.size,
+      ranges,
+    });
   }
   if (spares.length > 0)
     context.report.warn(`${volume}: ${name}: damaged${word}, and no session needs it: ${kindsOf(spares)}`, {
@@ -109,17 +108,19 @@ function sayContainer(context: Context, volume: string, health: ContainerHealth,
       container: name,
       spares: spares.length,
     });
-  return files.length + unlisted.size + gone.length + spares.length > 0;
+  return files.length + unlisted.size + gone.size + spares.length > 0;
 }
 
+/** The first stretches of addresses, which rise. */
 function stretches(
-  addresses: readonly number[],
+  addresses: Iterable<number>,
   chunkSize: number,
 ): readonly { readonly offset: number; readonly length: number }[] {
   const found: { offset: number; length: number }[] = [];
   for (const address of addresses) {
     const last = found.at(-1);
     if (last !== undefined && last.offset + last.length === address) last.length += chunkSize;
+    else if (found.length === mostRanges) break;
     else found.push({ offset: address, length: chunkSize });
   }
   return found;

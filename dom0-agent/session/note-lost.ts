@@ -22,12 +22,11 @@ interface Seen {
 export function lostIn({ groups }: Pick<Seen, "groups">): readonly LostChunk[] {
   return groups.flatMap(({ volumes }) =>
     volumes.flatMap(({ volume: { index }, containers }) =>
-      containers.flatMap(({ container, lost }) =>
-        [...lost].flatMap(([address, content]): readonly LostChunk[] => {
-          if (content === undefined) return [];
+      containers.flatMap(({ container, contents }) =>
+        [...contents].map(([address, content]): LostChunk => {
           const { group, volume } = index;
           const id = content.id as LostChunk["id"];
-          return [{ group, volume, session: container.uid, address, id, length: content.length }];
+          return { group, volume, session: container.uid, address, id, length: content.length };
         }),
       ),
     ),
@@ -37,9 +36,7 @@ export function lostIn({ groups }: Pick<Seen, "groups">): readonly LostChunk[] {
 /** Whether there are lost chunks of which it was not kept what they are: they are too many at once. */
 export function hasMoreLost({ groups }: Pick<Seen, "groups">): boolean {
   return groups.some(({ volumes }) =>
-    volumes.some(({ containers }) =>
-      containers.some(({ lost }) => [...lost.values()].some((content) => content === undefined)),
-    ),
+    volumes.some(({ containers }) => containers.some(({ lost, contents }) => lost.size > contents.size)),
   );
 }
 

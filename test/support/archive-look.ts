@@ -93,7 +93,7 @@ async function lookThrough(open: OpenArchive): Promise<Seen> {
       const { name } = health.container;
       for (const { file, what, why } of health.files) damage.push(why ?? `${name}: ${file} is ${what}`);
       if (health.unlisted.size > 0) damage.push(`${name}: ${health.unlisted.size} chunks are not listed`);
-      const bad = new Set([...health.lost.keys(), ...health.claimed()]);
+      const bad = new Set([...health.lost, ...health.claimed()]);
       if (bad.size > 0) damage.push(`${name}: ${bad.size} chunks are lost`);
       damage.push(...health.spares.map((each) => `${name}: ${textOf(each)}`));
       said.push(...health.extras.map((each) => `${name}: ${textOf(each)}`));
