@@ -21,7 +21,7 @@ import { type GroupPlan, planGroup } from "../heal/plan-group.ts";
 import { type OldHeads, oldHeads } from "../prune/old-heads.ts";
 import { makeDirectory } from "../state/atomic-file.ts";
 import { lockForRemoval, takeLock, type Lock } from "../state/lock.ts";
-import { type LostChunk, mostLost, writeLost } from "../state/lost-chunks.ts";
+import { type LostChunk, mostLost, readLost, writeLost } from "../state/lost-chunks.ts";
 import { type OpenArchive, where } from "../archive/archive.ts";
 import { type Checked, checkArchive } from "./check.ts";
 import { commitStep, nextGeneration } from "../archive/commit-step.ts";
@@ -110,11 +110,13 @@ async function repairRound(
   const { generation } = open.head;
   if (agrees !== undefined && !isNothing(spoil)) await takeAway(open, spoil);
   const left: LostChunk[] = [];
+  const noted = readLost(open.paths, (message) => context.report.warn(message));
   for (const group of planned.groups) {
-    // What sessions go on to refer to.
-    const kept = group.going.flat().some(({ uid }) => !agreed.has(uid)) ? group.gone : [];
-    left.push(...group.held.chunks, ...kept);
-    await repairGroup(context, open, group, lostPlaces([...group.held.chunks, ...kept]), agreed);
+    const stays = group.going.flat().some(({ uid }) => !agreed.has(uid));
+    // What sessions go on to refer to; where one of them could not be looked at, that may be any of what was noted.
+    const kept = [...group.held.chunks, ...(stays ? group.gone : [])];
+    left.push(...(stays ? noted.filter((each) => isWithoutCopy(group, each)) : kept));
+    await repairGroup(context, open, group, lostPlaces(kept), agreed);
   }
   if (agrees !== undefined) for (const each of checked.lost) await removeVolume(context, open, each);
   await writeAnew(open, checked.copies, generation);
@@ -144,6 +146,14 @@ async function repairRound(
     "some of what is damaged, and no session needs, stays: see above, or until it is pruned",
   );
   return "integrity";
+}
+
+/** A lost chunk of the group that has no copy. */
+function isWithoutCopy({ volumes, copies }: GroupPlan, chunk: LostChunk): boolean {
+  return (
+    volumes.some(({ volume }) => equalBytes(volume.index.group, chunk.group)) &&
+    copies.in(chunk)?.has(chunk.address) !== true
+  );
 }
 
 function changed(): AgentError {

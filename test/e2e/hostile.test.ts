@@ -267,6 +267,7 @@ const special = [
   "not committed, and said to be",
   "as many extras as there may be, of every container",
   "manifests that can't be read, for whoever reads only",
+  "manifests that can't be read, once something was put back",
   "chunks that are lost as often as they are put back",
 ];
 
@@ -497,6 +498,17 @@ describe("a chunk that dom0 knows to be lost", () => {
     await expectDecent(ended, site);
     const sent = await site.run(["send", "--tag", "again"]);
     expect(sent.stderr).toMatch(/put back what was lost: 1 chunk/);
+    expect((await site.run(check)).code).toBe(0);
+  });
+
+  test("neither does a repair that can't read them any more", async () => {
+    using site = await lacking();
+    const repair = ["check", "--repair", "--yes"];
+    const ended = await site.run(repair, "manifests that can't be read, once something was put back");
+    expect(ended, ended.stderr).toMatchObject({ code: 5 });
+    expect(ended.stderr).toMatch(/what was to be put back was not: S_[\d-]+, .* stay as they are/);
+    await expectDecent(ended, site);
+    expect((await site.run(send)).stderr).toMatch(/put back what was lost: 1 chunk/);
     expect((await site.run(check)).code).toBe(0);
   });
 });

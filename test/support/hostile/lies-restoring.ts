@@ -17,6 +17,7 @@ import type {
   SessionName,
   SessionUid,
 } from "../../../protocol/archive/types.ts";
+import type { Frame } from "../../../protocol/wire/frame.ts";
 import type { Messages } from "../../../protocol/wire/messages.ts";
 import { bytesOf, fileOf, type Lie, say, type Stage, volumeFiles, volumeOf } from "./stage.ts";
 import { chunks, data, file, flooding, forged, frames, growing, insteadOf, slowly } from "./telling.ts";
@@ -101,23 +102,43 @@ function listedIn(stage: Stage, session: SessionUid): readonly ChunkAddress[] {
   return [];
 }
 
+/** Which heads there were when containers were scrubbed last: `isLater` where another one has been made since. */
+const sinceScrub = {
+  path: (stage: Stage): string => join(stage.archive, "..", "scrubbed"),
+  heads: (stage: Stage): string => readdirSync(join(stage.archive, "heads")).sort().join(),
+  request: (frame: Frame, stage: Stage): undefined => {
+    if (frame.type === "scrub") writeFileSync(sinceScrub.path(stage), sinceScrub.heads(stage));
+  },
+  isLater: (stage: Stage): boolean | undefined =>
+    existsSync(sinceScrub.path(stage))
+      ? readFileSync(sinceScrub.path(stage), "utf8") !== sinceScrub.heads(stage)
+      : undefined,
+};
+
 /** Each check finds all chunks lost, and so does whoever reads before the next head is made. */
 function losing(): Lie {
-  const noted = (stage: Stage): string => join(stage.archive, "..", "lost-at");
-  const heads = (stage: Stage): string => readdirSync(join(stage.archive, "heads")).sort().join();
   const missing = chunks((all) => all.map((each) => ({ ...each, bytes: new Uint8Array(0) })));
   return {
-    request: (frame, stage) => {
-      if (frame.type === "scrub") writeFileSync(noted(stage), heads(stage));
-      return undefined;
-    },
+    request: sinceScrub.request,
     answer: (frame, stage) => {
       const of = stage.newest === "scrub" ? stage.last("scrub") : undefined;
       const isOfContainer = of?.volume.some((byte) => byte !== 0) === true;
       if (of !== undefined && isOfContainer && frame.type === "done")
         return [say("damage", frame.id, { ...something, ...structuredClone(of) }), bytesOf(frame)];
-      const isLost = existsSync(noted(stage)) && readFileSync(noted(stage), "utf8") === heads(stage);
-      return isLost ? missing.answer?.(frame, stage) : undefined;
+      return sinceScrub.isLater(stage) === false ? missing.answer?.(frame, stage) : undefined;
+    },
+  };
+}
+
+/** To whoever only reads, where `wanted`. */
+function unreadable(wanted: (stage: Stage) => boolean): Lie {
+  return {
+    request: sinceScrub.request,
+    answer: (frame, stage) => {
+      const isReader = stage.last("agentHello")?.service === "sparsebak.Receive";
+      const isManifest = stage.newest === "readMeta" && stage.last("readMeta")?.kind === "manifest";
+      if (!isReader || !isManifest || !wanted(stage)) return undefined;
+      return frame.type === "done" ? [say("refused", frame.id, { code: "io", reason: "" })] : [];
     },
   };
 }
@@ -243,14 +264,10 @@ export const restoringLies: Readonly<Record<string, Lie>> = {
   "damages, one after the other": slowly("scrub", (id, of) =>
     Array.from({ length: 1000 }, () => say("damage", id, { ...something, ...of })),
   ),
-  "manifests that can't be read, for whoever reads only": {
-    answer: (frame, stage) => {
-      const isReader = stage.last("agentHello")?.service === "sparsebak.Receive";
-      if (!isReader || stage.newest !== "readMeta" || stage.last("readMeta")?.kind !== "manifest")
-        return undefined;
-      return frame.type === "done" ? [say("refused", frame.id, { code: "io", reason: "" })] : [];
-    },
-  },
+  "manifests that can't be read, for whoever reads only": unreadable(() => true),
+  "manifests that can't be read, once something was put back": unreadable(
+    (stage) => sinceScrub.isLater(stage) === true,
+  ),
   "chunks that are lost as often as they are put back": losing(),
   "list altered": insteadOf("list", (id) => file(new Uint8Array(300))(id)),
   "endless list": flooding("list", (id) => frames(say("data", id, { bytes: new Uint8Array(65_000) }))),
