@@ -56,8 +56,9 @@ function isUnseen({ groups, lost }: Seen, { group }: LostChunk): boolean {
   );
 }
 
-/** Writes down what was found, in place of what was known before; that stays where it was not looked at. `lock` is the archive's; where another run has it, or
- *  has changed the archive since, nothing is written, which is said. Gives the chunks. */
+/** Writes down what was found, in place of what was known before; that stays where it was not looked at. `lock` is the
+ *  archive's; where another run has it, or has changed the archive since, nothing is written, which is said. Gives the
+ *  chunks. */
 export function noteLost(
   context: Context,
   settings: ArchiveSettings,
