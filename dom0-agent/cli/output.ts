@@ -120,7 +120,7 @@ function progressBar(enabled: boolean): { show: Reporter["progress"]; clear: () 
       const share = total === 0 ? 1 : Math.min(1, done / total);
       const seconds = (now - startedAt) / 1000;
       const rate = seconds > 0 ? done / seconds : 0;
-      const left = rate > 0 ? ` ${durationText((total - done) / rate)} left` : "";
+      const left = rate > 0 ? ` ${durationText(Math.max(0, total - done) / rate)} left` : "";
       const width = 24;
       const filled = Math.round(share * width);
       const gauge = `${"█".repeat(filled)}${"░".repeat(width - filled)}`;
