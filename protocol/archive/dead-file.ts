@@ -102,18 +102,24 @@ const body: Codec<Body> = struct<Body>({
   archives: generations,
 });
 
+/** Runs of chunks, however they are kept: an array, for one. */
+export interface Runs {
+  readonly length: number;
+  at(i: number): ChunkRun | undefined;
+}
+
 /** True where one of the runs, which rise, holds the address. */
-export function isInRuns(runs: readonly ChunkRun[], address: number, chunkSize: number): boolean {
+export function isInRuns(runs: Runs, address: number, chunkSize: number): boolean {
   let low = 0;
   let high = runs.length;
   while (low < high) {
-    const middle = (low + high) >> 1;
-    const middlemost = runs[middle];
+    const middle = (low + high) >>> 1;
+    const middlemost = runs.at(middle);
     if (middlemost !== undefined && middlemost.address + middlemost.count * chunkSize <= address)
       low = middle + 1;
     else high = middle;
   }
-  const found = runs[low];
+  const found = runs.at(low);
   return found !== undefined && found.address <= address;
 }
 

@@ -2,10 +2,23 @@
 // head never came. What a list that waits for its day names is not left over from anything: it is kept (design
 // section 7; archive-format.md, F33 to F35).
 
-import { type ChunkRun, type DeadFile, decodeDead, maxDeadBytes } from "../../protocol/archive/dead-file.ts";
+import {
+  type ChunkRun,
+  type DeadFile,
+  decodeDead,
+  isInRuns,
+  maxDeadBytes,
+  type Runs,
+} from "../../protocol/archive/dead-file.ts";
 import type { ListIdentity } from "../../protocol/archive/list-file.ts";
 import { fileNames, parseGeneration } from "../../protocol/archive/names.ts";
-import type { ArchiveUuid, Generation, SessionUid, VolumeId } from "../../protocol/archive/types.ts";
+import type {
+  ArchiveUuid,
+  ChunkAddress,
+  Generation,
+  SessionUid,
+  VolumeId,
+} from "../../protocol/archive/types.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import { isDamage } from "../errors.ts";
 import { type Directory, namesIn, openIfThere } from "../directory.ts";
@@ -62,28 +75,19 @@ export interface Trash {
 /** Runs that are kept at most, of 12 bytes: as many as one list has at most. There may be any number of lists. */
 const maxRuns = 4_194_304;
 
-interface Runs {
-  readonly addresses: Float64Array;
-  readonly counts: Uint32Array;
-}
-
+/** The same runs, in 12 bytes each. */
 function compact(runs: readonly ChunkRun[]): Runs {
+  const addresses = Float64Array.from(runs, ({ address }) => address);
+  const counts = Uint32Array.from(runs, ({ count }) => count);
   return {
-    addresses: Float64Array.from(runs, ({ address }) => address),
-    counts: Uint32Array.from(runs, ({ count }) => count),
+    length: runs.length,
+    at: (i) => {
+      const [address, count] = [addresses[i], counts[i]];
+      return address === undefined || count === undefined
+        ? undefined
+        : { address: address as ChunkAddress, count };
+    },
   };
-}
-
-/** True where one of the runs, which rise, holds the address. */
-function isInRuns({ addresses, counts }: Runs, address: number, chunkSize: number): boolean {
-  let [low, high] = [0, addresses.length];
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((addresses[middle] ?? 0) <= address) low = middle + 1;
-    else high = middle;
-  }
-  const start = addresses[low - 1];
-  return start !== undefined && address < start + (counts[low - 1] ?? 0) * chunkSize;
 }
 
 /** Reads every dead list up to the current head. */
