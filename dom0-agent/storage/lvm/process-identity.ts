@@ -15,8 +15,13 @@ export function ourIdentity(): ProcessIdentity {
 }
 
 /** True while that very process runs; one that only waits to be buried does not. */
-export function isAlive({ bootId: boot, pid, startedAt }: ProcessIdentity): boolean {
-  return boot === bootId() && startOf(pid) === startedAt;
+export function isAlive(identity: ProcessIdentity): boolean {
+  return isOfThisBoot(identity) && startOf(identity.pid) === identity.startedAt;
+}
+
+/** False for every process that ended with an earlier boot. */
+export function isOfThisBoot(identity: ProcessIdentity): boolean {
+  return identity.bootId === bootId();
 }
 
 function bootId(): string {

@@ -2,15 +2,16 @@
 // room for one; another program may hold it, and its is never released by us. What we take is written down before, so
 // that what a killed run leaves is recognised (design section 5).
 //
-//   1. the intent, without a root, is written and synced: this pool, this process
+//   1. nobody holds it; the intent, without a root, is written and synced: this pool and its transaction, this process
 //   2. a helper reserves, and writes down which block is held now; a SIGKILL of this process does not stop it
 //   3. the intent is written again, with that block
 //   4. … the metadata is read …
 //   5. released, if it is still that block; then the intent is removed
 //
 // A reservation outlives its process and even a reboot: it stands in the pool's superblock. What is found held is ours
-// if it is the block that the intent or the helper wrote down. Without such a word (the machine lost its power between
-// the reservation and the word) it is left alone, and the user is told how to let go of it.
+// if it is the block that the intent or the helper wrote down. Where the machine lost its power between the reservation
+// and that word, `fromEarlierBoot` says what is known. Without a word in the same boot (somebody killed the helper alone)
+// it is left alone, and the user is told how to let go of it.
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -18,13 +19,23 @@ import { removeFile } from "../../state/atomic-file.ts";
 import { DamagedStateError, field, readRecord, writeRecord } from "../../state/record.ts";
 import { runTool } from "../../tools.ts";
 import { StorageError } from "../storage.ts";
-import { parsePoolStatus, type PoolDevice, poolDevice, heldRoot, releaseMetadata } from "./pool-device.ts";
-import { isAlive, ourIdentity, type ProcessIdentity } from "./process-identity.ts";
+import {
+  metadataOpeners,
+  parsePoolStatus,
+  type PoolDevice,
+  poolDevice,
+  poolStatus,
+  releaseMetadata,
+  transactionHeld,
+} from "./pool-device.ts";
+import { isAlive, isOfThisBoot, ourIdentity, type ProcessIdentity } from "./process-identity.ts";
 
 interface Intent extends ProcessIdentity {
   readonly vg: string;
   readonly pool: string;
   readonly poolUuid: string;
+  /** The pool's, when nobody held its metadata yet. */
+  readonly transaction: string;
   /** Empty until we have it. */
   readonly root: string;
 }
@@ -48,12 +59,13 @@ export interface Reservation {
 export async function reserveMetadata(pool: PoolIdentity, stateDirectory: string): Promise<Reservation> {
   const device = poolDevice(pool.vg, pool.pool);
   const path = intentPath(stateDirectory);
-  const heldBefore = await heldRoot(device);
-  if (heldBefore !== undefined) throw held(device, heldBefore);
+  const before = await poolStatus(device);
+  if (before.heldRoot !== undefined) throw held(device, before.heldRoot);
   const intent: Intent = {
     vg: pool.vg,
     pool: pool.pool,
     poolUuid: pool.uuid,
+    transaction: before.transaction,
     ...ourIdentity(),
     root: "",
   };
@@ -71,7 +83,7 @@ export async function reserveMetadata(pool: PoolIdentity, stateDirectory: string
   writeRecord(path, { ...intent, root });
   return {
     verify: async () => {
-      if ((await heldRoot(device)) === root) return;
+      if ((await poolStatus(device)).heldRoot === root) return;
       throw new StorageError(
         "held",
         `the metadata of ${device.title} was let go of by another program while it was read`,
@@ -118,7 +130,8 @@ async function helpersWord(stateDirectory: string): Promise<string | undefined> 
 
 /**
  * Lets go of what a dead process of ours still holds, by its written intent; anything else is left alone. `uuidOf` finds
- * a pool's uuid by its names; without an intent nothing is asked. Throws StorageError `held` while the process lives.
+ * a pool's uuid by its names; without an intent nothing is asked. Throws StorageError `held` while the process
+ * lives.
  */
 export async function settleLeftover(
   stateDirectory: string,
@@ -138,11 +151,28 @@ export async function settleLeftover(
   // The disk may come back.
   if (uuid === undefined) return;
   if (uuid === intent.poolUuid) {
-    const root = intent.root === "" ? await helpersWord(stateDirectory) : intent.root;
+    const root =
+      intent.root !== ""
+        ? intent.root
+        : ((await helpersWord(stateDirectory)) ?? (await fromEarlierBoot(device, intent)));
     if (root !== undefined) await releaseIfHeld(device, root);
   }
   removeFile(path);
   removeFile(wordPath(stateDirectory));
+}
+
+/**
+ * The block that is held since a boot that has ended, as far as this can be known without a word of the one who took it.
+ * Nobody lives who could need that, whoever took it. It was taken after the intent, because nothing was held then, and it
+ * knows the pool as it was at the intent, before any thin volume was made or removed. A program of this boot would have
+ * had to take it before one was (each VM that starts makes some), and it would be reading it: then StorageError `held`.
+ */
+async function fromEarlierBoot(device: PoolDevice, intent: Intent): Promise<string | undefined> {
+  if (isOfThisBoot(intent)) return undefined;
+  const { heldRoot } = await poolStatus(device);
+  if (heldRoot === undefined) return undefined;
+  if ((await metadataOpeners(device)) > 1) throw held(device, heldRoot);
+  return (await transactionHeld(device, heldRoot)) === intent.transaction ? heldRoot : undefined;
 }
 
 /** An intent that is damaged proves nothing, so what is held is treated as another program's. */
@@ -152,6 +182,7 @@ function readIntent(path: string): Intent | undefined {
       vg: field.text(value, "vg"),
       pool: field.text(value, "pool"),
       poolUuid: field.text(value, "poolUuid"),
+      transaction: field.text(value, "transaction"),
       bootId: field.text(value, "bootId"),
       pid: field.number(value, "pid"),
       startedAt: field.text(value, "startedAt"),
@@ -165,11 +196,11 @@ function readIntent(path: string): Intent | undefined {
 
 /** Lets go of the metadata snapshot in block `root`; another one, or none, is left as it is. */
 async function releaseIfHeld(device: PoolDevice, root: string): Promise<void> {
-  if ((await heldRoot(device)) !== root) return;
+  if ((await poolStatus(device)).heldRoot !== root) return;
   const refused = await releaseMetadata(device);
   if (refused === undefined) return;
   // Somebody may have let go of it by hand: then there is nothing left to do.
-  if ((await heldRoot(device)) === undefined) return;
+  if ((await poolStatus(device)).heldRoot === undefined) return;
   throw new StorageError("tool", `release the metadata of ${device.title}: dmsetup: ${refused}`);
 }
 

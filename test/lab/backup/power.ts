@@ -14,12 +14,16 @@ export interface Boot {
   readonly sessions: Readonly<Record<string, string>>;
   /** That of the volume when the power was cut: of a session that was committed just before. */
   readonly atCut?: string;
-  /** What is cut, and where: as a share of all that the command does. Without it, this boot is the last. */
-  readonly cut?: {
-    readonly command: "monitor" | "send";
-    readonly share: number;
-    readonly form: "dir" | "tar";
-  };
+  /** Without it, this boot is the last. */
+  readonly cut?: Cut;
+}
+
+/** What is cut, and where. */
+export interface Cut {
+  readonly command: "monitor" | "send";
+  readonly form: "dir" | "tar";
+  /** A share of all that the command does, or what begins the thing that it does next. */
+  readonly where: number | string;
 }
 
 const volume = "vm-work-private";
@@ -62,14 +66,14 @@ if (boot.cut === undefined) {
     check(site.assembled(volume, name) === digest, `${name} is not what the volume was`);
   say("done");
 } else {
-  const { command, share, form } = boot.cut;
+  const { command, where, form } = boot.cut;
   const args = ["-u", command, ...(form === "tar" ? ["--tarfile"] : [])];
   const steps = site.counted(...args);
   if (command === "send")
     for (const name of site.sessions(volume)) if (!sessions.has(name)) remember(name, sha256(device(volume)));
   change(site);
-  const at = 1 + Math.floor(share * steps);
-  say(`cut ${at} of ${steps} ${sha256(device(volume))}`);
+  const at = typeof where === "number" ? 1 + Math.floor(where * steps) : new RegExp(`^${where}`);
+  say(`cut at ${at} of ${steps}: ${sha256(device(volume))}`);
   const ended = site.powerCut(at, ...args);
   check(false, `it came back from a power cut at ${at}: ${ended.code} ${ended.stderr}`);
 }

@@ -3,14 +3,14 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
+import { closeSync, existsSync, openSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { readRecord, writeRecord } from "../../../dom0-agent/state/record.ts";
 import { type Case, caseMaker } from "../../suites/case.ts";
 import { noise } from "../../suites/storage/content.ts";
 import { rejects } from "../../suites/storage/judging.ts";
 import { list, take } from "../../suites/storage/reading.ts";
-import { heldRoot, poolMessage } from "../guest/lvm.ts";
+import { heldRoot, mapped, poolMessage } from "../guest/lvm.ts";
 import type { LvmHarness } from "../guest/lvm-harness.ts";
 import { type ToolPath, toolPath } from "./tool-path.ts";
 
@@ -50,6 +50,14 @@ function forgeIntent(lab: LvmHarness, change: Readonly<Record<string, unknown>>)
   const intent = readRecord(intentPath(lab), (value) => value);
   assert.ok(intent);
   writeRecord(intentPath(lab), { ...intent, ...change });
+}
+
+/** What is left when the machine loses its power in the instant after the reservation: nobody has written down which
+ *  block it is in. */
+async function afterPowerCut(lab: LvmHarness, { keepsBoot = false } = {}): Promise<void> {
+  await kill(await holding(lab));
+  forgeIntent(lab, { root: "", ...(keepsBoot ? {} : { bootId: "00000000-0000-0000-0000-000000000000" }) });
+  rmSync(`${intentPath(lab)}.held`);
 }
 
 async function works(lab: LvmHarness): Promise<void> {
@@ -163,6 +171,57 @@ esac`,
         "held",
       );
       assert.equal(heldRoot(lab.pool), root);
+    }),
+
+    add(
+      "the power went before any word of it was kept: let go of by the next boot, not by this one",
+      async (lab) => {
+        await afterPowerCut(lab, { keepsBoot: true });
+        const root = heldRoot(lab.pool);
+        await lab.storage.recover();
+        assert.equal(heldRoot(lab.pool), root);
+        poolMessage(lab.pool, "release_metadata_snap");
+        await afterPowerCut(lab);
+        await lab.storage.recover();
+        assert.equal(heldRoot(lab.pool), "-");
+        await works(lab);
+      },
+    ),
+
+    add(
+      "… but what another program took in the new boot is left alone: it knows a newer pool",
+      async (lab) => {
+        await afterPowerCut(lab);
+        poolMessage(lab.pool, "release_metadata_snap");
+        lab.makeVolume(volume, 4 * mib);
+        poolMessage(lab.pool, "reserve_metadata_snap");
+        const root = heldRoot(lab.pool);
+        await lab.storage.recover();
+        await rejects(
+          lab.storage.withMetadata(async () => assert.fail("it was used")),
+          "held",
+        );
+        assert.equal(heldRoot(lab.pool), root);
+      },
+    ),
+
+    add("… and what somebody reads", async (lab) => {
+      await afterPowerCut(lab);
+      const root = heldRoot(lab.pool);
+      const reader = openSync(`/dev/mapper/${mapped(lab.pool)}_tmeta`, "r");
+      try {
+        await rejects(lab.storage.recover(), "held");
+      } finally {
+        closeSync(reader);
+      }
+      assert.equal(heldRoot(lab.pool), root);
+      await works(lab);
+    }),
+
+    add("… and nothing was taken: nothing to let go of", async (lab) => {
+      await afterPowerCut(lab);
+      poolMessage(lab.pool, "release_metadata_snap");
+      await works(lab);
     }),
 
     add("an intent with another block, or one that is damaged, lets go of nothing", async (lab) => {

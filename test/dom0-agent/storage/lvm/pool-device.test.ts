@@ -8,11 +8,11 @@ const held = "0 524288 thin-pool 7 22/1024 128/4096 31 rw discard_passdown queue
 
 describe("a pool's status", () => {
   test("nobody holds its metadata", () => {
-    expect(parsePoolStatus(free)).toEqual({ heldRoot: undefined });
+    expect(parsePoolStatus(free)).toEqual({ transaction: "7", heldRoot: undefined });
   });
 
   test("somebody does, in that block", () => {
-    expect(parsePoolStatus(held)).toEqual({ heldRoot: "31" });
+    expect(parsePoolStatus(held)).toEqual({ transaction: "7", heldRoot: "31" });
   });
 
   const broken: readonly (readonly [string, string])[] = [
@@ -20,6 +20,7 @@ describe("a pool's status", () => {
     ["of a pool that can't be asked", "0 524288 thin-pool Error\n"],
     ["of something else", "0 524288 thin 4096 8191\n"],
     ["with a block that is no number", held.replace(" 31 ", " 0x1f ")],
+    ["with a transaction that is no number", held.replace(" 7 ", " 0x7 ")],
     ["empty", ""],
     ["an end of line and nothing else", "\n"],
   ];
