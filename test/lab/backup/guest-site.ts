@@ -22,8 +22,9 @@ export interface GuestSite {
   good(...args: readonly string[]): Ran;
   /** Kills it right before the `at`-th thing that it does, or the first one whose text fits. */
   killed(at: number | RegExp, ...args: readonly string[]): Ran;
-  /** Cuts the guest's power there instead: does not come back then. */
-  powerCut(at: number | RegExp, ...args: readonly string[]): Ran;
+  /** Cuts the guest's power right before the `at`-th thing that it does, or the one that comes after the first one whose
+   *  text fits: does not come back then. */
+  powerCut(at: number | { readonly after: RegExp }, ...args: readonly string[]): Ran;
   /** Starts it; it stops by itself, and waits for SIGCONT, right before the first thing that it does whose text fits. */
   heldAt(what: RegExp, ...args: readonly string[]): ChildProcess;
   /** Runs it and gives how many things it did to the outside. */
@@ -146,9 +147,15 @@ function guestSite(): GuestSite {
       check(ran.code === 0, `${args.join(" ")}: ${ran.code}\n${ran.stdout}\n${ran.stderr}`);
       return ran;
     },
-    killed: (at, ...args) => run("sparsebak.mjs", args, killedAt(at), ["--import", killer]),
-    powerCut: (at, ...args) =>
-      run("sparsebak.mjs", args, { ...killedAt(at), KILL_POWER: "1", VM_RUN: "1" }, ["--import", killer]),
+    killed: (at, ...args) => {
+      const env = typeof at === "number" ? { KILL_AT: String(at) } : { KILL_AT: "1", KILL_FROM: at.source };
+      return run("sparsebak.mjs", args, env, ["--import", killer]);
+    },
+    powerCut: (at, ...args) => {
+      const where =
+        typeof at === "number" ? { KILL_AT: String(at) } : { KILL_AT: "2", KILL_FROM: at.after.source };
+      return run("sparsebak.mjs", args, { ...where, KILL_POWER: "1", VM_RUN: "1" }, ["--import", killer]);
+    },
     heldAt: (what, ...args) =>
       spawn(process.execPath, ["--import", killer, join(dist, "lib", "sparsebak.mjs"), ...args], {
         stdio: ["ignore", "ignore", "inherit"],
@@ -185,11 +192,6 @@ function guestSite(): GuestSite {
       return found.map((line) => String(line["name"])).sort();
     },
   };
-}
-
-/** What the killer is told. */
-function killedAt(at: number | RegExp): Record<string, string> {
-  return typeof at === "number" ? { KILL_AT: String(at) } : { KILL_AT: "1", KILL_FROM: at.source };
 }
 
 /** Resolves once a process that `heldAt` has started stands still. Throws when it ends before that. */

@@ -22,8 +22,9 @@ export interface Boot {
 export interface Cut {
   readonly command: "monitor" | "send";
   readonly form: "dir" | "tar";
-  /** A share of all that the command does, or what begins the thing that it does next. */
-  readonly where: number | string;
+  /** A share of all that the command does; or as soon as the pool's metadata is held, when no word of that has reached a
+   *  disk yet. */
+  readonly where: number | "metadata held";
 }
 
 const volume = "vm-work-private";
@@ -72,8 +73,9 @@ if (boot.cut === undefined) {
   if (command === "send")
     for (const name of site.sessions(volume)) if (!sessions.has(name)) remember(name, sha256(device(volume)));
   change(site);
-  const at = typeof where === "number" ? 1 + Math.floor(where * steps) : new RegExp(`^${where}`);
-  say(`cut at ${at} of ${steps}: ${sha256(device(volume))}`);
+  const at =
+    typeof where === "number" ? 1 + Math.floor(where * steps) : { after: /^spawn flock --exclusive \// };
+  say(`cut ${sha256(device(volume))}`);
   const ended = site.powerCut(at, ...args);
-  check(false, `it came back from a power cut at ${at}: ${ended.code} ${ended.stderr}`);
+  check(false, `it came back from a power cut at ${where} of ${steps}: ${ended.code} ${ended.stderr}`);
 }
