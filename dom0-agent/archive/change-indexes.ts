@@ -4,13 +4,13 @@ import type { VolumeIndex } from "../../protocol/archive/index-file.ts";
 import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import type { StepNote } from "../state/archive-record.ts";
-import { makeDirectory } from "../state/atomic-file.ts";
 import { takeArchiveLock } from "../state/lock.ts";
 import { where } from "./archive.ts";
 import { readView, type ViewedVolume } from "./archive-view.ts";
 import { commitStep, nextGeneration } from "./commit-step.ts";
 import type { Context } from "../context.ts";
 import { openDestination } from "./destination.ts";
+import { makeDirectory } from "../state/writing.ts";
 
 /** What a volume's index says from now on. */
 export interface IndexChange {

@@ -15,11 +15,11 @@ import {
 import { type Digest, digestBytes } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { AgentError } from "../errors.ts";
-import { writeAll } from "../state/atomic-file.ts";
 import { openNameless } from "../state/nameless-file.ts";
 import { integrity, metaOf, type OpenArchive, verified } from "./archive.ts";
 import { isDamage } from "./read-or-copy.ts";
 import { readFully } from "../read-fully.ts";
+import { writeAll } from "../state/writing.ts";
 
 /** Records that are decoded at once: so few that they are garbage before they get old, which is what keeps the heap small. */
 const blockRecords = 256;

@@ -13,7 +13,6 @@ import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import { archiveSeal } from "../keys/archive-seal.ts";
 import { writeMasterKey } from "../keys/master-key.ts";
-import { makeDirectory } from "../state/atomic-file.ts";
 import { noteCurrent } from "../state/last-session.ts";
 import { type ArchiveRecord, type KnownVolume, writeArchiveRecord } from "../state/archive-record.ts";
 import { keepHeader } from "../state/kept-headers.ts";
@@ -29,6 +28,7 @@ import {
   readNamedIndex,
 } from "./archive.ts";
 import type { Client } from "./client.ts";
+import { makeDirectory } from "../state/writing.ts";
 
 /** The archive that the receiver shows, with nothing verified by a key yet. */
 export async function untrustedArchive(client: Client): Promise<{

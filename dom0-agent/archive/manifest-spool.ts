@@ -2,7 +2,7 @@
 // in a file, since a terabyte's take half a gigabyte. Holes next to each other become one record.
 
 import { createHash } from "node:crypto";
-import { closeSync, constants, openSync, rmSync } from "node:fs";
+import { closeSync, rmSync } from "node:fs";
 import {
   type ContainerRef,
   encodeRecord,
@@ -16,8 +16,8 @@ import {
 import type { BodySealer } from "../../protocol/archive/sealed-body.ts";
 import type { ArchiveUuid, Digest, Generation, VolumeId } from "../../protocol/archive/types.ts";
 import { toHex } from "../../protocol/bytes.ts";
-import { writeAll } from "../state/atomic-file.ts";
 import { readFully } from "../read-fully.ts";
+import { createFile, writeAll } from "../state/writing.ts";
 
 export interface ManifestSpool extends Disposable {
   /** Records that it holds. */
@@ -56,7 +56,7 @@ const flushRecords = 4096;
 
 /** A spool at `path`, which is removed at the end. `of` is the volume that it describes. */
 export function manifestSpool(path: string, of: Pick<ManifestHead, "size" | "chunkSize">): ManifestSpool {
-  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC, 0o600);
+  const fd = createFile(path);
   const buffer = new Uint8Array(flushRecords * recordBytes);
   let buffered = 0;
   let records = 0;

@@ -17,7 +17,8 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { utf8 } from "../../protocol/wire/writer.ts";
-import { syncDirectory, temporaryOf, writeAll } from "../state/atomic-file.ts";
+import { syncDirectory, temporaryOf } from "../state/atomic-file.ts";
+import { writeAll } from "../state/writing.ts";
 
 /** Replaces the file at `path`, no link, which has to be there. Call under the state's lock. Throws what the system throws,
  *  and an Error for what lies under the name of the new file and can't be what a run that was killed here has left. */

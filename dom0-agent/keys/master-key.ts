@@ -6,9 +6,10 @@ import { closeSync, constants, existsSync, fstatSync, openSync, readSync } from 
 import { concatBytes, equalBytes } from "../../protocol/bytes.ts";
 import { keyBytes } from "../../protocol/seal/keys.ts";
 import { AgentError } from "../errors.ts";
-import { makeDirectory, replaceFile } from "../state/atomic-file.ts";
+import { replaceFile } from "../state/atomic-file.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import { DamagedStateError } from "../state/record.ts";
+import { makeDirectory } from "../state/writing.ts";
 
 const checkBytes = 8;
 const fileBytes = keyBytes + checkBytes;

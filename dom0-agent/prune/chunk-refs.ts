@@ -2,11 +2,11 @@
 // without repetition. What does not fit in memory is sorted in runs on disk, so memory is the same for ten references
 // and for a hundred million.
 
-import { closeSync, constants, openSync, rmSync } from "node:fs";
+import { closeSync, rmSync } from "node:fs";
 import { maxVolumeSize } from "../../protocol/archive/types.ts";
 import { AgentError } from "../errors.ts";
-import { writeAll } from "../state/atomic-file.ts";
 import { readFully } from "../read-fully.ts";
+import { createFile, writeAll } from "../state/writing.ts";
 
 export interface ChunkRefs extends Disposable {
   /** Container `container` keeps a chunk that is needed, its `chunk`-th by address. */
@@ -44,9 +44,7 @@ export function chunkRefs(
       `prune: ${containers} containers share chunks, wanted at most ${2 ** 53 / stride}`,
     );
   const files = [`${path}.runs`, `${path}.sorted`] as const;
-  const [runsFd, sortedFd] = files.map((file) =>
-    openSync(file, constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC, 0o600),
-  ) as [number, number];
+  const [runsFd, sortedFd] = files.map(createFile) as [number, number];
   let buffer = new Float64Array(inMemory);
   let buffered = 0;
   const runs: Run[] = [];

@@ -2,7 +2,7 @@
 // are referred to. What is left is the container's next list (archive-format.md, F24).
 
 import { createHash } from "node:crypto";
-import { closeSync, openSync, rmSync } from "node:fs";
+import { closeSync, rmSync } from "node:fs";
 import type { ChunkRun } from "../../protocol/archive/dead-file.ts";
 import {
   listBuilder,
@@ -19,11 +19,11 @@ import { equalBytes } from "../../protocol/bytes.ts";
 import { AgentError } from "../errors.ts";
 import { metaOf, type OpenArchive, verified } from "../archive/archive.ts";
 import type { StepFile } from "../archive/commit-step.ts";
-import { writeAll } from "../state/atomic-file.ts";
 import type { ChunkRefs } from "./chunk-refs.ts";
 import type { GroupContainer } from "./group-containers.ts";
 import { spooledParts } from "./walk-volume.ts";
 import { readFully } from "../read-fully.ts";
+import { createFile, writeAll } from "../state/writing.ts";
 
 export interface DeadChunks {
   /** In rising order; none where it was only measured. */
@@ -62,8 +62,8 @@ export async function deadChunks(
   const { chunkSize } = on.open.record;
   const fetched = `${on.scratch}/list`;
   const path = `${on.scratch}/list-${number}`;
-  const source = openSync(fetched, "w+", 0o600);
-  const target = openSync(path, "w", 0o600);
+  const source = createFile(fetched);
+  const target = createFile(path);
   try {
     const name = metaOf("list", container.listGeneration, index.volume, container.uid);
     const most = listLength(container.chunks);

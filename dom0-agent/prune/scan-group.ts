@@ -1,6 +1,6 @@
 // Everything that a group's manifests say about what is still needed, read once.
 
-import { mkdirSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import type { SessionRecord } from "../../protocol/archive/index-file.ts";
 import { toHex } from "../../protocol/bytes.ts";
 import type { OpenArchive } from "../archive/archive.ts";
@@ -10,6 +10,7 @@ import type { Copies } from "./copies.ts";
 import { type ChunkRefs, chunkRefs } from "./chunk-refs.ts";
 import { type GroupContainers, groupContainers } from "./group-containers.ts";
 import { walkVolume } from "./walk-volume.ts";
+import { makeDirectory } from "../state/writing.ts";
 
 export interface GroupOptions {
   readonly open: OpenArchive;
@@ -43,7 +44,7 @@ export async function scanGroup({
   signal,
 }: GroupOptions): Promise<GroupScan> {
   rmSync(scratch, { recursive: true, force: true });
-  mkdirSync(scratch, { recursive: true, mode: 0o700 });
+  makeDirectory(scratch);
   const containers = groupContainers(volumes);
   const refs = chunkRefs(`${scratch}/refs`, containers.count, open.record.chunkSize);
   const dispose = (): void => {

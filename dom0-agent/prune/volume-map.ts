@@ -3,7 +3,7 @@
 // The changed ones are what the next one's merged manifest names. A manifest is read once, whatever is pruned, and
 // memory is two bits a chunk (docs/decisions/0007-prune.md says why manifests are not merged side by side).
 
-import { closeSync, constants, openSync, rmSync } from "node:fs";
+import { closeSync, rmSync } from "node:fs";
 import {
   chunkCount,
   type ChunkEntry,
@@ -19,8 +19,8 @@ import {
 } from "../../protocol/archive/map-root.ts";
 import type { ChunkAddress, ChunkId, Digest } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
-import { writeAll } from "../state/atomic-file.ts";
 import { readAvailable } from "../read-fully.ts";
+import { createFile, writeAll } from "../state/writing.ts";
 
 export interface VolumeMap extends Disposable {
   /** The next session's volume has that many bytes. */
@@ -45,7 +45,7 @@ const blockRecords = 1024;
 
 /** The map of a volume that is all holes, for sizes up to `maxSize` bytes; its file is at `path`. */
 export function volumeMap(path: string, chunkSize: number, maxSize: number): VolumeMap {
-  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC, 0o600);
+  const fd = createFile(path);
   const most = chunkCount(maxSize, chunkSize);
   const present = new Uint8Array(Math.ceil(most / 8));
   const changed = new Uint8Array(Math.ceil(most / 8));

@@ -8,7 +8,6 @@ import { type ChunkEntry, type HoleEntry, recordBytes } from "../../protocol/arc
 import type { Generation } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
 import { AgentError } from "../errors.ts";
-import { writeAll } from "../state/atomic-file.ts";
 import type { OpenArchive } from "../archive/archive.ts";
 import type { ViewedVolume } from "../archive/archive-view.ts";
 import type { StepFile } from "../archive/commit-step.ts";
@@ -19,6 +18,7 @@ import type { ChunkRefs } from "./chunk-refs.ts";
 import { type GroupContainers, sessionContainer } from "./group-containers.ts";
 import { volumeMap } from "./volume-map.ts";
 import { readFully } from "../read-fully.ts";
+import { createFile, writeAll } from "../state/writing.ts";
 
 export interface Walk {
   readonly open: OpenArchive;
@@ -141,7 +141,7 @@ function mergedManifest(
   const of = { archive: index.archive, volume: index.volume, generation: on.generation };
   const identity = { ...of, session: session.uid, size: session.size, chunkSize };
   const manifest = spool.manifest(identity, on.open.seal.sealer);
-  const fd = openSync(path, "w", 0o600);
+  const fd = createFile(path);
   try {
     for (const part of manifest.parts()) writeAll(fd, part);
   } finally {

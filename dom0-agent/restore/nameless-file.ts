@@ -3,9 +3,9 @@
 import { closeSync, fstatSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
-import { makeDirectory, writeAll } from "../state/atomic-file.ts";
 import { openNameless } from "../state/nameless-file.ts";
 import { readFully } from "../read-fully.ts";
+import { makeDirectory, writeAll } from "../state/writing.ts";
 
 export interface NamelessFile extends Disposable {
   readonly fd: number;

@@ -194,7 +194,12 @@ function giveName(temporary: string, path: string, force: boolean): void {
     if (!["EPERM", "EOPNOTSUPP", "ENOTSUP", "ENOSYS", "EMLINK"].includes(code ?? "")) throw error;
     // No hard links (FAT, exFAT, some FUSE): an empty file of our own holds the name until the image takes it over.
     closeSync(openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600));
-    renameSync(temporary, path);
+    try {
+      renameSync(temporary, path);
+    } catch (why) {
+      rmSync(path, { force: true });
+      throw why;
+    }
     return;
   }
   unlinkSync(temporary);

@@ -11,7 +11,6 @@ import { AgentError } from "../errors.ts";
 import type { OpenArchive } from "../archive/archive.ts";
 import { changeOf } from "../archive/catch-up.ts";
 import { type Damage, damageOf, wholeDamage } from "./damage-report.ts";
-import { makeDirectory } from "../state/atomic-file.ts";
 import { type MapChange, openIdMap } from "../state/id-map.ts";
 import { volumePathsIn } from "../state/layout.ts";
 import { takeLock } from "../state/lock.ts";
@@ -23,6 +22,7 @@ import { type NumberedManifest, numberedManifest } from "./manifest-file.ts";
 import type { MapStep } from "./record-source.ts";
 import { crewFor } from "./restore-into.ts";
 import { type ContainerNumbers, containerNumbers } from "./session-map.ts";
+import { makeDirectory } from "../state/writing.ts";
 
 /** What is done about a chunk that a manifest names: it is read and checked, known to be lost, or taken as right. */
 export type Verdict = "read" | "lost" | "right";

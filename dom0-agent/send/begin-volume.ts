@@ -6,7 +6,6 @@ import type { SessionUid } from "../../protocol/archive/types.ts";
 import { bitmap } from "../delta/bitmap.ts";
 import { chunkCount } from "../../protocol/archive/manifest.ts";
 import { takeLock } from "../state/lock.ts";
-import { makeDirectory } from "../state/atomic-file.ts";
 import { type DeltaMap, writeDeltaMap } from "../state/delta-map.ts";
 import { writePending } from "../state/pending.ts";
 import type { KnownVolume } from "../state/archive-record.ts";
@@ -17,6 +16,7 @@ import { snapshotOf } from "../monitor/maps.ts";
 import { monitorLocked, type MonitoredVolume } from "../monitor/monitor.ts";
 import { reconcile, vouchedBase } from "./reconcile.ts";
 import { stateLockSeconds } from "../monitor/state-lock.ts";
+import { makeDirectory } from "../state/writing.ts";
 
 /** What a send reads. */
 export interface Source {

@@ -2,7 +2,7 @@
 // container without a session, and what dom0's own journal confirms of it need not be sent again, whatever the
 // snapshot is by now. The receiver's list says which chunks can be read back; the journal alone says what they are.
 
-import { closeSync, constants, openSync, rmSync } from "node:fs";
+import { closeSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Container } from "../../protocol/archive/index-file.ts";
 import {
@@ -26,7 +26,6 @@ import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import type { Pending } from "../../protocol/wire/messages.ts";
 import type { KnownVolume } from "../state/archive-record.ts";
-import { writeAll } from "../state/atomic-file.ts";
 import { salvagedPrefix } from "../state/layout.ts";
 import { type JournalIdentity, journalIdentity, readJournal } from "../state/journal.ts";
 import type { OpenArchive } from "../archive/archive.ts";
@@ -34,6 +33,7 @@ import { RefusedError } from "../archive/refused-error.ts";
 import { discardLeftover } from "./leftovers.ts";
 import type { SalvagedChunk } from "./known-chunks.ts";
 import { readFully } from "../read-fully.ts";
+import { createFile, writeAll } from "../state/writing.ts";
 
 export interface Salvaged extends Disposable {
   /** As an index names them. */
@@ -115,7 +115,7 @@ async function salvageOne(
   const of = journalIdentity(journalPath);
   if (of === undefined || !isOurs(of, open, known, session)) return undefined;
   const listPath = join(paths.directory, `${salvagedPrefix}${toHex(session)}`);
-  const listFd = openSync(listPath, constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC, 0o600);
+  const listFd = createFile(listPath);
   try {
     // A session has no more chunks than its volume.
     const chunks = chunkCount(of.size, of.chunkSize);

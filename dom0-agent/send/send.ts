@@ -5,7 +5,6 @@ import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError, type ExitReason, UnansweredError } from "../errors.ts";
 import type { Pending } from "../../protocol/wire/messages.ts";
 import type { Pool } from "../pipeline/pool.ts";
-import { makeDirectory } from "../state/atomic-file.ts";
 import { takeArchiveLock } from "../state/lock.ts";
 import { StorageError } from "../storage/storage.ts";
 import { TransportError } from "../transport/transport.ts";
@@ -20,6 +19,7 @@ import { register } from "../archive/register.ts";
 import { isFull } from "./salvage.ts";
 import { freeTime } from "../archive/session-name.ts";
 import { type SendOptions, type SentVolume, sendVolume } from "./send-volume.ts";
+import { makeDirectory } from "../state/writing.ts";
 
 export interface ArchiveSendOptions extends SendOptions {
   /** What the run's monitor has found; empty where the storage has no snapshots. Called under the archive's lock. */

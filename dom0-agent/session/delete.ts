@@ -8,7 +8,6 @@ import { comesFree, type Freed, nothingFreed } from "../prune/freed.ts";
 import { pruneGroup } from "../prune/prune-group.ts";
 import { removeVolumeState } from "../state/after-step.ts";
 import { readArchiveRecord } from "../state/archive-record.ts";
-import { makeDirectory } from "../state/atomic-file.ts";
 import { lockForRemoval, takeArchiveLock, takeLock } from "../state/lock.ts";
 import { noteUnfinished } from "../state/unfinished-prune.ts";
 import { where } from "../archive/archive.ts";
@@ -19,6 +18,7 @@ import { matchNames } from "../archive/match-names.ts";
 import { punchesHoles, sweep } from "../archive/sweep.ts";
 import { stateLockSeconds } from "../monitor/state-lock.ts";
 import { tidyAfterSend } from "../monitor/tidy-after-send.ts";
+import { makeDirectory } from "../state/writing.ts";
 
 export interface DeletedVolume {
   readonly volume: string;

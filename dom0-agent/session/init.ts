@@ -4,7 +4,6 @@ import type { ArchiveSettings } from "../config/settings.ts";
 import { AgentError } from "../errors.ts";
 import { readMasterKey } from "../keys/master-key.ts";
 import { type ArchiveRecord, readArchiveRecord } from "../state/archive-record.ts";
-import { makeDirectory } from "../state/atomic-file.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import { takeArchiveLock } from "../state/lock.ts";
 import { DamagedStateError } from "../state/record.ts";
@@ -13,6 +12,7 @@ import type { Context } from "../context.ts";
 import { connectTo, openDestination } from "../archive/destination.ts";
 import { adoptArchive, masterFrom, untrustedArchive } from "../archive/join-archive.ts";
 import { type FirstPassphrase, newArchive, sayRecovery } from "../archive/new-archive.ts";
+import { makeDirectory } from "../state/writing.ts";
 
 /** Makes the archive of `settings`, or goes on with one whose making was cut short; gives which. Throws AgentError where
  *  there is one, and where passphrases are said for one that an earlier run has made with others. */

@@ -17,7 +17,6 @@ import {
 import { oldHeads } from "../prune/old-heads.ts";
 import { comesFree, type Freed, nothingFreed } from "../prune/freed.ts";
 import { type FreedByVolume, measureGroup, pruneGroup } from "../prune/prune-group.ts";
-import { makeDirectory } from "../state/atomic-file.ts";
 import { lockForReading, lockForRemoval, takeArchiveLock } from "../state/lock.ts";
 import type { ArchivePaths } from "../state/layout.ts";
 import { noteUnfinished, unfinishedGroups } from "../state/unfinished-prune.ts";
@@ -29,6 +28,7 @@ import type { Context } from "../context.ts";
 import { openDestination } from "../archive/destination.ts";
 import { punchesHoles, sweep, type Swept } from "../archive/sweep.ts";
 import { isDamage } from "../archive/read-or-copy.ts";
+import { makeDirectory } from "../state/writing.ts";
 
 /** What a prune did, or would do, to a volume. */
 export interface PrunedVolume {

@@ -19,7 +19,6 @@ import { amountText } from "../heal/lost-text.ts";
 import { lookHere } from "../heal/look-here.ts";
 import { type GroupPlan, planGroup } from "../heal/plan-group.ts";
 import { type OldHeads, oldHeads } from "../prune/old-heads.ts";
-import { makeDirectory } from "../state/atomic-file.ts";
 import { lockForRemoval, takeLock, type Lock } from "../state/lock.ts";
 import { type LostChunk, mostLost, readLost, writeLost } from "../state/lost-chunks.ts";
 import { type OpenArchive, where } from "../archive/archive.ts";
@@ -32,6 +31,7 @@ import { hasMoreLost, lostCount, noteLost } from "./note-lost.ts";
 import { sayPlan, sayRepaired } from "./repair-plan-report.ts";
 import { sendBack } from "../send/send-back.ts";
 import { stateLockSeconds } from "../monitor/state-lock.ts";
+import { makeDirectory } from "../state/writing.ts";
 
 export interface RepairOptions {
   readonly readData: boolean;

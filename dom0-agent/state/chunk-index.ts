@@ -18,14 +18,7 @@ import {
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import { bool, type Codec, decode, encode, list, only, struct, u32, u64 } from "../../protocol/wire/codec.ts";
-import {
-  makeDirectory,
-  readIfThere,
-  removeFile,
-  replaceFile,
-  syncDirectory,
-  temporaryOf,
-} from "./atomic-file.ts";
+import { readIfThere, removeFile, replaceFile, syncDirectory, temporaryOf } from "./atomic-file.ts";
 import {
   type ChunkPlace,
   type ChunkTable,
@@ -37,6 +30,7 @@ import {
   type TableFile,
 } from "./chunk-table.ts";
 import type { GroupPaths } from "./layout.ts";
+import { makeDirectory } from "./writing.ts";
 
 /** A volume whose index was looked at, and that index's digest. */
 export interface IndexedVolume {

@@ -12,8 +12,8 @@ import { closeSync, constants, ftruncateSync, openSync } from "node:fs";
 import { crc32 } from "node:zlib";
 import type { ChunkAddress, ChunkId, Digest } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
-import { writeAll } from "./atomic-file.ts";
 import { readAvailable } from "../read-fully.ts";
+import { createFile, writeAll, writing } from "./writing.ts";
 
 export const pageBytes = 4096;
 export const slotsPerPage = 51;
@@ -67,9 +67,9 @@ export function pagesFor(entries: number): number {
 
 /** A new, empty table at `path` with room for `entries`. The file is sparse: what is not used takes no space. */
 export function createTable(path: string, entries: number): ChunkTable {
-  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC, 0o600);
+  const fd = createFile(path);
   const pages = pagesFor(entries);
-  ftruncateSync(fd, pages * pageBytes);
+  writing(path, () => ftruncateSync(fd, pages * pageBytes));
   return tableOf({ fd, pages }, 0);
 }
 

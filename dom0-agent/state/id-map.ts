@@ -14,10 +14,11 @@ import {
 } from "../../protocol/archive/map-root.ts";
 import { type Digest, digestBytes, type SessionUid, uidBytes } from "../../protocol/archive/types.ts";
 import { equalBytes, toHex } from "../../protocol/bytes.ts";
-import { removeFile, writeAll } from "./atomic-file.ts";
+import { removeFile } from "./atomic-file.ts";
 import type { VolumePaths } from "./layout.ts";
 import { DamagedStateError, field, readRecord, writeRecord } from "./record.ts";
 import { readFully } from "../read-fully.ts";
+import { writeAll, writing } from "./writing.ts";
 
 /** The chunks from `start` on, `count` of them, have `id` now; undefined: they are holes. Indices, not bytes. */
 export interface MapChange {
@@ -64,8 +65,9 @@ export interface IdMap extends Disposable {
  */
 export function openIdMap(paths: VolumePaths): IdMap {
   let stamp = readRecord(paths.stamp, checkStamp);
-  const fd = openSync(paths.ids, constants.O_RDWR | constants.O_CREAT, 0o600);
-  const groupsFd = openSync(paths.groups, constants.O_RDWR | constants.O_CREAT, 0o600);
+  const [fd, groupsFd] = [paths.ids, paths.groups].map((path) =>
+    writing(path, () => openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600)),
+  ) as [number, number];
   try {
     if (stamp === undefined) {
       ftruncateSync(fd, 0);

@@ -28,8 +28,9 @@ import { equalBytes } from "../../protocol/bytes.ts";
 import { FormatError } from "../../protocol/errors.ts";
 import { type Codec, decode, encode, fixedBytes, only, struct, u32 } from "../../protocol/wire/codec.ts";
 import { utf8 } from "../../protocol/wire/writer.ts";
-import { syncDirectory, writeAll } from "./atomic-file.ts";
+import { syncDirectory } from "./atomic-file.ts";
 import { readAvailable } from "../read-fully.ts";
+import { createFile, writeAll, writing } from "./writing.ts";
 
 /** The session that a journal is of. */
 export interface JournalIdentity {
@@ -83,7 +84,7 @@ export function createJournal(path: string, of: JournalIdentity): Journal {
   let fd: number | undefined;
   let unsynced = 0;
   const begin = (): number => {
-    fd = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o600);
+    fd = createFile(path);
     const bytes = new Uint8Array(headBytes + 4);
     bytes.set(encode(head, { ...of, magic, version: 1 }));
     new DataView(bytes.buffer).setUint32(headBytes, crc32(bytes.subarray(0, headBytes)));
@@ -99,7 +100,8 @@ export function createJournal(path: string, of: JournalIdentity): Journal {
       writeAll(fd, bytes);
       unsynced += chunks.length;
       if (unsynced < syncEvery) return;
-      fdatasyncSync(fd);
+      const synced = fd;
+      writing(path, () => fdatasyncSync(synced));
       unsynced = 0;
     },
     [Symbol.dispose]: () => {

@@ -6,8 +6,9 @@ import { join } from "node:path";
 import { fileDigest, sha256 } from "../../protocol/archive/prefix.ts";
 import { type Digest, digestBytes, type Generation } from "../../protocol/archive/types.ts";
 import { equalBytes } from "../../protocol/bytes.ts";
-import { makeDirectory, readIfThere, replaceFile } from "./atomic-file.ts";
+import { readIfThere, replaceFile } from "./atomic-file.ts";
 import type { ArchivePaths } from "./layout.ts";
+import { makeDirectory } from "./writing.ts";
 
 /** Keeps the header, of at most 4096 bytes, that heads name by `generation`; `warn` hears of a file there that is damaged.
  *  Call under the archive's lock. */

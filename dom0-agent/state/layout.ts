@@ -35,7 +35,8 @@ import type { GroupId, SessionUid, VolumeId } from "../../protocol/archive/types
 import { toHex } from "../../protocol/bytes.ts";
 import { utf8 } from "../../protocol/wire/writer.ts";
 import { AgentError } from "../errors.ts";
-import { makeDirectory, readIfThere, replaceFile } from "./atomic-file.ts";
+import { readIfThere, replaceFile } from "./atomic-file.ts";
+import { makeDirectory } from "./writing.ts";
 
 export interface VolumePaths {
   readonly directory: string;

@@ -5,6 +5,7 @@ import { closeSync, constants, existsSync, openSync } from "node:fs";
 import { AgentError } from "../errors.ts";
 import { runTool } from "../tools.ts";
 import type { ArchivePaths } from "./layout.ts";
+import { writing } from "./writing.ts";
 
 export interface Lock extends Disposable {
   readonly path: string;
@@ -17,7 +18,8 @@ const heldHere = new Set<string>();
 
 /** The lock of `path`, waited for at most `seconds`; undefined when another run holds it. */
 async function lockOf(path: string, mode: Mode, seconds: number): Promise<Lock | undefined> {
-  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
+  const fd = writing(path, () => openSync(path, flags, 0o600));
   const args = [`--${mode}`, ...(seconds > 0 ? ["--timeout", String(seconds)] : ["--nonblock"]), "0"];
   const result = await runTool("flock", args, { stdinFd: fd });
   if (result.exitCode === 0) {

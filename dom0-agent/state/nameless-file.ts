@@ -2,6 +2,7 @@
 
 import { constants, openSync, unlinkSync } from "node:fs";
 import { dirname } from "node:path";
+import { createFile } from "./writing.ts";
 
 /** Linux: makes a file in a directory without giving it a name. Node has no word for it. */
 const tmpFile = 0o20_000_000 | constants.O_DIRECTORY;
@@ -17,7 +18,7 @@ export function openNameless(path: string): number {
   } catch (error) {
     if (!unable.has((error as NodeJS.ErrnoException).code ?? "")) throw error;
   }
-  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC, 0o600);
+  const fd = createFile(path);
   unlinkSync(path);
   return fd;
 }

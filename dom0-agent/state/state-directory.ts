@@ -3,7 +3,7 @@
 
 import { type Stats, statSync } from "node:fs";
 import { AgentError } from "../errors.ts";
-import { makeDirectory } from "./atomic-file.ts";
+import { makeDirectory } from "./writing.ts";
 
 /** Makes the state directory where it is not there. Throws AgentError `failed` where that can't be done, and for one that
  *  somebody but us and root can write to. */

@@ -6,7 +6,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { bitmap, setRange } from "../../dom0-agent/delta/bitmap.ts";
-import { makeDirectory } from "../../dom0-agent/state/atomic-file.ts";
+import { makeDirectory } from "../../dom0-agent/state/writing.ts";
 import {
   createTable,
   DamagedTableError,

@@ -16,7 +16,7 @@ import { archiveSeal } from "../../dom0-agent/keys/archive-seal.ts";
 import { archiveKeys } from "../../protocol/seal/keys.ts";
 import type { MetaName } from "../../protocol/wire/messages.ts";
 import { writeArchiveRecord } from "../../dom0-agent/state/archive-record.ts";
-import { makeDirectory } from "../../dom0-agent/state/atomic-file.ts";
+import { makeDirectory } from "../../dom0-agent/state/writing.ts";
 import { stateLayout } from "../../dom0-agent/state/layout.ts";
 import { markOf, type OpenArchive } from "../../dom0-agent/archive/archive.ts";
 import type { Client } from "../../dom0-agent/archive/client.ts";

@@ -149,7 +149,12 @@ function giveName(partPath: string, path: string, replace: boolean): void {
       throw error;
     // No hard links (FAT, exFAT, some FUSE): an empty file of our own holds the name until the image takes it over.
     closeSync(openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600));
-    renameSync(partPath, path);
+    try {
+      renameSync(partPath, path);
+    } catch (failed) {
+      removeIfThere(path);
+      throw failed;
+    }
     return;
   }
   unlinkSync(partPath);

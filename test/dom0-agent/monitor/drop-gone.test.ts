@@ -6,7 +6,7 @@ import { expect, test } from "vitest";
 import { dropGone } from "../../../dom0-agent/monitor/drop-gone.ts";
 import type { TrackedVolume } from "../../../dom0-agent/monitor/maps.ts";
 import type { Reporter } from "../../../dom0-agent/context.ts";
-import { makeDirectory } from "../../../dom0-agent/state/atomic-file.ts";
+import { makeDirectory } from "../../../dom0-agent/state/writing.ts";
 import { readGone, writeGone } from "../../../dom0-agent/state/gone.ts";
 import { stateLayout, type VolumePaths } from "../../../dom0-agent/state/layout.ts";
 import { takeLock } from "../../../dom0-agent/state/lock.ts";

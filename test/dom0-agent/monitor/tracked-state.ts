@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import type { ArchiveUuid, GroupId, SessionUid, VolumeId } from "../../../protocol/archive/types.ts";
 import { bitmap } from "../../../dom0-agent/delta/bitmap.ts";
 import { writeArchiveRecord } from "../../../dom0-agent/state/archive-record.ts";
-import { makeDirectory } from "../../../dom0-agent/state/atomic-file.ts";
+import { makeDirectory } from "../../../dom0-agent/state/writing.ts";
 import { writeDeltaMap } from "../../../dom0-agent/state/delta-map.ts";
 import { type StateLayout, stateLayout, type VolumePaths } from "../../../dom0-agent/state/layout.ts";
 

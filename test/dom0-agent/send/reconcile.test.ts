@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { bitmap, runsOf, setRange } from "../../../dom0-agent/delta/bitmap.ts";
 import { reconcile, settleUnchanged, vouchedBase } from "../../../dom0-agent/send/reconcile.ts";
-import { makeDirectory } from "../../../dom0-agent/state/atomic-file.ts";
+import { makeDirectory } from "../../../dom0-agent/state/writing.ts";
 import { type DeltaMap, readDeltaMap, writeDeltaMap } from "../../../dom0-agent/state/delta-map.ts";
 import { stateLayout, type VolumePaths } from "../../../dom0-agent/state/layout.ts";
 import { readPending, writePending } from "../../../dom0-agent/state/pending.ts";

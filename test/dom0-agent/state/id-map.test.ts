@@ -3,7 +3,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { dropIdMap, type IdMap, type MapChange, openIdMap } from "../../../dom0-agent/state/id-map.ts";
 import { stateLayout, type VolumePaths } from "../../../dom0-agent/state/layout.ts";
-import { makeDirectory } from "../../../dom0-agent/state/atomic-file.ts";
+import { makeDirectory } from "../../../dom0-agent/state/writing.ts";
 import { DamagedStateError, writeRecord } from "../../../dom0-agent/state/record.ts";
 import { groupChunks, mapRootBuilder } from "../../../protocol/archive/map-root.ts";
 import { chunkCount } from "../../../protocol/archive/manifest.ts";

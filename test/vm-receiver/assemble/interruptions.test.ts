@@ -55,6 +55,21 @@ test.each([
   },
 );
 
+test("no hard links, and the file does not get its name: said, and nothing is left under it", async () => {
+  const archive = createTestArchive(join(scratch(), "archive"));
+  archive.send({ vm: noise(4) });
+  const directory = scratch();
+  // What FAT answers to the one, and a drive that goes bad just then to the other.
+  const refusing = `import fs from "node:fs"; import { syncBuiltinESMExports } from "node:module";
+    const refuse = (code) => () => { throw Object.assign(new Error(code), { code }); };
+    fs.linkSync = refuse("EPERM"); fs.renameSync = refuse("EIO"); syncBuiltinESMExports();`;
+  const env = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(refusing)}` };
+  const ran = await run([archive.volumePath("vm"), "-o", join(directory, "image")], { env });
+  expect(ran.stderr).toContain("image can't be written: EIO");
+  expect(ran.status).toBe(1);
+  expect(readdirSync(directory)).toEqual([]);
+});
+
 test("a signal while the reader of the pipe does not read", async () => {
   const child = start([slowVolume(), "-o", "-"]);
   child.stdout!.pause();
