@@ -2,20 +2,12 @@
 // command succeeds. With each little bit of room more, until it is enough.
 
 import { spawnSync } from "node:child_process";
-import {
-  appendFileSync,
-  cpSync,
-  existsSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  truncateSync,
-  writeFileSync,
-} from "node:fs";
+import { cpSync, existsSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { changeImage, makeImage } from "../../bench/image.ts";
 import { remove } from "../support/damage.ts";
+import { fillDisk } from "../support/fill-disk.ts";
 import { type Ended, makeSite, sha256Of, type Site } from "../support/site.ts";
 import { type Digests, expectSessions, listed, run, send } from "../support/site-sessions.ts";
 
@@ -28,15 +20,8 @@ function must(command: string, ...args: readonly string[]): void {
   if (status !== 0) throw new Error(`${command}: ${stderr}`);
 }
 
-interface SmallState extends Disposable {
-  /** Fills the file system but for so many KiB. */
-  leave(kib: number): void;
-  /** Takes away what fills it. */
-  free(): void;
-}
-
 /** Puts dom0's state on a file system of its own, in blocks of 1 KiB. */
-function smallState(site: Site): SmallState {
+function smallState(site: Site): Disposable {
   const disk = join(site.directory, "state-disk");
   const before = join(site.directory, "state-before");
   writeFileSync(disk, "");
@@ -46,21 +31,7 @@ function smallState(site: Site): SmallState {
   must("mount", "-o", "loop", disk, site.state);
   must("chmod", "700", site.state);
   cpSync(before, site.state, { recursive: true });
-  const filler = join(site.state, "filler");
   return {
-    leave: (kib) => {
-      writeFileSync(filler, "");
-      for (const block of [64, 1]) {
-        const bytes = Buffer.alloc(block * 1024);
-        try {
-          for (;;) appendFileSync(filler, bytes, { flush: true });
-        } catch (error) {
-          expect(error).toMatchObject({ code: "ENOSPC" });
-        }
-      }
-      truncateSync(filler, statSync(filler).size - kib * 1024);
-    },
-    free: () => rmSync(filler, { force: true }),
     [Symbol.dispose]: () => {
       rmSync(before, { recursive: true });
       cpSync(site.state, before, { recursive: true });
@@ -84,13 +55,13 @@ interface Steps {
 
 /** Runs a command with more and more room, until it is enough, and each time again with all of it. */
 async function withLittleRoom(site: Site, { prepare, command, behind }: Steps): Promise<void> {
-  using state = smallState(site);
+  using _state = smallState(site);
   let failures = 0;
   for (let kib = 0; ; kib = 2 * kib + 1) {
     await prepare();
-    state.leave(kib);
+    const full = fillDisk(site.state, kib);
     const ended = await command();
-    state.free();
+    full[Symbol.dispose]();
     const shown = `with ${kib} KiB: ${ended.stderr}${ended.stdout}`;
     if (ended.code === 0) {
       await behind();

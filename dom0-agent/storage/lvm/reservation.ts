@@ -76,11 +76,15 @@ export async function reserveMetadata(pool: PoolIdentity, stateDirectory: string
   if (root === undefined) {
     // What the helper may hold all the same, the next run lets go of.
     if (refused === "busy") removeFile(path);
-    throw refused === "busy"
-      ? held(device, "unknown")
-      : new StorageError("tool", `reserve the metadata of ${device.title}: ${refused ?? "it is not held"}`);
+    throw refused === "busy" ? held(device, "unknown") : notReserved(device, stateDirectory, refused);
   }
-  writeRecord(path, { ...intent, root });
+  try {
+    writeRecord(path, { ...intent, root });
+  } catch (error) {
+    // Should this fail as well, the helper's word is there for the next run.
+    await releaseIfHeld(device, root).catch(() => undefined);
+    throw error;
+  }
   return {
     verify: async () => {
       if ((await poolStatus(device)).heldRoot === root) return;
@@ -99,11 +103,12 @@ export async function reserveMetadata(pool: PoolIdentity, stateDirectory: string
 }
 
 /** Reserves, and writes the pool's status to the word's path; where that fails, it lets go. It holds a lock on the state
- *  directory while it lives, and of the signals that end whole process groups only SIGKILL ends it. */
+ *  directory while it lives, and of the signals that end whole process groups only SIGKILL ends it. cat says when a disk
+ *  is full; dmsetup ends well all the same. */
 const helper = `
 trap '' HUP INT TERM
 dmsetup message "$1" 0 reserve_metadata_snap || exit
-dmsetup status --noflush "$1" >"$2" && exit
+word=$(dmsetup status --noflush "$1") && echo "$word" | cat >"$2" && exit
 rm -f -- "$2"
 dmsetup message "$1" 0 release_metadata_snap
 exit 1`;
@@ -114,7 +119,7 @@ async function runHelper(device: PoolDevice, stateDirectory: string): Promise<st
   const result = await runTool("flock", ["--exclusive", stateDirectory, ...command]);
   if (result.exitCode === 0) return undefined;
   if (/resource busy/i.test(result.stderr)) return "busy";
-  return (result.failure ?? `dmsetup: ${result.stderr.trim()}`).slice(0, 500);
+  return (result.failure ?? result.stderr.trim()).slice(0, 500);
 }
 
 /** The block that the helper reserved, once no helper is at work; undefined when it left no word. */
@@ -210,6 +215,15 @@ function held(device: PoolDevice, root: string): StorageError {
     `the metadata of ${device.title} is held by another program (metadata snapshot in block ${root})`,
     "wait until it has ended: another backup tool, or thin_dump. If none runs, what is left of it goes with " +
       `dmsetup message ${device.name} 0 release_metadata_snap`,
+  );
+}
+
+function notReserved(device: PoolDevice, stateDirectory: string, why: string | undefined): StorageError {
+  const isFull = why !== undefined && /no space left/i.test(why);
+  return new StorageError(
+    "tool",
+    `reserve the metadata of ${device.title}: ${why ?? "it is not held"}`,
+    isFull ? `make room on the file system of ${stateDirectory}, which is this machine's own` : undefined,
   );
 }
 

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { closeSync, constants, fsyncSync, openSync, readSync, writeSync } from "node:fs";
 import type { Case } from "../../suites/case.ts";
+import { fillDisk } from "../../support/fill-disk.ts";
 import { lineOf, linesOf, mib, must, type Ran, sha256 } from "./guest-program.ts";
 import { checkNothingLeft, type GuestSite, makeGuestSite, writeSettings } from "./guest-site.ts";
 import { device, exists, makeVolume, write } from "./guest-volumes.ts";
@@ -222,6 +223,31 @@ export function failureCases(): readonly Case[] {
         }
         must("dmsetup", "message", `${poolDevice}-tpool`, "0", "release_metadata_snap");
         goesOn();
+      },
+    },
+    {
+      name: "dom0's own disk is full: status 1 or 3, nothing is lost, and with room again it goes on",
+      run: () => {
+        site();
+        let failures = 0;
+        for (const kib of [0, 1, 4]) {
+          change();
+          const digest = sha256(device(volume));
+          const full = fillDisk(site().state, kib);
+          const ended = [["monitor"], ["-u", "send"]].map((command) => site().sparsebak(...command));
+          full[Symbol.dispose]();
+          for (const each of ended) {
+            if (each.code === 0) continue;
+            failures++;
+            // 3 where it was enough for one of the volumes.
+            refused(each, each.code === 3 ? 3 : 1, /no space left on device/i);
+            assert.match(each.stderr, /hint: make room on the file system of \/sparsebak/);
+          }
+          // A send may have failed behind its last step.
+          for (const session of listed()) if (!wanted.has(session)) wanted.set(session, digest);
+          goesOn();
+        }
+        assert.ok(failures > 2, `${failures} failures`);
       },
     },
     {

@@ -9,7 +9,7 @@ describeGuestCases(
   failureCases().map(({ name }) => name),
   {
     program: "test/lab/backup/failures.ts",
-    disks: ["1G", "512M"],
+    disks: ["1G", "512M", "8M"],
     env: { LAB_PROJECT: projectRoot },
     timeoutSeconds: 1500,
   },

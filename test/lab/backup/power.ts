@@ -37,9 +37,10 @@ function remember(name: string, digest: string): void {
 }
 
 function change(site: GuestSite): void {
-  // Where nobody has written before, boot after boot, and over what is there.
-  write(volume, (2 + boot.number) * mib + site.sessions(volume).length * 131_072, 300 * 512);
-  write(volume, boot.number * 131_072, 4096);
+  // Somewhere else, boot after boot, and over what is there.
+  const at = boot.number * mib + site.sessions(volume).length * 131_072;
+  write(volume, 2 * mib + (at % (29 * mib)), 300 * 512);
+  write(volume, (boot.number * 131_072) % (32 * mib), 4096);
 }
 
 function send(site: GuestSite): void {
