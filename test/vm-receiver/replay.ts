@@ -2,7 +2,7 @@
 // What comes out must be the same archive, byte for byte.
 
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { decodeHead, type Head, type HeadVolume } from "../../protocol/archive/head.ts";
 import { type Container, decodeIndex, type VolumeIndex } from "../../protocol/archive/index-file.ts";
@@ -41,6 +41,11 @@ export interface SourceState {
 /** The bytes of a file, not of Node's own kind. */
 export function bytesOf(path: string): Uint8Array {
   return new Uint8Array(readFileSync(path));
+}
+
+/** The heads that the archive at `path` has. */
+export function headsOf(path: string): string[] {
+  return readdirSync(join(path, "heads")).filter((name) => !name.startsWith("."));
 }
 
 /** What the step to head `generation` of the archive at `path` added. `form` is what its sessions are to be sent as. */
