@@ -4,8 +4,8 @@
 import type { Digest } from "../../protocol/archive/types.ts";
 import type { MetaName } from "../../protocol/wire/messages.ts";
 import { type AgentClient, metaName } from "../support/agent-client.ts";
-import { sendState, type SourceSession, type SourceState, sourceState } from "./replay.ts";
-import { archiveDirectory, randomImage, receiverSite, type ReceiverSite, sourceArchive } from "./site.ts";
+import { sendStates, type SourceSession, type SourceState, sourceState } from "./replay.ts";
+import { randomImage, receiverSite, type ReceiverSite, sourceArchive } from "./site.ts";
 
 export interface HistorySite extends ReceiverSite {
   readonly first: SourceState;
@@ -19,10 +19,7 @@ export async function historySite(form: "dir" | "tar" = "dir"): Promise<HistoryS
   const next = image.slice();
   next.fill(3, 0, 200_000);
   const source = sourceArchive(site, [image, next], form);
-  await using client = site.start();
-  await client.hello(site.mountpoint, archiveDirectory);
-  for (const state of [1, 2]) await sendState(client, source.path, state);
-  await client.goodbye();
+  await sendStates(site, source.path, [1, 2]);
   return { ...site, first: sourceState(source.path, 1), second: sourceState(source.path, 2) };
 }
 

@@ -9,7 +9,7 @@ import type { ArchiveUuid } from "../../../protocol/archive/types.ts";
 import { noUuid } from "../../support/agent-client.ts";
 import { contentsOf } from "../../support/contents.ts";
 import { answerOf, historySite, putting, sessionOf } from "../history-site.ts";
-import { bytesOf, sendState } from "../replay.ts";
+import { bytesOf, sendStates } from "../replay.ts";
 import { archiveDirectory, randomImage, receiverSite, sourceArchive } from "../site.ts";
 
 describe("a caller that names another directory than the archive's own", () => {
@@ -70,10 +70,7 @@ describe("a caller that names another directory than the archive's own", () => {
     const header = bytesOf(join(source.path, "archive"));
     await early.put({ kind: "archive" }, header);
     rmSync(join(site.archive, "work", "lock"));
-    await using client = site.start();
-    await client.hello(site.mountpoint, archiveDirectory);
-    await sendState(client, source.path, 1);
-    await client.goodbye();
+    await sendStates(site, source.path, [1]);
     const before = contentsOf(site.archive);
     expect(await putting(early, { kind: "archive" }, header)).toBe("exists");
     expect(contentsOf(site.archive)).toMatchObject(before);
