@@ -26,13 +26,16 @@ export function theOne(directory: string, pattern: RegExp): string {
   return join(directory, last);
 }
 
-/** Flips a bit; `at` is the part of the file that lies before it. */
-export const flip = (path: string, at = 0.5): void => {
+/** Flips bits of the byte at an offset; a negative one counts from the end. */
+export const flipAt = (path: string, at: number, bits = 1): void => {
   const bytes = readFileSync(path);
-  const i = Math.floor(bytes.length * at);
-  bytes[i] = (bytes[i] ?? 0) ^ 0x10;
+  const i = at < 0 ? bytes.length + at : at;
+  bytes.writeUInt8(bytes.readUInt8(i) ^ bits, i);
   writeFileSync(path, bytes);
 };
+/** Flips a bit; `part` is the part of the file that lies before it. */
+export const flip = (path: string, part = 0.5): void =>
+  flipAt(path, Math.floor(statSync(path).size * part), 0x10);
 export const cut = (path: string): void => truncateSync(path, Math.floor(statSync(path).size / 2));
 export const remove = (path: string): void => rmSync(path, { recursive: true });
 export const swap = (a: string, b: string): void => {

@@ -2,8 +2,9 @@
 // What comes out must be the same archive, byte for byte.
 
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { expect } from "vitest";
 import { decodeHead, type Head, type HeadVolume } from "../../protocol/archive/head.ts";
 import { type Container, decodeIndex, type VolumeIndex } from "../../protocol/archive/index-file.ts";
 import { decodeList, type ListEntry } from "../../protocol/archive/list-file.ts";
@@ -13,6 +14,7 @@ import { decodeSessionHeader, type SessionHeader } from "../../protocol/archive/
 import type { Digest, Generation } from "../../protocol/archive/types.ts";
 import type { BeginSession, Chunk, EndSession, Messages } from "../../protocol/wire/messages.ts";
 import type { AgentClient } from "../support/agent-client.ts";
+import { greeted, type ReceiverSite } from "./site.ts";
 
 /** One session of the source: everything that is said of it, ready to be said. */
 export interface SourceSession {
@@ -41,6 +43,11 @@ export interface SourceState {
 /** The bytes of a file, not of Node's own kind. */
 export function bytesOf(path: string): Uint8Array {
   return new Uint8Array(readFileSync(path));
+}
+
+/** The heads that the archive at `path` has. */
+export function headsOf(path: string): string[] {
+  return readdirSync(join(path, "heads")).filter((name) => !name.startsWith("."));
 }
 
 /** What the step to head `generation` of the archive at `path` added. `form` is what its sessions are to be sent as. */
@@ -116,6 +123,11 @@ function sessionPath(volume: string, { name, form }: Container): string {
   return join(extracted, name);
 }
 
+/** Puts the header of the source at `path`: with it an archive begins. */
+export async function putArchive(client: AgentClient, path: string): Promise<void> {
+  await client.put({ kind: "archive" }, bytesOf(join(path, "archive")));
+}
+
 /** Begins a session; the receiver answers `done`. */
 export async function begin(client: AgentClient, session: SourceSession): Promise<void> {
   await client.ask("beginSession", session.begin, "done");
@@ -166,12 +178,23 @@ export async function commit(client: AgentClient, state: SourceState): Promise<M
 /** Sends one whole state of the source at `path`: sessions, indexes, head, commit. */
 export async function sendState(client: AgentClient, path: string, generation: number): Promise<void> {
   const state = sourceState(path, generation);
-  if (generation === 1) await client.put({ kind: "archive" }, bytesOf(join(path, "archive")));
+  if (generation === 1) await putArchive(client, path);
   for (const session of state.sessions) {
     await sendSession(client, session);
     await putIndex(client, session);
   }
   await commit(client, state);
+}
+
+/** Sends states of the source at `path` to the site's archive, in one call, which ends well. */
+export async function sendStates(
+  site: ReceiverSite,
+  path: string,
+  generations: readonly number[],
+): Promise<void> {
+  await using client = await greeted(site);
+  for (const generation of generations) await sendState(client, path, generation);
+  expect((await client.goodbye()).exitCode).toBe(0);
 }
 
 /** A checksum as a chunk frame wants it. */

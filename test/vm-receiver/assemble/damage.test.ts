@@ -19,6 +19,7 @@ import { beforeEach, describe, expect, test } from "vitest";
 import { encodeFile, decodePrefix, prefixBytes, sha256 } from "../../../protocol/archive/prefix.ts";
 import type { ChunkEntry, ManifestEntry } from "../../../protocol/archive/manifest.ts";
 import { createTestArchive, type TestArchive, type TestSession } from "../../support/archive-writer.ts";
+import { flipAt } from "../../support/damage.ts";
 import { chunk, imageOf, noise, type Ran, run, scratch } from "./support.ts";
 
 let archive: TestArchive;
@@ -51,13 +52,6 @@ async function expectFailure(
   return ran;
 }
 
-function flip(path: string, at: number): void {
-  const bytes = readFileSync(path);
-  const index = at < 0 ? bytes.length + at : at;
-  bytes[index] = (bytes[index] ?? 0) ^ 1;
-  writeFileSync(path, bytes);
-}
-
 const chunkFile = (name: string): string => join(first.path, "000000000", name);
 
 describe("chunk files", () => {
@@ -80,7 +74,7 @@ describe("chunk files", () => {
     await expectFailure([volume], 5, "damaged", ...named());
   });
   test("one bit flipped", async () => {
-    flip(chunkFile(file), 30_000);
+    flipAt(chunkFile(file), 30_000);
     await expectFailure([volume], 5, "damaged", "checksum", ...named());
   });
   test("swapped with another", async () => {
@@ -97,7 +91,7 @@ describe("chunk files", () => {
     await expectFailure([volume], 5, "not a regular file", ...named());
   });
   test("the one at the lowest address is named, though threads race", async () => {
-    for (const each of ["x00000000001e0000", "x0000000000160000", file]) flip(chunkFile(each), 100);
+    for (const each of ["x00000000001e0000", "x0000000000160000", file]) flipAt(chunkFile(each), 100);
     await expectFailure([volume], 5, ...named());
   });
   test("a session that does not need the chunk is still whole", async () => {
@@ -129,7 +123,7 @@ describe("tars", () => {
     await expectFailure([volume], 5, "missing", second.path);
   });
   test("one bit of a chunk flipped", async () => {
-    flip(second.path, 512 + 5000);
+    flipAt(second.path, 512 + 5000);
     await expectFailure([volume], 5, "0x00000000000a0000", second.name, second.path);
   });
   test("an offset that leads elsewhere", async () => {
@@ -157,10 +151,10 @@ describe("what describes the chunks", () => {
     writeFileSync(path, bytes.subarray(0, -1));
     await expectFailure([volume], 5, "manifest", "damaged", path);
     writeFileSync(path, bytes);
-    flip(path, 200);
+    flipAt(path, 200);
     await expectFailure([volume], 5, "manifest", "damaged", path);
-    flip(path, 200);
-    flip(path, -1);
+    flipAt(path, 200);
+    flipAt(path, -1);
     await expectFailure([volume], 5, "manifest", "damaged", path);
     writeFileSync(path, "");
     await expectFailure([volume], 5, "manifest", "damaged", path);
@@ -169,7 +163,7 @@ describe("what describes the chunks", () => {
     const path = inSession("header");
     const args = [volume, "--session", first.name];
     const bytes = readFileSync(path);
-    flip(path, 120);
+    flipAt(path, 120);
     await expectFailure(args, 5, "session header", "damaged", path);
     writeFileSync(path, Buffer.concat([bytes, Buffer.alloc(10_000)]));
     await expectFailure(args, 5, "session header", "damaged", path);
@@ -178,7 +172,7 @@ describe("what describes the chunks", () => {
   });
   test("an index missing, flipped, older under the newer name", async () => {
     const path = join(volume, "index.2");
-    flip(path, 150);
+    flipAt(path, 150);
     await expectFailure([volume], 5, "index", "damaged", path);
     copyFileSync(join(volume, "index.1"), path);
     await expectFailure([volume], 5, "index", "the head names", path);
@@ -187,7 +181,7 @@ describe("what describes the chunks", () => {
   });
   test("the newest head damaged: said, with the way round it", async () => {
     const path = join(archive.path, "heads", "2");
-    flip(path, 100);
+    flipAt(path, 100);
     await expectFailure([volume], 5, "head 2", "damaged", path, "hint: --allow-older-head");
     const older = await run([volume, "--list", "--allow-older-head"]);
     expect(older.status).toBe(0);
@@ -203,13 +197,13 @@ describe("what describes the chunks", () => {
   });
   test("the archive's header lost: the volume's copy takes its place", async () => {
     const path = join(archive.path, "archive");
-    flip(path, 90);
+    flipAt(path, 90);
     const ran = await run([volume, "--verify"]);
     expect(ran.stderr).toContain("warning: archive header is damaged");
     expect(ran.status).toBe(0);
     rmSync(path);
     expect((await run([volume, "--verify"])).status).toBe(0);
-    flip(join(volume, "archive"), 90);
+    flipAt(join(volume, "archive"), 90);
     await expectFailure([volume], 1, "archive header is missing");
   });
   test("another archive's header", async () => {
@@ -323,7 +317,7 @@ describe("a volume's directory that was copied alone", () => {
   test("an index that does not decode gives way to the one before it, said aloud", async () => {
     const copy = join(scratch(), "vm");
     cpSync(volume, copy, { recursive: true });
-    flip(join(copy, "index.2"), 150);
+    flipAt(join(copy, "index.2"), 150);
     const ran = await run([copy, "--list"]);
     expect(ran.stderr).toContain("warning: index is damaged");
     expect(ran.stdout.toString()).toContain("vm: 1 session");

@@ -7,6 +7,7 @@ import { describe, expect, test } from "vitest";
 import { chunkPath } from "../../../protocol/archive/names.ts";
 import type { ChunkAddress } from "../../../protocol/archive/types.ts";
 import { createTestArchive, type TestArchive } from "../../support/archive-writer.ts";
+import { flipAt } from "../../support/damage.ts";
 import { makePrune } from "../../support/prune-writer.ts";
 import { chunk, imageOf, noise, run, scratch, sha256Hex } from "./support.ts";
 
@@ -186,10 +187,8 @@ describe.each(["dir", "tar"] as const)("--untrash, form %s", (form) => {
     const flip = (address: number): void => {
       const { group, file } = chunkPath(address as ChunkAddress);
       const path = form === "dir" ? join(home!.path, group, file) : home!.path;
-      const bytes = readFileSync(path);
-      const at = form === "dir" ? 0 : bytes.indexOf(`${group}/${file}`) + 512;
-      bytes[at + 40]! ^= 1;
-      writeFileSync(path, bytes);
+      const at = form === "dir" ? 0 : readFileSync(path).indexOf(`${group}/${file}`) + 512;
+      flipAt(path, at + 40);
     };
 
     // One that it does not need: first has it, second has another in its place.

@@ -4,17 +4,16 @@ import { execFileSync } from "node:child_process";
 import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { bytesOf, commit, putIndex, sendSession, sendState, sourceState } from "../replay.ts";
-import { archiveDirectory, randomImage, receiverSite, sourceArchive } from "../site.ts";
+import { bytesOf, commit, putArchive, putIndex, sendSession, sendState, sourceState } from "../replay.ts";
+import { archiveDirectory, greeted, randomImage, receiverSite, sourceArchive } from "../site.ts";
 
 test("gives way to another one, and what is somebody's own stays", async () => {
   using site = receiverSite();
   const image = randomImage(8);
   const source = sourceArchive(site, [image]);
   {
-    await using client = site.start();
-    await client.hello(site.mountpoint, archiveDirectory);
-    await client.put({ kind: "archive" }, bytesOf(join(source.path, "archive")));
+    await using client = await greeted(site);
+    await putArchive(client, source.path);
   }
   execFileSync("mkdir", ["-p", join(site.archive, "Photos")]);
   writeFileSync(join(site.archive, "Photos", "cat.jpg"), "cat");
@@ -44,8 +43,7 @@ test("gives way to none where it has sessions, though no agent begins any before
   using site = receiverSite();
   const source = sourceArchive(site, [randomImage(8)]);
   const state = sourceState(source.path, 1);
-  await using client = site.start();
-  await client.hello(site.mountpoint, archiveDirectory);
+  await using client = await greeted(site);
   const header = bytesOf(join(source.path, "archive"));
   await client.put({ kind: "archive" }, header);
   await sendSession(client, state.sessions[0]!);
@@ -60,14 +58,12 @@ test("goes on where it is the same archive", async () => {
   const source = sourceArchive(site, [randomImage(8)]);
   const state = sourceState(source.path, 1);
   {
-    await using client = site.start();
-    await client.hello(site.mountpoint, archiveDirectory);
-    await client.put({ kind: "archive" }, bytesOf(join(source.path, "archive")));
+    await using client = await greeted(site);
+    await putArchive(client, source.path);
     await sendSession(client, state.sessions[0]!);
   }
-  await using client = site.start();
-  await client.hello(site.mountpoint, archiveDirectory);
-  await client.put({ kind: "archive" }, bytesOf(join(source.path, "archive")));
+  await using client = await greeted(site);
+  await putArchive(client, source.path);
   await putIndex(client, state.sessions[0]!);
   await commit(client, state);
   expect(await client.listPending()).toEqual([]);

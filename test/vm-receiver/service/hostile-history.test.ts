@@ -6,47 +6,13 @@ import { cpSync, existsSync, readdirSync, renameSync, rmSync, symlinkSync, write
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { decodeArchiveHeader, encodeArchiveHeader } from "../../../protocol/archive/archive-header.ts";
-import type {
-  ArchiveUuid,
-  ChunkAddress,
-  Digest,
-  Generation,
-  SessionUid,
-  VolumeId,
-} from "../../../protocol/archive/types.ts";
+import type { ChunkAddress, Generation, SessionUid, VolumeId } from "../../../protocol/archive/types.ts";
 import type { Messages, MetaName } from "../../../protocol/wire/messages.ts";
 import { type AgentClient, metaName, noUuid } from "../../support/agent-client.ts";
 import { contentsOf } from "../../support/contents.ts";
-import { bytesOf, sendState, type SourceState, sourceState } from "../replay.ts";
-import { archiveDirectory, randomImage, receiverSite, type ReceiverSite, sourceArchive } from "../site.ts";
-
-interface Committed extends ReceiverSite {
-  readonly first: SourceState;
-  readonly second: SourceState;
-}
-
-/** Two states, committed. */
-async function committedSite(form: "dir" | "tar" = "dir"): Promise<Committed> {
-  const site = receiverSite();
-  const image = randomImage(8);
-  const next = image.slice();
-  next.fill(3, 0, 200_000);
-  const source = sourceArchive(site, [image, next], form);
-  await using client = site.start();
-  await client.hello(site.mountpoint, archiveDirectory);
-  for (const state of [1, 2]) await sendState(client, source.path, state);
-  await client.goodbye();
-  return { ...site, first: sourceState(source.path, 1), second: sourceState(source.path, 2) };
-}
-
-/** Announces a file and says all of it; gives the answer. */
-async function putting(client: AgentClient, name: Partial<MetaName>, bytes: Uint8Array): Promise<string> {
-  const digest = bytes.slice(-32) as Digest;
-  await client.send("put", { name: metaName(name as MetaName), length: bytes.length, digest });
-  // It may have been refused before the bytes come: then the call is over.
-  await client.send("part", { bytes });
-  return answerOf(client);
-}
+import { answerOf, type HistorySite, historySite, putting, sessionOf } from "../history-site.ts";
+import { bytesOf } from "../replay.ts";
+import { archiveDirectory } from "../site.ts";
 
 async function asking<Name extends "commit" | "discard" | "salvage" | "beginSession">(
   client: AgentClient,
@@ -57,23 +23,11 @@ async function asking<Name extends "commit" | "discard" | "salvage" | "beginSess
   return answerOf(client);
 }
 
-/** `refused` or `aborted` with its code, or what else was answered. */
-async function answerOf(client: AgentClient): Promise<string> {
-  const { type, body } = await client.next();
-  return type === "refused" || type === "aborted" ? body.code : type;
-}
-
-type Attempt = (client: AgentClient, site: Committed) => Promise<string>;
+type Attempt = (client: AgentClient, site: HistorySite) => Promise<string>;
 const at = (generation: number): Generation => generation as Generation;
-const ofSession = (site: Committed): { volume: VolumeId; session: SessionUid } => {
-  const session = site.first.sessions[0];
-  if (session === undefined) throw new Error("no session");
-  return { volume: session.of.volume, session: session.container.uid };
-};
-const sessionOf = (site: Committed): SourceState["sessions"][0] => {
-  const session = site.first.sessions[0];
-  if (session === undefined) throw new Error("no session");
-  return session;
+const ofSession = (site: HistorySite): { volume: VolumeId; session: SessionUid } => {
+  const { of, container } = sessionOf(site);
+  return { volume: of.volume, session: container.uid };
 };
 
 const attempts: Readonly<Record<string, Attempt>> = {
@@ -125,7 +79,7 @@ const attempts: Readonly<Record<string, Attempt>> = {
 
 describe.each(["dir", "tar"] as const)("a caller that may only send (%s)", (form) => {
   test("tries everything, and every committed file stays as it was", async () => {
-    using site = await committedSite(form);
+    using site = await historySite(form);
     const before = contentsOf(site.archive);
     const answers: Record<string, string> = {};
     let client: AgentClient | undefined;
@@ -154,7 +108,7 @@ describe.each(["dir", "tar"] as const)("a caller that may only send (%s)", (form
 });
 
 test("a session under the uid of a committed one is discarded without it", async () => {
-  using site = await committedSite();
+  using site = await historySite();
   const before = contentsOf(site.archive);
   const { begin, container } = sessionOf(site);
   const name = "S_20300101-000000" as Messages["beginSession"]["name"];
@@ -173,98 +127,8 @@ test("a session under the uid of a committed one is discarded without it", async
   expect(contentsOf(site.archive)).toEqual(before);
 });
 
-describe("a caller that names another directory than the archive's own", () => {
-  const directories: Readonly<Record<string, (session: string) => string>> = {
-    "the one around it": () => "",
-    "a volume's": () => "backups/work",
-    "its heads": () => "backups/heads",
-    "a session's": (session) => `backups/work/${session}`,
-    "a group of chunks": (session) => `backups/work/${session}/000000000`,
-    "a new one": () => "backups/new",
-    "a new one below a new one": () => "backups/images/new",
-  };
-  test.each(Object.entries(directories))("%s", async (_, directoryOf) => {
-    using site = await committedSite();
-    const before = contentsOf(site.mountpoint);
-    const own = decodeArchiveHeader(bytesOf(join(site.archive, "archive")));
-    const directory = directoryOf(sessionOf(site).begin.name);
-    const others = [own.uuid, new Uint8Array(16).fill(5) as ArchiveUuid];
-    const answers: string[] = [];
-    for (const service of ["sparsebak.Send", "sparsebak.Prune"] as const) {
-      for (const uuid of others) {
-        await using client = site.start(service);
-        const { mountpoint } = site;
-        await client.send("agentHello", { service, mountpoint, directory, archive: uuid });
-        const answer = await answerOf(client);
-        answers.push(answer);
-        if (answer === "receiverHello") {
-          const bytes = encodeArchiveHeader({ ...own, uuid, createdAt: 1, slots: [] });
-          answers.push(await putting(client, { kind: "archive" }, bytes));
-        }
-      }
-    }
-    expect(contentsOf(site.mountpoint)).toEqual(before);
-    expect(answers.slice(0, 2)).toEqual(["exists", "exists"]);
-  });
-
-  test("makes none where another archive's files lie, its heads and README.txt being lost", async () => {
-    using site = await committedSite();
-    for (const name of ["heads", "copies", "README.txt"])
-      rmSync(join(site.archive, name), { recursive: true });
-    const own = decodeArchiveHeader(bytesOf(join(site.archive, "archive")));
-    const bytes = encodeArchiveHeader({ ...own, uuid: new Uint8Array(16).fill(5) as ArchiveUuid });
-    const before = contentsOf(site.mountpoint);
-    await using client = site.start();
-    await client.hello(site.mountpoint, archiveDirectory);
-    expect(await putting(client, { kind: "archive" }, bytes)).toBe("exists");
-    await client.goodbye();
-    await using last = site.start();
-    await last.hello(site.mountpoint, archiveDirectory);
-    expect(contentsOf(site.mountpoint)).toEqual(before);
-  });
-
-  test("makes none in a volume's, though that was opened before it was one", async () => {
-    using site = receiverSite();
-    const source = sourceArchive(site, [randomImage(8)]);
-    await using early = site.start();
-    await early.hello(site.mountpoint, `${archiveDirectory}/work`);
-    const header = bytesOf(join(source.path, "archive"));
-    await early.put({ kind: "archive" }, header);
-    rmSync(join(site.archive, "work", "lock"));
-    await using client = site.start();
-    await client.hello(site.mountpoint, archiveDirectory);
-    await sendState(client, source.path, 1);
-    await client.goodbye();
-    const before = contentsOf(site.archive);
-    expect(await putting(early, { kind: "archive" }, header)).toBe("exists");
-    expect(contentsOf(site.archive)).toMatchObject(before);
-  });
-
-  test("an archive with another one around it, or inside, is used as ever", async () => {
-    using site = await committedSite();
-    cpSync(site.archive, join(site.path, "copy"), { recursive: true });
-    renameSync(join(site.path, "copy"), join(site.archive, "old copy"));
-    for (const directory of [archiveDirectory, `${archiveDirectory}/old copy`]) {
-      await using client = site.start();
-      expect(await client.hello(site.mountpoint, directory)).toMatchObject({ generation: 2 });
-      await client.goodbye();
-    }
-  });
-});
-
-test("an archive's second copies are not taken for an archive", async () => {
-  using site = await committedSite();
-  for (const service of ["sparsebak.Send", "sparsebak.Prune"] as const) {
-    await using client = site.start(service);
-    const directory = `${archiveDirectory}/copies`;
-    await client.send("agentHello", { service, mountpoint: site.mountpoint, directory, archive: noUuid });
-    expect(await answerOf(client)).toBe("not-allowed");
-  }
-  expect(readdirSync(join(site.archive, "copies")).toSorted()).toEqual(["heads", "work"]);
-});
-
 test("a lost header is put back by what may prune, and only as the head names it", async () => {
-  using site = await committedSite();
+  using site = await historySite();
   const path = join(site.archive, "archive");
   const whole = bytesOf(path);
   const before = contentsOf(site.archive);
@@ -295,7 +159,7 @@ describe("a drive that was prepared", () => {
   test.each(["sparsebak.Send", "sparsebak.Receive"] as const)(
     "%s reads nothing through a symbolic link",
     async (service) => {
-      using site = await committedSite();
+      using site = await historySite();
       const work = join(site.archive, "work");
       const [name = ""] = readdirSync(work).filter((each) => each.startsWith("S_"));
       const outside = join(site.path, "outside");

@@ -17,6 +17,7 @@ import {
   sendChunks,
   sendSession,
   sendState,
+  sendStates,
   type SourceSession,
   sourceState,
 } from "../replay.ts";
@@ -43,10 +44,7 @@ async function mounted(
   const next = image.slice();
   for (let i = 0; i < 6; i++) next.set(randomBytes(65_536), i * 65_536);
   const source = sourceArchive(site, [image, next], form);
-  await using client = site.start();
-  await client.hello(site.mountpoint, archiveDirectory);
-  await sendState(client, source.path, 1);
-  expect((await client.goodbye()).exitCode).toBe(0);
+  await sendStates(site, source.path, [1]);
   return {
     ...site,
     mount,

@@ -23,6 +23,7 @@ import { chunkPath } from "../../../protocol/archive/names.ts";
 import { fileDigest, sha256 } from "../../../protocol/archive/prefix.ts";
 import type { Digest, Generation, SessionUid } from "../../../protocol/archive/types.ts";
 import type { AgentClient } from "../../support/agent-client.ts";
+import { flipAt } from "../../support/damage.ts";
 import { scrubbed } from "../../support/scrubbed.ts";
 import { countedChanges, startMortal } from "../mortal.ts";
 import {
@@ -219,9 +220,7 @@ describe.each(["dir", "tar"] as const)("form %s", (form) => {
 describe("only what reads back as it was", () => {
   test("chunk files that were changed, cut, emptied, have more behind them or are gone are left out, with and without a list", async () => {
     using site = await interrupted("dir", 12);
-    const flipped = bytesOf(chunkFile(site, 1));
-    flipped[100] = flipped[100]! ^ 1;
-    writeFileSync(chunkFile(site, 1), flipped);
+    flipAt(chunkFile(site, 1), 100);
     truncateSync(chunkFile(site, 3), 1000);
     truncateSync(chunkFile(site, 5), 0);
     rmSync(chunkFile(site, 7));
@@ -268,10 +267,7 @@ describe("only what reads back as it was", () => {
     // Where the data of the third member begins: two members and its header are before it.
     const padded = (length: number): number => Math.ceil(length / 512) * 512;
     const at = 3 * 512 + padded(lengths[0]!) + padded(lengths[1]!);
-    const damaged = join(partOf(site), "tar");
-    const bytes = bytesOf(damaged);
-    bytes[at + 100] = bytes[at + 100]! ^ 1;
-    writeFileSync(damaged, bytes);
+    flipAt(join(partOf(site), "tar"), at + 100);
     await using client = await connected(site);
     const { container } = site.session;
     const list = (await client.salvage("work", container.uid))!;
@@ -283,10 +279,9 @@ describe("only what reads back as it was", () => {
     expect(now.subarray(at, at + lengths[2]!).some((byte) => byte !== 0)).toBe(false);
     expect((await scrubbed(site.archive)).damage).toEqual([]);
     for (const place of [at, at + lengths[2]! - 1, at - 512 + 30, at - 512 + 130]) {
-      const changed = now.slice();
-      changed[place] = changed[place]! ^ 1;
-      writeFileSync(tar, changed);
+      flipAt(tar, place);
       expect((await scrubbed(site.archive)).damage, `byte ${place}`).not.toEqual([]);
+      flipAt(tar, place);
     }
   });
 

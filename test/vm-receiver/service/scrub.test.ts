@@ -1,23 +1,14 @@
 // Every kind of damage to a container is found and named, without any key, and nothing that is in order is
 // (protocol.md, "Reading").
 
-import {
-  closeSync,
-  cpSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
+import { cpSync, mkdirSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { footerBytes } from "../../../protocol/archive/tar-layout.ts";
 import type { SessionUid } from "../../../protocol/archive/types.ts";
 import { chunkPath } from "../../../protocol/archive/names.ts";
 import type { AgentClient } from "../../support/agent-client.ts";
+import { flipAt } from "../../support/damage.ts";
 import { makePrune } from "../../support/prune-writer.ts";
 import { bytesOf, sourceState, type SourceSession } from "../replay.ts";
 import { archiveDirectory, randomImage, receiverSite, type ReceiverSite, sourceArchive } from "../site.ts";
@@ -26,13 +17,6 @@ async function reader(site: ReceiverSite): Promise<AgentClient> {
   const client = site.start("sparsebak.Receive");
   await client.hello(site.mountpoint, archiveDirectory);
   return client;
-}
-
-function flip(path: string, at: number): void {
-  const bytes = bytesOf(path);
-  const fd = openSync(path, "r+");
-  writeSync(fd, Uint8Array.of(bytes.at(at)! ^ 1), 0, 1, at < 0 ? bytes.length + at : at);
-  closeSync(fd);
 }
 
 interface Prepared extends ReceiverSite {
@@ -61,7 +45,7 @@ describe("a directory", () => {
   const cases: Record<string, (site: Prepared) => readonly string[]> = {
     "in order": () => [],
     "chunks flipped, cut, gone, replaced by each other and by a directory": (site) => {
-      flip(fileOf(site, 0), 20);
+      flipAt(fileOf(site, 0), 20);
       truncateSync(fileOf(site, 1), 100);
       rmSync(fileOf(site, 2));
       cpSync(fileOf(site, 4), fileOf(site, 3));
@@ -81,12 +65,12 @@ describe("a directory", () => {
       return ["chunk extra 196608", "manifest leftover", "other extra", "other extra"];
     },
     "header and manifest": (site) => {
-      flip(join(site.path, "header"), 100);
+      flipAt(join(site.path, "header"), 100);
       rmSync(join(site.path, "manifest.1"));
       return ["header corrupt", "manifest missing"];
     },
     "the list": (site) => {
-      flip(join(site.path, "list"), -1);
+      flipAt(join(site.path, "list"), -1);
       return ["list corrupt"];
     },
     "all of it": (site) => {
@@ -107,19 +91,19 @@ describe("a tar", () => {
   const cases: Record<string, (site: Prepared) => readonly string[]> = {
     "in order": () => [],
     "a chunk": (site) => {
-      flip(site.path, 512 + 20);
+      flipAt(site.path, 512 + 20);
       return [`chunk corrupt ${site.session.entries[0]!.address}`];
     },
     "a member's header": (site) => {
-      flip(site.path, 124);
+      flipAt(site.path, 124);
       return [`chunk corrupt ${site.session.entries[0]!.address}`, "member corrupt"];
     },
     "the mode in a member's header, padding, and the end": (site) => {
-      flip(site.path, 105);
-      flip(site.path, -1);
+      flipAt(site.path, 105);
+      flipAt(site.path, -1);
       const { storedLength } = site.session.entries[0]!;
       expect(storedLength % 512).not.toBe(0);
-      flip(site.path, 512 + storedLength);
+      flipAt(site.path, 512 + storedLength);
       return ["member corrupt", "member corrupt"];
     },
     "offsets that lead elsewhere": (site) => {
@@ -127,7 +111,7 @@ describe("a tar", () => {
       const bytes = bytesOf(site.path);
       const footer = new DataView(bytes.buffer, bytes.length - 1024 - footerBytes, footerBytes);
       const { entries } = site.session;
-      flip(site.path, Number(footer.getBigUint64(8)) + (entries.length - 1) * 16 + 2);
+      flipAt(site.path, Number(footer.getBigUint64(8)) + (entries.length - 1) * 16 + 2);
       return [`chunk missing ${entries.at(-1)!.address}`, "offsets corrupt"];
     },
     "its end": (site) => {
