@@ -20,17 +20,29 @@ export function isTemporary(name: string): boolean {
  *  may be there still. */
 export function replaceFile(path: string, parts: readonly Uint8Array[]): void {
   const temporary = temporaryOf(path);
-  const fd = createFile(temporary);
   try {
-    for (const part of parts) writeAll(fd, part);
-    writing(temporary, () => fsyncSync(fd));
-  } finally {
-    closeSync(fd);
+    const fd = createFile(temporary);
+    try {
+      for (const part of parts) writeAll(fd, part);
+      writing(temporary, () => fsyncSync(fd));
+    } finally {
+      closeSync(fd);
+    }
+    writing(path, () => renameSync(temporary, path));
+  } catch (error) {
+    // Where the disk is full, it is in the way.
+    removeIfPossible(temporary);
+    throw error;
   }
-  writing(path, () => {
-    renameSync(temporary, path);
-    syncDirectory(dirname(path));
-  });
+  writing(path, () => syncDirectory(dirname(path)));
+}
+
+function removeIfPossible(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // What stands in the way of writing may stand in the way of this as well.
+  }
 }
 
 /** Removes `path`, and makes that last; a file that is not there is fine. Throws StateWriteError. */

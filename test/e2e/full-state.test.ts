@@ -1,4 +1,4 @@
-// dom0's own disk is full: the command says so, nothing that was committed is lost, and once there is room again the same
+// dom0's own disk is full, or can't be written to: the command says so, nothing that was committed is lost, and once there is room again the same
 // command succeeds. With each little bit of room more, until it is enough.
 
 import { spawnSync } from "node:child_process";
@@ -73,6 +73,11 @@ async function withLittleRoom(site: Site, { prepare, command, behind }: Steps): 
     );
     expect(ended.stderr, shown).toMatch(/^sparsebak: hint: make room on the file system of .*dom0/m);
     expect(ended, shown).toMatchObject({ code: 1, signal: null });
+    const halves = readdirSync(site.state, { recursive: true, encoding: "utf8" });
+    expect(
+      halves.filter((name) => name.endsWith(".new")),
+      shown,
+    ).toEqual([]);
     const again = await command();
     expect(again, `again, after ${shown}: ${again.stderr}`).toMatchObject({ code: 0 });
     await behind();
@@ -185,5 +190,23 @@ test("tag", async () => {
     command: async () => site.sparsebak(["-u", "tag", volume, `tag-${tags % 8}`]),
     behind: async () => note(site, digests),
   });
+  await allIsWell(site, digests);
+});
+
+test("a disk that the system has made read-only: said, and nothing is lost", async () => {
+  await using site = await siteOf();
+  const digests: Digests = new Map();
+  await send(site, digests);
+  change(site);
+  using _state = smallState(site);
+  must("mount", "-o", "remount,ro", site.state);
+  for (const command of [["send"], ["prune", "--keep-last", "1"], ["tag", volume, "x"]]) {
+    const ended = await site.sparsebak(["-u", ...command]);
+    expect(ended.stderr).toMatch(/^sparsebak: error: .*write .*dom0.*: read-only file system \(EROFS\)$/m);
+    expect(ended, ended.stderr).toMatchObject({ code: 1, signal: null });
+  }
+  must("mount", "-o", "remount,rw", site.state);
+  await send(site, digests);
+  await note(site, digests);
   await allIsWell(site, digests);
 });
