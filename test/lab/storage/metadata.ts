@@ -66,6 +66,17 @@ async function works(lab: LvmHarness): Promise<void> {
   assert.ok(!existsSync(intentPath(lab)));
 }
 
+/** Neither recover nor whoever needs the metadata lets go of what is held. */
+async function staysHeld(lab: LvmHarness): Promise<void> {
+  const root = heldRoot(lab.pool);
+  await lab.storage.recover();
+  await rejects(
+    lab.storage.withMetadata(async () => assert.fail("it was used")),
+    "held",
+  );
+  assert.equal(heldRoot(lab.pool), root);
+}
+
 export const metadataCases = (harness: () => LvmHarness): readonly Case[] => {
   const add = caseMaker(harness);
   return [
@@ -164,13 +175,7 @@ esac`,
       assert.ok(existsSync(intentPath(lab)));
       // Nothing happened in the pool since then: only the helper's silence says whose this is.
       poolMessage(lab.pool, "reserve_metadata_snap");
-      const root = heldRoot(lab.pool);
-      await lab.storage.recover();
-      await rejects(
-        lab.storage.withMetadata(async () => assert.fail("it was used")),
-        "held",
-      );
-      assert.equal(heldRoot(lab.pool), root);
+      await staysHeld(lab);
     }),
 
     add(
@@ -195,13 +200,7 @@ esac`,
         poolMessage(lab.pool, "release_metadata_snap");
         lab.makeVolume(volume, 4 * mib);
         poolMessage(lab.pool, "reserve_metadata_snap");
-        const root = heldRoot(lab.pool);
-        await lab.storage.recover();
-        await rejects(
-          lab.storage.withMetadata(async () => assert.fail("it was used")),
-          "held",
-        );
-        assert.equal(heldRoot(lab.pool), root);
+        await staysHeld(lab);
       },
     ),
 
